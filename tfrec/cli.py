@@ -1,0 +1,180 @@
+"""The `tfrec` command: reads the arguments, calls the room that does the work, prints; the last step of the flow."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import tfrec
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(tfrec.__version__, prog_name="tfrec")
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Sequential recommendation, from a table of events to a served model."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def _pipeline_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the two options that every stage takes."""
+
+    @click.argument("pipeline", type=click.Path(path_type=Path))
+    @click.option("--out", type=_FOLDER, help="Folder of the run; runs/<pipeline name> by default.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change one setting; repeatable.")
+    @functools.wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        function(**arguments)
+
+    return wrapped
+
+
+def _run(pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: str | None = None) -> None:
+    from tfrec import config
+
+    settings = config.load(pipeline, overrides)
+    from tfrec import stages
+
+    stages.run(settings, out or Path("runs") / settings.name, only=only)
+
+
+@command.command()
+@_pipeline_options
+def run(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Prepare, train, evaluate, export and publish; a finished stage is not repeated."""
+    _run(pipeline, out, overrides)
+
+
+@command.command()
+@_pipeline_options
+def prepare(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Read the tables and write the data set."""
+    _run(pipeline, out, overrides, only="prepare")
+
+
+@command.command()
+@_pipeline_options
+def train(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Train on the prepared data set; an interrupted training goes on where it was."""
+    _run(pipeline, out, overrides, only="train")
+
+
+@command.command()
+@_pipeline_options
+def evaluate(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Measure the trained model and write the report."""
+    _run(pipeline, out, overrides, only="evaluate")
+
+
+@command.command()
+@_pipeline_options
+def export(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Write the trained model for TensorFlow Serving, and check it."""
+    _run(pipeline, out, overrides, only="export")
+
+
+@command.command()
+@_pipeline_options
+def publish(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Move the exported model to where the server finds it."""
+    _run(pipeline, out, overrides, only="publish")
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--history", metavar="A,B,C", help="Item ids, the oldest first.")
+@click.option("--events", type=_FILE, help="Table of events: every user in it gets recommendations.")
+@click.option("--output", type=_FILE, help="Parquet file for the answers to --events.")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def recommend(
+    model: Path, history: str | None, events: Path | None, output: Path | None, k: int, *, as_json: bool
+) -> None:
+    """Ask an exported MODEL: a folder of versions, or one version."""
+    if (history is None) == (events is None):
+        raise click.UsageError("give either --history or --events" + ("" if history is None else ", not both"))
+    if (events is None) != (output is None):
+        raise click.UsageError("--events and --output go together")
+    if events is not None and as_json:
+        raise click.UsageError("--json shows the answer to --history; --events writes Parquet")
+    from tfrec.serving import answers
+
+    if events is not None:
+        answers.recommend_file(model, events, output, k=k)
+        return
+    items = [item.strip() for item in (history or "").split(",") if item.strip()]
+    table = answers.load(model).recommend([items], k).drop(columns="row")
+    rows = table.to_dict(orient="records")
+    if as_json:
+        click.echo(json.dumps({"history": items, "recommendations": rows}, ensure_ascii=False, default=float))
+    else:
+        _print_answers(rows)
+
+
+def _print_answers(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rank", "item", "title", "score", box=None, pad_edge=False)
+    for column, side in zip(table.columns, ("right", "left", "left", "right"), strict=True):
+        column.justify, column.no_wrap = side, True  # type: ignore[assignment]
+    for row in rows:
+        cells = (str(row["rank"]), str(row["item_id"]), str(row["title"]), f"{row['score']:.4f}")
+        table.add_row(*map(Text, cells))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--root", type=_FOLDER, help="Folder for data; TFREC_DATA, else data, by default.")
+def download(name: str, root: Path | None) -> None:
+    """Fetch a public data set, where there is a network: ml-1m, ml-100k."""
+    from tfrec.data import download as fetching
+
+    click.echo(fetching.download(name, root or Path(os.environ.get("TFREC_DATA") or "data")))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the status is 0, 1 after one line on standard error, or 130 when interrupted."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("tfrec").setLevel(logging.INFO)
+    try:
+        tfrec.check_backend()
+        status = command.main(arguments, prog_name="tfrec", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        print("tfrec: interrupted", file=sys.stderr)
+        return 130
+    except (click.ClickException, ValueError, OSError, EOFError, ImportError) as error:
+        if os.environ.get("TFREC_DEBUG"):
+            raise
+        print(f"tfrec: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

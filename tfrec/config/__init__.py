@@ -1,0 +1,21 @@
+"""Typed settings of a pipeline: what the YAML file may say, read once and handed to the factory as plain values."""
+
+from tfrec.config.data import Data
+from tfrec.config.loading import change, dump, load, parse
+from tfrec.config.model import Model
+from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
+
+__all__ = [
+    "STAGES",
+    "Data",
+    "Evaluation",
+    "Export",
+    "Model",
+    "Pipeline",
+    "Training",
+    "change",
+    "dump",
+    "load",
+    "parse",
+    "stage_settings",
+]

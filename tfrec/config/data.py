@@ -1,0 +1,128 @@
+"""Settings of the tables: where they lie, what their columns mean, how they are filtered and split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tfrec.config.values import Count, Names, Separators, Settings
+
+
+class EventColumns(Settings):
+    """Which column of the events table plays which part."""
+
+    user_id: str = Field("user_id", description="who")
+    item_id: str = Field("item_id", description="what")
+    timestamp: str | None = Field(None, description="when: seconds, or anything pandas parses to a time")
+    position: str | None = Field(None, description="order within the user, where there is one; goes before `timestamp`")
+    event_type: str | None = Field(None, description="what kind of event: view, cart, purchase")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.timestamp is None and self.position is None:
+            raise ValueError("name the column that orders the events, as timestamp or as position")
+        return self
+
+
+class Events(Settings):
+    """The table of what users did."""
+
+    path: str = Field(description="CSV, CSV.gz or Parquet file")
+    columns: EventColumns = Field(description="column names; at least one of `timestamp` and `position`")
+    context: Names = Field((), description="further categorical columns of an event: device, channel")
+
+
+class Items(Settings):
+    """The table of items."""
+
+    path: str = Field(description="CSV, CSV.gz or Parquet file")
+    item_id: str = Field("item_id", description="column of the id")
+    text: Names = Field((), description="text columns, joined in this order; the first one is the title shown")
+    categorical: Separators = Field(
+        default_factory=dict,
+        description="categorical columns: a list, or `column: separator` where a cell holds several values",
+    )
+    numeric: Names = Field((), description="numeric columns, standardised")
+
+
+class Users(Settings):
+    """The table of users."""
+
+    path: str = Field(description="CSV, CSV.gz or Parquet file")
+    user_id: str = Field("user_id", description="column of the id")
+    categorical: Names = Field((), description="categorical columns")
+
+
+class Split(Settings):
+    """What is learnt from, what chooses the epoch, and what is measured."""
+
+    kind: Literal["leave_last", "time"] = Field(
+        "leave_last", description="`leave_last`: each user's last target event tests; `time`: two cuts in time"
+    )
+    validation_from: str | float | None = Field(
+        None, description="`time`: start of validation, as a date, seconds, or a share of the events such as `80%`"
+    )
+    test_from: str | float | None = Field(None, description="`time`: start of the test, written likewise")
+
+    @model_validator(mode="after")
+    def _cuts(self) -> Self:
+        given = [cut for cut in ("validation_from", "test_from") if getattr(self, cut) is not None]
+        if self.kind == "time" and len(given) < 2:
+            raise ValueError("kind: time needs both validation_from and test_from")
+        if self.kind == "leave_last" and given:
+            raise ValueError(f"kind: leave_last takes no {given[0]}; write kind: time to split by time")
+        return self
+
+
+class Simulated(Settings):
+    """A shop made up from a seed, in place of tables; its best possible answers are known."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="the shop follows from it")
+    users: Count = Field(6000, description="users")
+    items: Count = Field(1200, description="items")
+    mean_events: Count = Field(24, description="events of a user, on average")
+    days: Count = Field(365, description="days that the log covers")
+
+
+class Data(Settings):
+    """Tables, how they are filtered and split."""
+
+    root: str = Field("data", description="folder that the other paths are relative to; `TFREC_DATA` goes before it")
+    simulated: Simulated | None = Field(None, description="a made-up shop, in place of tables")
+    events: Events | None = Field(None, description="the table of what users did")
+    items: Items | None = Field(None, description="the table of items, where there is one")
+    users: Users | None = Field(None, description="the table of users, where there is one")
+    split: Split = Field(default_factory=Split, description="what trains, validates and tests")
+    min_user_events: Count = Field(1, description="users with fewer events are left out")
+    min_item_events: Count = Field(1, description="items with fewer events are left out")
+    target_events: Names | None = Field(None, description="event types that are predicted; all of them by default")
+    seen: Literal["remove", "keep"] = Field("remove", description="may what the user has had be recommended again")
+    candidates: Literal["events", "items"] = Field(
+        "events", description="the catalogue: items that occur in events, or the whole item table"
+    )
+    max_length: Count = Field(200, description="events of a history that the model looks at, the newest ones")
+    cold_items: str | None = Field(
+        None, description="table of item ids whose events are kept out of training and of validation targets"
+    )
+    cold_items_validation: str | None = Field(
+        None, description="the same, but they stay validation targets: to choose settings for new items"
+    )
+    shards: Count = Field(4, description="TFRecord files of the prepared data set")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.events is None) == (self.simulated is None):
+            raise ValueError("give either events or simulated" + ("" if self.events is None else ", not both"))
+        if self.simulated is not None and (self.items or self.users):
+            raise ValueError("simulated brings its own items and users; take the items and users sections out")
+        if self.target_events and self.events and self.events.columns.event_type is None:
+            raise ValueError("target_events needs the column events.columns.event_type")
+        if self.candidates == "items" and self.items is None and self.simulated is None:
+            raise ValueError("candidates: items needs an items section")
+        return self
+
+    def path(self, name: str) -> Path:
+        """Where `name` of this pipeline lies: an absolute path as it is, any other one under the root."""
+        return Path(self.root).expanduser() / Path(name).expanduser()

@@ -1,0 +1,103 @@
+"""The whole pipeline's settings: names, types, defaults and meaning; `docs/settings.md` is written from here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tfrec.config.data import Data
+from tfrec.config.model import Model
+from tfrec.config.values import Count, Counts, Positive, Settings
+
+STAGES = ("prepare", "train", "evaluate", "export", "publish")
+
+
+class Objective(Settings):
+    """What training minimises."""
+
+    name: Literal["auto", "softmax", "retrieval", "sampled_softmax"] = Field(
+        "auto",
+        description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
+        "or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval",
+    )
+    negatives: Annotated[int, Field(ge=0)] = Field(
+        512, description="uniform negatives of a batch, for `retrieval` (0 = in-batch only) and `sampled_softmax`"
+    )
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if self.name == "sampled_softmax" and self.negatives == 0:
+            raise ValueError("sampled_softmax needs negatives of 1 or more")
+        return self
+
+
+class Training(Settings):
+    """How the weights are found."""
+
+    objective: Objective = Field(default_factory=Objective, description="`objective: softmax` is short for its name")
+    epochs: Count = Field(20, description="passes over the training events, at most")
+    patience: Count | None = Field(3, description="epochs without a better `monitor` before it stops; `null`: never")
+    learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="steps until the learning rate is whole")
+    tokens_per_batch: Count = Field(4096, description="events of a batch, padding included")
+    clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
+    monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
+        "val_ndcg@10", description="the validation figure that chooses the epoch"
+    )
+    jit: bool = Field(False, description="compile the training step with XLA")
+    mixed_precision: bool = Field(False, description="compute in bfloat16, keep float32 weights")
+
+
+class Evaluation(Settings):
+    """What is measured."""
+
+    cutoffs: Counts = Field((1, 5, 10, 20, 50), description="the k of `hr@k` and the like")
+    depth: Count = Field(50, description="recommendations written for every test user")
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> Self:
+        if max(self.cutoffs) > self.depth:
+            raise ValueError(f"depth is {self.depth}, less than the cut-off {max(self.cutoffs)}")
+        return self
+
+
+class Export(Settings):
+    """What is handed to TensorFlow Serving."""
+
+    k_max: Count = Field(100, description="items that an answer holds; a caller may cut it shorter")
+    base_path: str = Field("saved_models", description="folder that the server reads")
+    keep: Count = Field(3, description="versions kept, the newest ones; a labelled version stays in any case")
+
+
+class Pipeline(Settings):
+    """One pipeline, from tables to a served model."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] = Field(
+        description="names the run's folder and the published model: letters, digits, `_`, `.` and `-`"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(1, description="all that is random follows from it")
+    data: Data = Field(description="tables, filters, split")
+    model: Model = Field(default_factory=Model, description="the two towers")
+    training: Training = Field(default_factory=Training, description="how the weights are found")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
+    export: Export = Field(default_factory=Export, description="what is handed to TensorFlow Serving")
+
+
+def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
+    """The settings that one stage depends on by itself, as plain values; its input depends on the earlier stages.
+
+    The place of the tables is left out: what counts is their content.
+    """
+    plain = pipeline.model_dump(mode="json")
+    chosen = {
+        "prepare": {"data": {key: value for key, value in plain["data"].items() if key != "root"}},
+        "train": {"seed": plain["seed"], "model": plain["model"], "training": plain["training"]},
+        "evaluate": {"evaluation": plain["evaluation"]},
+        "export": {"k_max": plain["export"]["k_max"]},
+        "publish": {"name": plain["name"], **plain["export"]},
+    }
+    if stage not in chosen:
+        raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
+    return chosen[stage]

@@ -1,0 +1,205 @@
+"""Batches: padded NumPy arrays assembled from flat ones, by length under a token budget; the last step before `fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfrec.data.sequences import Ragged, Windows
+from tfrec.features import HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Batch = dict[str, np.ndarray]
+
+# Each length bucket ends at least this much further than the one before.
+BUCKET_RATIO = 1.15
+
+
+class EpochPlan:
+    """The batches of each epoch: the same number in every one, other members and another order in each.
+
+    Args:
+        windows: the training windows.
+        users: feature name -> codes [users].
+        tokens_per_batch: most events of a batch, padding included: rows x longest window.
+        seed: of the shuffling; epoch `e` depends on (seed, e) alone.
+
+    Attributes:
+        epoch: the epoch that the next pass over `dataset()` plays; each pass raises it by one. Set it to resume.
+    """
+
+    def __init__(self, windows: Windows, users: Batch, *, tokens_per_batch: int = 4096, seed: int = 0) -> None:
+        """See the class."""
+        _check_whole("tokens_per_batch", tokens_per_batch, least=1)
+        _check_whole("seed", seed, least=0)
+        self.epoch = 0
+        self._windows, self._users, self._tokens, self._seed = windows, users, tokens_per_batch, seed
+        self._buckets = _buckets(windows.lengths + 1)
+        self._size = sum(1 for _ in self._shuffled(np.random.default_rng(0)))
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+        return self._size
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Which windows each batch of an epoch holds, in order."""
+        rng = np.random.default_rng([self._seed, epoch])
+        batches = list(self._shuffled(rng))
+        return [batches[place] for place in rng.permutation(len(batches))]
+
+    def padding(self, epoch: int = 0) -> float:
+        """Share of an epoch's tokens that are padding."""
+        lengths = self._windows.lengths + 1
+        tokens = sum(len(members) * int(lengths[members].max()) for members in self.batches(epoch))
+        return 1 - int(lengths.sum()) / tokens
+
+    def dataset(self) -> tf.data.Dataset:
+        """Batches of `HISTORY` [B, T], `TARGET` [B, T + 1], the event features [B, T] and the user features [B].
+
+        T differs from batch to batch. Each pass is a new epoch.
+        """
+        import tensorflow as tf
+
+        spec = _spec(self._windows.events, self._users)
+        spec[TARGET] = tf.TensorSpec([None, None], tf.int32, TARGET)
+        data = tf.data.Dataset.from_generator(self._play, output_signature=spec)
+        return data.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(tf.data.AUTOTUNE)
+
+    def _play(self) -> Iterator[Batch]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        for members in self.batches(epoch):
+            yield training_batch(self._windows, self._users, members)
+
+    def _shuffled(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Full batches bucket by bucket, shortest first; what is left of one goes to the next."""
+        left = np.zeros(0, np.int64)
+        for longest, members in self._buckets:
+            waiting = np.concatenate([left, rng.permutation(members)])
+            rows = max(1, self._tokens // longest)
+            full = len(waiting) // rows * rows
+            yield from np.split(waiting[:full], full // rows) if full else ()
+            left = waiting[full:]
+        if len(left):
+            yield left
+
+
+def training_batch(windows: Windows, users: Batch, members: np.ndarray) -> Batch:
+    """One padded batch of training windows.
+
+    Args:
+        windows: the windows.
+        users: feature name -> codes [users].
+        members: int64 [B], the windows of the batch.
+
+    Returns:
+        See `EpochPlan.dataset`.
+    """
+    lengths = windows.lengths[members]
+    starts = windows.starts[members][:, None]
+    steps = np.arange(max(1, int(lengths.max())) + 1)
+    index = np.minimum(starts + steps, len(windows.rows) - 1)
+    target = np.where(steps <= lengths[:, None], windows.targets[index], 0)
+    target[~windows.whole[members], 0] = 0
+    index, held = index[:, :-1], steps[:-1] < lengths[:, None]
+    batch = {HISTORY: np.where(held, windows.rows[index], 0), TARGET: target}
+    batch |= {name: np.where(held, values[index], 0) for name, values in windows.events.items()}
+    return batch | {name: codes[windows.owners[members]] for name, codes in users.items()}
+
+
+@dataclass(frozen=True)
+class EvaluationUsers:
+    """What an evaluation reads: one entry a user in each list.
+
+    Attributes:
+        histories: whole histories.
+        seen: distinct rows of them; empty lists when what was seen may come back.
+        relevant: what counts as a hit.
+        events: feature name -> values beside `histories.rows`.
+        users: feature name -> codes [users].
+        max_length: events of a history that a batch holds, the newest ones.
+    """
+
+    histories: Ragged
+    seen: Ragged
+    relevant: Ragged
+    events: Batch
+    users: Batch
+    max_length: int
+
+    def dataset(self, batch_size: int) -> tf.data.Dataset:
+        """Batches of similar lengths, the same each time: `HISTORY` [B, T], `SEEN` [B, S], `RELEVANT` [B, R] and more.
+
+        Args:
+            batch_size: users of a batch.
+
+        Returns:
+            Also the event features [B, T], the user features [B] and `USER_ID`, string [B]. T, S and R are at least 1.
+        """
+        import tensorflow as tf
+
+        _check_whole("batch_size", batch_size, least=1)
+        spec = _spec(self.events, self.users)
+        spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in (SEEN, RELEVANT)}
+        spec[USER_ID] = tf.TensorSpec([None], tf.string, USER_ID)
+        order = np.argsort(self.histories.lengths, kind="stable")
+        count = math.ceil(len(order) / batch_size)
+
+        def play() -> Iterator[Batch]:
+            for start in range(0, len(order), batch_size):
+                yield self.batch(order[start : start + batch_size])
+
+        data = tf.data.Dataset.from_generator(play, output_signature=spec)
+        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+    def batch(self, members: np.ndarray) -> Batch:
+        """One padded batch of the users `members`, int64 [B]; see `dataset`."""
+        ends = self.histories.offsets[members + 1]
+        lengths = np.minimum(self.histories.lengths[members], self.max_length)
+        pick = _padded(ends - lengths, lengths, len(self.histories.rows))
+        batch = {HISTORY: pick(self.histories.rows)}
+        batch |= {name: pick(values) for name, values in self.events.items()}
+        for name, lists in ((SEEN, self.seen), (RELEVANT, self.relevant)):
+            batch[name] = _padded(lists.offsets[members], lists.lengths[members], len(lists.rows))(lists.rows)
+        batch |= {name: codes[members] for name, codes in self.users.items()}
+        return batch | {USER_ID: self.histories.user_ids[members]}
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+
+
+def _padded(starts: np.ndarray, lengths: np.ndarray, total: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A gather of segments from a flat array of `total` values into [B, T], 0 beyond each length, T at least 1."""
+    steps = np.arange(max(1, int(lengths.max(initial=0))))
+    index = np.minimum(starts[:, None] + steps, max(total - 1, 0))
+    held = steps < lengths[:, None]
+    return lambda values: np.where(held, values[index], 0) if total else np.zeros(held.shape, values.dtype)
+
+
+def _buckets(lengths: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(longest length, its members) for each bucket that has any, shortest first."""
+    buckets = []
+    low, longest = 0, int(lengths.max(initial=0))
+    while low < longest:
+        high = max(low + 1, int(low * BUCKET_RATIO))
+        members = np.flatnonzero((lengths > low) & (lengths <= high))
+        if len(members):
+            buckets.append((int(lengths[members].max()), members))
+        low = high
+    return buckets
+
+
+def _spec(events: Mapping[str, np.ndarray], users: Mapping[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
+    """Specs of the inputs; the names of the features are already those of a batch."""
+    import tensorflow as tf
+
+    spec = batch_spec(timestamps=TIMESTAMP in events)
+    spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in events if name != TIMESTAMP}
+    return spec | {name: tf.TensorSpec([None], tf.int32, name) for name in users}

@@ -1,0 +1,206 @@
+"""`Dataset`: a prepared folder, opened; it gives training and evaluation their batches, and evaluation its truth."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from tfrec.data.batches import EpochPlan, EvaluationUsers
+from tfrec.data.folders import read_manifest
+from tfrec.data.records import read_records, shard_name
+from tfrec.data.sequences import (
+    Ragged,
+    Sequences,
+    distinct,
+    histories,
+    relevant_items,
+    segments,
+    training_events,
+    training_windows,
+)
+from tfrec.data.vocabulary import Vocabulary
+from tfrec.features import EVENTS_SCORED, ITEM_ID, TIMESTAMP, USER_ID, event_feature, user_feature
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+ITEMS = "items.parquet"
+ITEM_FEATURES = "item_features.npz"
+VOCABULARIES = "vocabularies"
+
+
+class Dataset:
+    """A dataset folder; `prepare` writes one, `Dataset.open` opens it.
+
+    Attributes:
+        folder: the folder.
+        manifest: version, content hash, options, counts, split boundaries.
+        items: the items; the index is the model's row, row 0 is padding. `item_id`, `title`, `text` (both "" where
+            missing), `count` (training events of a target type), `candidate` (may be recommended), `trained` (is a
+            target in training), `held_out` (1: of all but the test, 2: of training), and the categorical and numeric
+            columns as they were read.
+        item_categories: column -> int32 [I, M] codes, 0 where there is none.
+        item_numbers: float32 [I, n], standardised, NaN where missing; columns as in `manifest["item_numbers"]`.
+        vocabularies: feature name (`event_type`, `event_...`, `user_...`, `item_...`) -> vocabulary.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], temporary: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
+        """Open a folder; `temporary` is kept alive with the object."""
+        self.folder = Path(folder)
+        self.manifest: dict[str, Any] = read_manifest(self.folder)
+        self._temporary = temporary
+        self._parts: dict[str, tuple[np.ndarray, Ragged]] = {}
+        self.items = pd.read_parquet(self.folder / ITEMS)
+        with np.load(self.folder / ITEM_FEATURES) as arrays:
+            self.item_numbers: np.ndarray = arrays["numbers"]
+            self.item_categories = {name: arrays[f"category:{name}"] for name in self.manifest["item_categories"]}
+        names = [event_feature(name) for name in self.manifest["event_columns"]]
+        names += [user_feature(name) for name in self.manifest["user_columns"]]
+        names += ["item_" + name for name in self.item_categories]
+        self.vocabularies = {
+            name: Vocabulary.load(self.folder / VOCABULARIES / vocabulary_file(name)) for name in names
+        }
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Dataset:
+        """Open a dataset folder.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: it is no dataset's, of another version, or damaged.
+        """
+        return cls(folder)
+
+    @property
+    def seen(self) -> str:
+        """Either "remove", where what a user has had is not recommended again, or "keep"."""
+        return self.manifest["options"]["seen"]
+
+    @property
+    def max_length(self) -> int:
+        """Events of a history that a model reads, the newest ones."""
+        return self.manifest["options"]["max_length"]
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether events carry their time."""
+        return TIMESTAMP in self.manifest["event_features"]
+
+    @property
+    def event_columns(self) -> dict[str, int]:
+        """Categorical columns of the events -> number of codes, 0 included."""
+        return {name: self.vocabularies[event_feature(name)].size for name in self.manifest["event_columns"]}
+
+    @property
+    def user_columns(self) -> dict[str, int]:
+        """Categorical columns of the users -> number of codes, 0 included."""
+        return {name: self.vocabularies[user_feature(name)].size for name in self.manifest["user_columns"]}
+
+    @property
+    def category_sizes(self) -> dict[str, int]:
+        """Categorical columns of the items -> number of codes, 0 included."""
+        return {name: self.vocabularies["item_" + name].size for name in self.item_categories}
+
+    @property
+    def events_path(self) -> Path:
+        """The events as ordered and filtered: `user_id, item_id, position`, and time and type where there are some."""
+        return self.folder / EVENTS_SCORED
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """All users' events, read from the shards once."""
+        shards = self.manifest["options"]["shards"]
+        paths = [self.folder / shard_name(shard, shards) for shard in range(shards)]
+        users = [user_feature(name) for name in self.manifest["user_columns"]]
+        return read_records(paths, self.manifest["event_features"], users)
+
+    def train(self, tokens_per_batch: int = 4096, seed: int = 0) -> tf.data.Dataset:
+        """Training batches; each pass is a new epoch. See `EpochPlan.dataset`."""
+        return self.train_plan(tokens_per_batch, seed).dataset()
+
+    def train_plan(self, tokens_per_batch: int = 4096, seed: int = 0) -> EpochPlan:
+        """The plan behind `train`, whose `epoch` can be set to play an epoch again."""
+        windows = training_windows(self.sequences, self._held_out > 0, self.max_length)
+        return EpochPlan(windows, dict(self.sequences.users), tokens_per_batch=tokens_per_batch, seed=seed)
+
+    def validation(self, batch_size: int = 256) -> tf.data.Dataset:
+        """Users whose next events validate. See `EvaluationUsers.dataset`."""
+        return self._evaluation("validation").dataset(batch_size)
+
+    def test(self, batch_size: int = 256) -> tf.data.Dataset:
+        """Users whose last events test, those without a history too. See `EvaluationUsers.dataset`."""
+        return self._evaluation("test").dataset(batch_size)
+
+    def truth(self, split: str) -> pd.DataFrame:
+        """Relevant pairs of "validation" or "test": `user_id`, `item_id`."""
+        return self._pairs(self._part(split)[1])
+
+    def history(self, split: str) -> pd.DataFrame:
+        """Whole histories of the users of `truth(split)`, oldest first: `user_id`, `item_id`."""
+        return self._pairs(self.histories(split))
+
+    def users_frame(self, split: str) -> pd.DataFrame:
+        """The users of `truth(split)`: `user_id`, `history_length`."""
+        lists = self.histories(split)
+        return pd.DataFrame({USER_ID: lists.user_ids, "history_length": lists.lengths})
+
+    def histories(self, split: str) -> Ragged:
+        """Whole histories of the users of `truth(split)`, as item rows."""
+        return histories(self.sequences, self._part(split)[0], split)
+
+    def relevant(self, split: str) -> Ragged:
+        """Relevant items of the users of `truth(split)`, as item rows."""
+        return self._part(split)[1]
+
+    def training_sequences(self) -> Ragged:
+        """Training events of every user, as item rows, without those held out; some lists may be empty."""
+        index, offsets = training_events(self.sequences, self._held_out > 0)
+        return Ragged(self.sequences.user_ids, self.sequences.rows[index], offsets)
+
+    @property
+    def _held_out(self) -> np.ndarray:
+        return self.items["held_out"].to_numpy()
+
+    def _part(self, split: str) -> tuple[np.ndarray, Ragged]:
+        if split not in ("validation", "test"):
+            raise ValueError(f"split must be 'validation' or 'test'; got {split!r}.")
+        if split not in self._parts:
+            excluded = (self._held_out == 1) & (split == "validation")
+            new_only = self.manifest["split"]["kind"] == "time"
+            self._parts[split] = relevant_items(self.sequences, split, new_only=new_only, excluded=excluded)
+        return self._parts[split]
+
+    def _pairs(self, lists: Ragged) -> pd.DataFrame:
+        ids = self.items[ITEM_ID].to_numpy(dtype=object)
+        users = np.repeat(lists.user_ids, lists.lengths)
+        return pd.DataFrame({USER_ID: users, ITEM_ID: ids[lists.rows]}, dtype="str")
+
+    def _evaluation(self, split: str) -> EvaluationUsers:
+        users, relevant = self._part(split)
+        lists = self.histories(split)
+        ends = self.sequences.offsets[users] + lists.lengths
+        index, _ = segments(ends - lists.lengths, lists.lengths)
+        keep = self.seen == "keep"
+        nothing = Ragged(lists.user_ids, lists.rows[:0], np.zeros(len(users) + 1, np.int64))
+        return EvaluationUsers(
+            histories=lists,
+            seen=nothing if keep else distinct(lists, len(self.items)),
+            relevant=relevant,
+            events={name: values[index] for name, values in self.sequences.events.items()},
+            users={name: codes[users] for name, codes in self.sequences.users.items()},
+            max_length=self.max_length,
+        )
+
+
+def vocabulary_file(name: str) -> str:
+    """File name of a vocabulary, whatever the column is called."""
+    return quote(name, safe="") + ".txt"

@@ -1,0 +1,188 @@
+"""What becomes a dataset, put together step by step and written at the end; the workshop of `prepare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tfrec.data.datasets import ITEM_FEATURES, ITEMS, VOCABULARIES, vocabulary_file
+from tfrec.data.items import category_codes, item_rows, read_item_ids, standardised
+from tfrec.data.options import ItemColumns, PrepareOptions
+from tfrec.data.records import write_records
+from tfrec.data.sequences import Sequences, relevant_items, training_events, training_windows
+from tfrec.data.splits import Split
+from tfrec.data.timestamps import NO_TIME
+from tfrec.data.vocabulary import Vocabulary
+from tfrec.features import EVENT_TYPE, EVENTS_SCORED, ITEM_ID, POSITION, TIMESTAMP, USER_ID, event_feature, user_feature
+
+logger = logging.getLogger(__name__)
+
+
+class Draft:
+    """What becomes the dataset, put together step by step."""
+
+    def __init__(self, split: Split, items: pd.DataFrame | None, options: PrepareOptions) -> None:
+        self.split, self.options = split, options
+        self.items = item_rows(items, split.events[ITEM_ID])
+        self.listed = self.items[ITEM_ID].isin(items[ITEM_ID]).to_numpy() if items is not None else None
+        self.vocabularies: dict[str, Vocabulary] = {}
+        self.categories: dict[str, np.ndarray] = {}
+        self.numbers = np.zeros((len(self.items), 0), np.float32)
+        self.held_out = self._held_out()
+        self.sequences = self._sequences()
+        self.training, self.training_offsets = training_events(self.sequences, self.held_out > 0)
+        self.counts = self._describe_items()
+
+    def _held_out(self) -> np.ndarray:
+        """0 for an item that trains, 1 for one held out of all but the test, 2 for one that validates too; int8 [I]."""
+        result = np.zeros(len(self.items), np.int8)
+        for level, name in ((2, "hold_out_validation_items"), (1, "hold_out_items")):
+            ids = read_item_ids(getattr(self.options, name), name)
+            rows = pd.Index(self.items[ITEM_ID]).get_indexer(pd.Index(ids, dtype="str"))
+            if len(ids) and (rows < 1).all():
+                raise ValueError(f"{name}: none of its {len(ids)} ids, such as {ids[0]!r}, is an item here.")
+            if (rows < 1).any():
+                logger.warning("%s: %d of %d ids are no items here", name, int((rows < 1).sum()), len(ids))
+            result[rows[rows > 0]] = level
+        return result
+
+    def _sequences(self) -> Sequences:
+        """The sequences, without event and user features yet."""
+        split = self.split
+        user_ids = split.events[USER_ID].iloc[split.offsets[:-1]].to_numpy(dtype=object)
+        codes, unique = pd.factorize(split.events[ITEM_ID])
+        rows = pd.Index(self.items[ITEM_ID]).get_indexer(pd.Index(unique))[codes].astype(np.int32)
+        return Sequences(user_ids, split.offsets, rows, split.is_target, split.train_end, split.test_start, {}, {})
+
+    def _describe_items(self) -> dict[str, int]:
+        """Add what the events say of the items, and count what there is."""
+        sequences, held_out, options = self.sequences, self.held_out, self.options
+        windows = training_windows(sequences, held_out > 0, options.max_length)
+        targets = windows.target_rows()
+        size = len(self.items)
+        trained = self.training[sequences.is_target[self.training]]
+        occurs = np.bincount(sequences.rows, minlength=size) > 0
+        self.items["count"] = np.bincount(sequences.rows[trained], minlength=size)
+        self.items["candidate"] = occurs if options.candidates == "events" or self.listed is None else self.listed
+        self.items["trained"] = np.bincount(targets, minlength=size) > 0
+        self.items["held_out"] = self.held_out
+        counts = {
+            "users": len(sequences.user_ids),
+            "items": size - 1,
+            "candidates": int(self.items["candidate"].sum()),
+            "trained_items": int(self.items["trained"].sum()),
+            "events": len(sequences.rows),
+            "train_users": len(windows.owners),
+            "train_events": len(self.training),
+            "train_targets": len(targets),
+        }
+        for part in ("validation", "test"):
+            excluded = (held_out == 1) & (part == "validation")
+            new_only = options.split == "time"
+            counts[f"{part}_users"] = len(relevant_items(sequences, part, new_only=new_only, excluded=excluded)[0])
+        for part in ("train", "validation", "test"):
+            if not counts[f"{part}_users"]:
+                raise ValueError(
+                    f"The split {options.split!r} leaves no user for {part} of {counts['users']} users and"
+                    f" {counts['events']} events: move the cuts, lower the minimum counts, or hold out fewer items."
+                )
+        return counts
+
+    def add_event_features(self) -> None:
+        """Codes of the event types and context columns; their vocabularies are those of the training events."""
+        events = self.split.events
+        features: dict[str, np.ndarray] = {}
+        for name in self.event_columns:
+            vocabulary = Vocabulary.of(events[name].iloc[self.training].unique())
+            self.vocabularies[event_feature(name)] = vocabulary
+            features[event_feature(name)] = vocabulary.codes(events[name])
+        if TIMESTAMP in events:
+            seconds = events[TIMESTAMP].to_numpy()
+            features[TIMESTAMP] = np.where(seconds == NO_TIME, 0, seconds)
+        self.sequences = dataclasses.replace(self.sequences, events=features)
+
+    def add_user_features(self, users: pd.DataFrame) -> None:
+        """Codes of the users' columns; their vocabularies are those of the users with training events."""
+        place = pd.Index(users[USER_ID]).get_indexer(pd.Index(self.sequences.user_ids, dtype="str"))
+        if (place < 0).all():
+            raise ValueError(
+                f"No user of the events, such as {self.sequences.user_ids[0]!r}, is in the table 'users', which has"
+                f" {users[USER_ID].iloc[0]!r}: the ids must be written alike."
+            )
+        trains = np.diff(self.training_offsets) > 0
+        features = {}
+        for name in users.columns.drop(USER_ID):
+            values = np.where(place < 0, "", users[name].to_numpy(dtype=object)[place])
+            vocabulary = Vocabulary.of(values[trains])
+            self.vocabularies[user_feature(name)] = vocabulary
+            features[user_feature(name)] = vocabulary.codes(values)
+        self.sequences = dataclasses.replace(self.sequences, users=features)
+
+    def add_item_features(self) -> None:
+        """Codes and standardised numbers; vocabularies and statistics are those of the items with training events."""
+        columns = self.options.items or ItemColumns()
+        known = (self.items["count"] > 0).to_numpy()
+        for name, separator in columns.categorical.items():
+            if name in self.items:
+                codes, vocabulary = category_codes(self.items[name], separator, known)
+                self.categories[name], self.vocabularies["item_" + name] = codes, vocabulary
+        numeric = [name for name in columns.numeric if name in self.items]
+        self.numbers = standardised(self.items[numeric].to_numpy(dtype=np.float64), known)
+
+    @property
+    def event_columns(self) -> list[str]:
+        """Names of the categorical columns of the events."""
+        return [str(name) for name in self.split.events if name not in (USER_ID, ITEM_ID, TIMESTAMP)]
+
+    def manifest(self) -> dict[str, Any]:
+        """What the dataset is, without its files."""
+        columns = self.options.items or ItemColumns()
+        return {
+            "counts": self.counts,
+            "split": {"kind": self.options.split, **self.split.cuts},
+            "event_features": list(self.sequences.events),
+            "event_columns": self.event_columns,
+            "user_columns": [name.removeprefix("user_") for name in self.sequences.users],
+            "item_categories": list(self.categories),
+            "item_numbers": [name for name in columns.numeric if name in self.items],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write all but the manifest."""
+        write_records(self.sequences, folder, self.options.shards)
+        pyarrow.parquet.write_table(pa.Table.from_pandas(self.items, preserve_index=False), folder / ITEMS)
+        arrays: dict[str, Any] = {"numbers": self.numbers}
+        arrays |= {f"category:{name}": codes for name, codes in self.categories.items()}
+        with open(folder / ITEM_FEATURES, "wb") as file:
+            np.savez(file, **arrays)
+        (folder / VOCABULARIES).mkdir()
+        for name, vocabulary in self.vocabularies.items():
+            vocabulary.save(folder / VOCABULARIES / vocabulary_file(name))
+        _write_events(self.split, folder / EVENTS_SCORED)
+
+
+def _write_events(split: Split, path: Path) -> None:
+    """Write the events as ordered and filtered, so that anyone can score a run; equal events give equal bytes."""
+    events = split.events
+    sizes = np.diff(split.offsets)
+    columns = {
+        USER_ID: pa.array(events[USER_ID]),
+        ITEM_ID: pa.array(events[ITEM_ID]),
+        POSITION: pa.array(np.arange(len(events)) - np.repeat(split.offsets[:-1], sizes)),
+    }
+    if TIMESTAMP in events:
+        seconds = events[TIMESTAMP].to_numpy()
+        columns[TIMESTAMP] = pa.array(seconds, mask=seconds == NO_TIME)
+    if EVENT_TYPE in events:
+        columns[EVENT_TYPE] = pa.array(events[EVENT_TYPE])
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", 3, file, mtime=0) as packed:
+        pyarrow.csv.write_csv(pa.table(columns), packed)

@@ -1,0 +1,183 @@
+"""A dataset's folder: its manifest, the checks before it is written or opened, and the writing, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tfrec.data.options import PrepareOptions
+from tfrec.data.tables import Source
+
+MANIFEST = "manifest.json"
+KIND = "tfrec dataset"
+# Raised whenever a folder of before could be read wrongly.
+VERSION = 1
+
+
+def content_hash(
+    events: Source, items: Source | None = None, users: Source | None = None, *, options: PrepareOptions | None = None
+) -> str:
+    """A hash of the tables' content and the options: equal ones give the same dataset.
+
+    Args:
+        events: path or DataFrame; a file counts with its bytes.
+        items: likewise.
+        users: likewise.
+        options: what `prepare` would be given.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: a table is not there.
+    """
+    options = options or PrepareOptions()
+    digest = hashlib.sha256(f"{KIND} {VERSION} {json.dumps(options.as_json(), sort_keys=True)}".encode())
+    held_out = [ids for ids in (options.hold_out_items, options.hold_out_validation_items) if _is_path(ids)]
+    for source in (events, items, users, *held_out):
+        digest.update(b"\0" + (b"" if source is None else _source_hash(source)))
+    return digest.hexdigest()
+
+
+def check_destination(folder: Path, content: str, *, replace: bool) -> None:
+    """Refuse a folder that is not to be written to, before any work is done.
+
+    Args:
+        folder: where a dataset is to go.
+        content: its content hash.
+        replace: whether a dataset of other content may be replaced.
+
+    Raises:
+        ValueError: it holds another dataset, or something else.
+        PermissionError: it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output folder {folder} is a file: give another folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        there = _manifest_or_none(folder)
+        if there is None:
+            raise ValueError(f"The output folder {folder} holds something else than a dataset: give another folder.")
+        alien = sorted({path.name for path in folder.iterdir()} - _own_names(there))
+        if alien:
+            raise ValueError(
+                f"The output folder {folder} holds {alien[0]!r}, no part of the dataset there, which would be lost:"
+                " move it away, or give another folder."
+            )
+        if there.get("content_hash") != content and not replace:
+            raise ValueError(
+                f"The output folder {folder} holds another dataset (content {str(there.get('content_hash'))[:12]},"
+                f" now {content[:12]}): give another folder, or replace=True to replace it."
+            )
+    parent = folder.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ValueError(f"The output folder {folder} cannot be made: {parent} is a file. Give another folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"The output folder {folder} cannot be written: {parent} is not writable.")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write to, which takes its place at the end, or vanishes on an error.
+
+    Raises:
+        PermissionError: the folder cannot be made.
+    """
+    folder = folder.absolute()
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise PermissionError(f"The output folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        yield partial
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except BaseException as error:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise ValueError(f"The output folder {folder} cannot be written: the disk is full. Make room.") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, last of all files, with the size of each of the others."""
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    whole = {"kind": KIND, "version": VERSION, **manifest, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a dataset's folder, after a check that all of its files are there and whole.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is no dataset's, of another version, or a file is missing or cut short.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no dataset folder {folder}: prepare the data first, or correct the path.")
+    manifest = _manifest_or_none(folder)
+    if manifest is None:
+        raise ValueError(f"{folder} is not the folder of a dataset: it has no {MANIFEST} of one. Prepare the data.")
+    if manifest.get("version") != VERSION:
+        raise ValueError(
+            f"{folder} holds a dataset of version {manifest.get('version')!r}, and this tfrec reads {VERSION}:"
+            " prepare the data anew."
+        )
+    for name, size in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            what = "is missing" if not path.is_file() else f"has {path.stat().st_size} bytes instead of {size}"
+            raise ValueError(f"The dataset in {folder} is damaged: {name} {what}. Prepare the data anew.")
+    return manifest
+
+
+def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("kind") == KIND else None
+
+
+def _own_names(manifest: dict[str, Any]) -> set[str]:
+    return {MANIFEST, *(Path(name).parts[0] for name in manifest.get("files", ()))} | {"vocabularies"}
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+def _source_hash(source: Any) -> bytes:
+    digest = hashlib.sha256()
+    if isinstance(source, pd.DataFrame):
+        try:
+            rows = pd.util.hash_pandas_object(source, index=False)
+        except TypeError as error:
+            raise ValueError(f"A column of a table holds lists or the like ({error}): remove it.") from error
+        digest.update(repr([(str(name), str(dtype)) for name, dtype in source.dtypes.items()]).encode())
+        digest.update(rows.to_numpy().tobytes())
+    elif _is_path(source):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"There is no file {source}: correct the path or put the file there.")
+        with open(source, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    else:
+        raise ValueError(f"A table must be a path or a pandas DataFrame; got {type(source).__name__}.")
+    return digest.digest()

@@ -1,0 +1,198 @@
+"""The settings of `prepare`: which columns mean what, which events are kept, how they are split."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, TITLE, USER_ID, event_feature, user_feature
+
+Cut = str | float | datetime.date
+ItemIds = Collection[str] | str | os.PathLike[str]
+
+# Columns that the item table of a dataset has of its own.
+RESERVED_ITEM_COLUMNS = (ITEM_ID, TITLE, "text", "count", "candidate", "trained", "held_out")
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """Which column of the events holds what.
+
+    Args:
+        user_id: column of the user's id.
+        item_id: column of the item's id.
+        timestamp: column of the time, None when it is not to be used.
+        position: column of the place in the user's order, None when there is none. It orders before `timestamp` does.
+        event_type: column of the kind of event (view, purchase), None when there is none.
+        context: further categorical columns of an event (device, channel), each an input of the model.
+    """
+
+    user_id: str = USER_ID
+    item_id: str = ITEM_ID
+    timestamp: str | None = None
+    position: str | None = None
+    event_type: str | None = None
+    context: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a mapping without order, or one that uses a name twice."""
+        object.__setattr__(self, "context", _names("context", self.context))
+        if self.timestamp is None and self.position is None:
+            raise ValueError(
+                "The events need an order: neither a timestamp nor a position column is mapped (or found under its"
+                " standard name). Map one of them, as in EventColumns(timestamp='time')."
+            )
+        names = [self.user_id, self.item_id, self.timestamp, self.position, self.event_type, *self.context]
+        _refuse_twice("events", [name for name in names if name is not None])
+        _refuse_twice("events", [event_feature(name) for name in self.columns], what="feature name")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the categorical columns, as the rest of the library calls them."""
+        return ((EVENT_TYPE,) if self.event_type is not None else ()) + self.context
+
+    @staticmethod
+    def standard(columns: Collection[str]) -> EventColumns:
+        """The mapping of a table that uses the standard names."""
+        timestamp, position, event_type = (
+            name if name in columns else None for name in (TIMESTAMP, POSITION, EVENT_TYPE)
+        )
+        return EventColumns(timestamp=timestamp, position=position, event_type=event_type)
+
+
+@dataclass(frozen=True)
+class ItemColumns:
+    """Which column of the items holds what.
+
+    Args:
+        item_id: column of the item's id.
+        text: text columns, joined with ". " into the item's text; the first one is the title that is shown.
+            None takes `title` where the table has it.
+        categorical: column name -> separator, or None where a value is a single one ("Drama|Comedy" has "|").
+        numeric: columns of numbers, standardised with the statistics of the items in training.
+    """
+
+    item_id: str = ITEM_ID
+    text: tuple[str, ...] | None = None
+    categorical: Mapping[str, str | None] = field(default_factory=dict)
+    numeric: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that are used twice or that the dataset needs for itself."""
+        if self.text is not None:
+            object.__setattr__(self, "text", _names("text", self.text))
+        object.__setattr__(self, "numeric", _names("numeric", self.numeric))
+        if not isinstance(self.categorical, Mapping):
+            raise ValueError(
+                "categorical must map each column to its separator or None, as in {'genres': '|', 'brand': None};"
+                f" got {self.categorical!r}."
+            )
+        names = [*self.categorical, *self.numeric]
+        _refuse_twice("items", names)
+        for name in names:
+            if name in RESERVED_ITEM_COLUMNS:
+                raise ValueError(
+                    f"The item column {name!r} cannot be a categorical or numeric one: the dataset needs the name for"
+                    " itself. Give the column another name in the table."
+                )
+        for name, separator in self.categorical.items():
+            if separator is not None and (not isinstance(separator, str) or not separator):
+                raise ValueError(
+                    f"The separator of the item column {name!r} must be a text such as '|', or None for single values;"
+                    f" got {separator!r}."
+                )
+
+
+@dataclass(frozen=True)
+class UserColumns:
+    """Which column of the users holds what: the id, and categorical columns that become inputs of the model."""
+
+    user_id: str = USER_ID
+    categorical: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that are used twice."""
+        object.__setattr__(self, "categorical", _names("categorical", self.categorical))
+        _refuse_twice("users", [self.user_id, *self.categorical])
+        _refuse_twice("users", [USER_ID, *map(user_feature, self.categorical)], what="feature name")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What `prepare` makes of the tables.
+
+    Args:
+        events: columns of the events; None takes the standard names that the table has.
+        items: columns of the items; None takes `item_id` and `title`.
+        users: columns of the users; None takes `user_id` alone.
+        min_user_events: users with fewer events are left out. Both minima count the events of every type, before the
+            split, and are applied in turn until nothing changes, so that both hold at the end.
+        min_item_events: events of items with fewer events are left out.
+        target_events: event types that are predicted; empty for all. The others are context.
+        seen: "remove" when what a user has had is not recommended again, "keep" when it may be (groceries, music).
+        candidates: "events" to recommend from the items that occur in events, "items" from the whole item table.
+        split: "leave_last" (the last target event tests, the one before validates) or "time" (two cuts).
+        validation_from: first moment of validation under "time": text that pandas parses, a date, seconds since 1970,
+            or a share of the events such as "80%". Cuts are rounded up to whole seconds; without a zone they are UTC.
+        test_from: first moment of the test under "time", written likewise.
+        hold_out_items: ids, or a table with a column `item_id`: items whose events are left out of training and of the
+            validation targets. They stay in the catalogue and in the histories: the protocol for cold items.
+        hold_out_validation_items: the same, but they remain validation targets: to choose settings for cold items.
+        max_length: the newest events of a history that a model reads, and the newest that an epoch trains.
+        shards: number of record files.
+    """
+
+    events: EventColumns | None = None
+    items: ItemColumns | None = None
+    users: UserColumns | None = None
+    min_user_events: int = 1
+    min_item_events: int = 1
+    target_events: tuple[str, ...] = ()
+    seen: str = "remove"
+    candidates: str = "events"
+    split: str = "leave_last"
+    validation_from: Cut = "80%"
+    test_from: Cut = "90%"
+    hold_out_items: ItemIds = ()
+    hold_out_validation_items: ItemIds = ()
+    max_length: int = 200
+    shards: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the rules above."""
+        object.__setattr__(self, "target_events", _names("target_events", self.target_events))
+        for name in ("min_user_events", "min_item_events", "max_length", "shards"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
+        choices = {"seen": ("remove", "keep"), "candidates": ("events", "items"), "split": ("leave_last", "time")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.")
+
+    def as_json(self) -> dict:
+        """The options as plain JSON values, for the manifest and the content hash."""
+        plain = {
+            name: sorted(value) if isinstance(value, (set, frozenset)) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+        return json.loads(json.dumps(plain, default=str))
+
+
+def _names(argument: str, value: object) -> tuple[str, ...]:
+    """`value` as a tuple of names, None as none; a bare text is refused, since it would be taken apart into letters."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{argument} must be a list of names, such as ['title']; got {value!r}.")
+    return tuple(value)
+
+
+def _refuse_twice(table: str, names: list[str], what: str = "column") -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"The {what} {name!r} of the {table} is used twice; each has one meaning.")

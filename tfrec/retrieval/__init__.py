@@ -1,0 +1,7 @@
+"""Retrieval: the two-tower model that finds candidates, its objectives, and the recommendations it makes."""
+
+from tfrec.retrieval.objectives import FullSoftmax as FullSoftmax
+from tfrec.retrieval.objectives import SampledSoftmax as SampledSoftmax
+from tfrec.retrieval.recommend import recommend as recommend
+from tfrec.retrieval.tfrs_objective import TFRSRetrieval as TFRSRetrieval
+from tfrec.retrieval.two_tower import TwoTower as TwoTower

@@ -1,0 +1,135 @@
+"""Objectives of the two-tower model: softmax over the whole catalogue, or over negatives that a step shares.
+
+An objective is a plain object with two methods. `rows(history, target)` says which item rows a step must encode (None = all of them), so
+that a step over a large catalogue touches few; `loss(queries, targets, vectors, rows)` is the loss at each position.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import PAD
+
+IMPOSSIBLE = -1e9
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class FullSoftmax:
+    """Cross-entropy against every item that training events mention.
+
+    Items outside training are not negatives: nothing in training says that they are not wanted, and pushing them
+    away would bury new items. Source: gSASRec, arXiv:2308.07192, on what sampled negatives cost.
+    """
+
+    def __init__(self, trained: Any) -> None:
+        """Remember the rows to compete; `trained` is bool [I], or the rows themselves."""
+        self.trained_rows = trained_rows(trained)
+        # Row -> its column among the logits. A target that is no competitor gets an impossible label, not a wrong one.
+        self._column = np.full(int(self.trained_rows.max()) + 1, -1, "int32")
+        self._column[self.trained_rows] = np.arange(len(self.trained_rows), dtype="int32")
+
+    def rows(self, history: Any, target: Any) -> None:
+        """None: every row is encoded."""
+        return None
+
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any = None) -> Any:
+        """Loss at each position.
+
+        Args:
+            queries: float [N, D], scaled by the temperature.
+            targets: int [N], rows of the catalogue.
+            vectors: float [I, D], all item vectors.
+            rows: None.
+
+        Returns:
+            float [N].
+        """
+        logits = tf.matmul(queries, tf.gather(vectors, self.trained_rows), transpose_b=True)
+        labels = tf.gather(tf.constant(self._column), targets)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"trained": self.trained_rows.tolist()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FullSoftmax:
+        """Rebuild the objective."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class SampledSoftmax:
+    """Cross-entropy against the target and `negatives` rows drawn uniformly, shared by all positions of a step.
+
+    Uniform sampling needs no correction of the logits: every negative has the same probability. A negative that is
+    a position's own target is masked there. Source: Jean et al., arXiv:1412.2007.
+    """
+
+    def __init__(self, trained: Any, negatives: int = 1024) -> None:
+        """Remember the rows to draw from; `trained` is bool [I] or the rows, `negatives` the number a step."""
+        if negatives < 1:
+            raise ValueError(f"`negatives` must be at least 1; received {negatives}.")
+        self.trained_rows, self.negatives = trained_rows(trained), negatives
+        self.seeds = keras.random.SeedGenerator(0, name="negatives")
+
+    def rows(self, history: Any, target: Any) -> Any:
+        """int [R]: the distinct rows of the batch, then the negatives; the batch's rows come first."""
+        return batch_and_negatives(self, history, target)
+
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
+        """Loss at each position.
+
+        Args:
+            queries: float [N, D], scaled by the temperature.
+            targets: int [N], places in `rows`.
+            vectors: float [R, D], the vectors of `rows`.
+            rows: int [R], the last `negatives` of which are the negatives.
+
+        Returns:
+            float [N].
+        """
+        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1, keepdims=True)
+        negative = tf.matmul(queries, vectors[-self.negatives :], transpose_b=True)
+        accidental = tf.gather(rows, targets)[:, None] == rows[-self.negatives :][None, :]
+        negative = tf.where(accidental, tf.cast(IMPOSSIBLE, negative.dtype), negative)
+        logits = tf.cast(tf.concat([positive, negative], axis=-1), tf.float32)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.zeros_like(targets), logits)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"trained": self.trained_rows.tolist(), "negatives": self.negatives}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SampledSoftmax:
+        """Rebuild the objective."""
+        return cls(**config)
+
+
+def batch_and_negatives(objective: Any, history: Any, target: Any) -> Any:
+    """int [R]: the distinct rows of a batch, the padding row first, then `objective.negatives` uniform draws."""
+    flat = tf.concat([[PAD], tf.reshape(history, [-1]), tf.reshape(target, [-1])], axis=0)
+    rows = objective.trained_rows
+    drawn = keras.random.randint((objective.negatives,), 0, len(rows), seed=objective.seeds)
+    return tf.concat([tf.unique(flat).y, tf.gather(rows, drawn)], axis=0)
+
+
+def trained_rows(trained: Any) -> np.ndarray:
+    """int32 [J]: the rows that `trained` names, a mask over the catalogue or the rows themselves, in ascending order.
+
+    Raises:
+        ValueError: it names none, one twice, or the padding row.
+    """
+    trained = np.asarray(trained)
+    rows = np.flatnonzero(trained) if trained.dtype == bool else np.unique(trained)
+    if not len(rows):
+        raise ValueError("`trained` names no item: there is no training event to learn from.")
+    if rows[0] <= PAD:
+        raise ValueError(f"`trained` must name rows from {PAD + 1} on, row {PAD} is padding; received {rows[0]}.")
+    if trained.dtype != bool and len(rows) < len(trained):
+        raise ValueError(f"`trained` must be bool [I] or distinct rows; received {len(trained) - len(rows)} repetitions.")
+    return rows.astype("int32")

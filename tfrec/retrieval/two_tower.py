@@ -1,0 +1,249 @@
+"""The two-tower model: an item tower beside a behaviour tower, a Keras model that learns from raw features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfrec.features import HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
+from tfrec.retrieval.ranks import ranking_metrics, remove_seen
+from tfrec.towers import BehaviorTower, ItemTower
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class TwoTower(keras.Model):
+    """Predicts a user's next item by the product of the user's state and the items' vectors.
+
+    `fit` takes batches of features alone (see `tfrec.features`): the loss is computed from them, as TFRS models do.
+    Validation batches carry what was relevant; `evaluate` and the `val_` logs then hold ranking metrics over the whole
+    catalogue (`hr@10`, `ndcg@10`, `mrr@10`), seen items removed.
+    """
+
+    def __init__(
+        self,
+        item_tower: ItemTower,
+        behavior_tower: BehaviorTower,
+        objective: Any,
+        *,
+        candidates: Any = None,
+        similarity: str = "dot",
+        temperature: float | None = None,
+        cutoff: int = 10,
+        **kwargs: Any,
+    ) -> None:
+        """Join the towers; their weights exist afterwards.
+
+        Args:
+            item_tower: rows -> vectors.
+            behavior_tower: vectors of a history -> states.
+            objective: see `tfrec.retrieval.objectives`.
+            candidates: the rows that may be recommended; all rows but padding where None.
+            similarity: `dot`, or `cosine` of both sides.
+            temperature: scores are divided by it; 1 for `dot` and 0.05 for `cosine` where None.
+            cutoff: the cut-off of the validation metrics.
+            **kwargs: as for any Keras model.
+
+        Raises:
+            ValueError: an unknown similarity, a temperature that is not positive, towers of two widths, a candidate
+                that is no row.
+        """
+        super().__init__(**kwargs)
+        if similarity not in ("dot", "cosine"):
+            raise ValueError(f"`similarity` must be 'dot' or 'cosine'; received {similarity!r}.")
+        if temperature is None:
+            temperature = 1.0 if similarity == "dot" else 0.05
+        if not temperature > 0:
+            raise ValueError(f"`temperature` must be positive; received {temperature}.")
+        if item_tower.dim != behavior_tower.dim:
+            raise ValueError(
+                f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
+                f"{behavior_tower.dim} of the behaviour tower."
+            )
+        self.item_tower, self.behavior_tower, self.objective = item_tower, behavior_tower, objective
+        self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
+        self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
+        rows = np.arange(PAD + 1, item_tower.items) if candidates is None else _candidates(candidates, item_tower.items)
+        self.candidates = rows.tolist()
+        self._barred = tf.constant(np.setdiff1d(np.arange(item_tower.items), rows), tf.int32)
+        if not item_tower.built:
+            item_tower.build()
+        if not behavior_tower.built:
+            behavior_tower.build((None, None, item_tower.dim))
+        self._trackers = {name: keras.metrics.Mean(name=f"{name}@{cutoff}") for name in ("hr", "ndcg", "mrr")}
+        self.built = True
+
+    # -- the forward pass -------------------------------------------------------------------------------------------
+
+    @property
+    def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
+        """The features that describe a history, those that training knew."""
+        tower = self.behavior_tower
+        return batch_spec(list(tower.event_columns), list(tower.user_columns), timestamps=tower.timestamps)
+
+    def item_vectors(self, rows: Any = None, training: bool = False) -> Any:
+        """float32 [I, D] (or [N, D] of int `rows`): what stands for items as candidates and in histories."""
+        vectors = ops.cast(self.item_tower(rows, training=training), "float32")
+        return _unit(vectors) if self.similarity == "cosine" else vectors
+
+    def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
+        """float32 [B, T + 1, D]: the query after s events, from the history's vectors, divided by the temperature.
+
+        Towers may compute in half precision; what is compared with others, queries, item vectors and scores, never is.
+
+        Args:
+            history_vectors: float [B, T, D], `item_vectors` of the history.
+            features: the other inputs, as for `query`.
+            training: whether dropout is on.
+        """
+        if self.similarity == "cosine":  # Unit vectors of a wide space have small entries; encoders like them near 1.
+            history_vectors = history_vectors * self.item_tower.dim**0.5
+        states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
+        if self.similarity == "cosine":
+            states = _unit(states)
+        return states / self.temperature
+
+    def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
+        """float [B, D]: the user's state after the last event.
+
+        Args:
+            vectors: float [I, D], all item vectors.
+            features: `HISTORY` int [B, T], right-padded, and any of the other trained inputs; an absent one is missing.
+
+        Returns:
+            The query; its product with an item's vector is the score.
+        """
+        history = features[HISTORY]
+        states = self.states(ops.take(vectors, history, axis=0), features)
+        length = ops.sum(ops.cast(history != PAD, "int32"), axis=1)
+        return tf.gather(states, length, batch_dims=1)
+
+    def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:
+        """float [B, I]: the score of every row; what may not be recommended is far below the rest."""
+        scores = tf.matmul(self.query(vectors, features), vectors, transpose_b=True)
+        return remove_seen(scores, features.get(SEEN), self._barred)
+
+    def call(self, features: Mapping[str, Any], training: bool = False) -> Any:
+        """float [B, I]: the scores of every row of the catalogue, from a batch of features."""
+        return self.scores(self.item_vectors(training=training), features)
+
+    # -- learning ---------------------------------------------------------------------------------------------------
+
+    def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
+        """Choose the optimizer; the loss is the objective's.
+
+        Args:
+            optimizer: a `keras.optimizers` optimizer or its name.
+            jit_compile: whether XLA compiles the steps. It compiles anew for each shape of a batch, and batches of
+                sequences have many; hence False, also where Keras's "auto" would say True.
+            **kwargs: as for `keras.Model.compile`.
+
+        Raises:
+            ValueError: an optimizer of another library, a loss or a metric.
+        """
+        if not isinstance(optimizer, (str, dict, keras.optimizers.Optimizer)):
+            kind = type(optimizer)
+            raise ValueError(
+                f"`optimizer` must be one of `keras.optimizers` (Keras 3); received {kind.__module__}.{kind.__name__}. "
+                f"Use keras.optimizers.{kind.__name__}."
+            )
+        given = [name for name in ("loss", "loss_weights", "metrics", "weighted_metrics") if kwargs.get(name)]
+        if given:
+            raise ValueError(f"`{given[0]}` must be left out: the loss is the objective's, the metrics are of ranks.")
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a loaded model as the saved one was, its optimizer ready for its state."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The mean loss over the positions that have a target, from raw features `x`; 0 where no position has one.
+
+        `y`, `y_pred` and `sample_weight` are Keras's and unused.
+        """
+        history, target = x[HISTORY], x[TARGET]
+        rows = self.objective.rows(history, target)
+        vectors = self.item_vectors(rows, training=training)
+        if rows is not None:
+            history, target = _places(rows, history), _places(rows, target)
+        states = self.states(ops.take(vectors, history, axis=0), x, training=training)
+        where = tf.where(x[TARGET] != PAD)
+        queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
+        losses = self.objective.loss(queries, targets, vectors, rows)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on a batch of features."""
+        features = data[0] if isinstance(data, tuple) else data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(features, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        positions = tf.reduce_sum(tf.cast(features[TARGET] != PAD, tf.float32))
+        self._loss_tracker.update_state(loss, sample_weight=positions)
+        return {"loss": self._loss_tracker.result()}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Ranking metrics of a batch that carries `RELEVANT`."""
+        features = data[0] if isinstance(data, tuple) else data
+        scores = self(features, training=False)
+        for name, values in ranking_metrics(scores, features[RELEVANT], self.cutoff).items():
+            self._trackers[name].update_state(values)
+        return {tracker.name: tracker.result() for tracker in self._trackers.values()}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss and the ranking metrics, reset at each epoch."""
+        tracker = getattr(self, "_loss_tracker", None)
+        return [*([tracker] if tracker else []), *self._trackers.values()]
+
+    # -- saving -----------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the weights."""
+        parts = ("item_tower", "behavior_tower", "objective")
+        own = ("candidates", "similarity", "temperature", "cutoff")
+        return {
+            **super().get_config(),
+            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
+            **{name: getattr(self, name) for name in own},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
+        """Rebuild the model, its weights at their initial values."""
+        parts = ("item_tower", "behavior_tower", "objective")
+        rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in parts}
+        return cls(**{**config, **rebuilt})
+
+
+def _candidates(candidates: Any, items: int) -> np.ndarray:
+    """int [C]: the distinct rows, in the catalogue's order."""
+    rows = np.asarray(candidates)
+    if rows.dtype == bool or not rows.size or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"`candidates` must be the rows of at least one item; received {rows.size} of {rows.dtype}.")
+    if rows.min() <= PAD or rows.max() >= items:
+        raise ValueError(
+            f"`candidates` must be rows from {PAD + 1} to {items - 1}; received {rows.min()} to {rows.max()}."
+        )
+    return np.unique(rows)
+
+
+def _unit(vectors: Any) -> Any:
+    """Vectors of length 1; the zero vector stays."""
+    return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True) + 1e-9)
+
+
+def _places(rows: Any, values: Any) -> Any:
+    """Where each of `values` stands in `rows`; the first place where it stands there twice."""
+    order = tf.argsort(rows, stable=True)
+    found = tf.searchsorted(tf.gather(rows, order), tf.reshape(values, [-1]))
+    return tf.reshape(tf.gather(order, found), tf.shape(values))

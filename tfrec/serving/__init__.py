@@ -1,0 +1,24 @@
+"""Serving: the trained model as a SavedModel, checked, published, and asked for answers.
+
+Names are loaded when they are first used: asking an exported model needs neither Keras nor the training side.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "export": "tfrec.serving.export",
+    "publish": "tfrec.serving.publish",
+    "load": "tfrec.serving.answers",
+    "recommend_file": "tfrec.serving.answers",
+    "ExportedModel": "tfrec.serving.answers",
+    "Contract": "tfrec.serving.contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'tfrec.serving' has no attribute {name!r}")

@@ -1,0 +1,157 @@
+"""The contract of an exported model: its ids, its inputs and its rules, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfrec.features import HISTORY, ITEM_ID, PAD, TITLE, event_feature, user_feature
+
+SEEN_RULES = ("remove", "keep")
+
+
+class ServedData(Protocol):
+    """What an export needs of a data set.
+
+    Attributes:
+        items: a row for each row of the model, row 0 being padding with the id ""; columns `item_id` and `title`.
+        vocabularies: feature or column name -> values (a `Vocabulary` or a list of strings); value i has code i + 1.
+        seen: `remove` or `keep`.
+        max_length: the newest events that the model reads.
+    """
+
+    @property
+    def items(self) -> pd.DataFrame: ...  # noqa: D102
+
+    @property
+    def vocabularies(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def seen(self) -> str: ...  # noqa: D102
+
+    @property
+    def max_length(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an exported model promises.
+
+    Attributes:
+        items: columns item_id and title, one row a model row; row 0 is padding.
+        candidates: bool [I]; what may be recommended.
+        specs: feature name -> what a request sends for it: strings, or int64 seconds for the timestamps.
+        columns: feature name -> the column of the tables that it came from; the history is not among them.
+        vocabularies: feature name -> values of the string inputs; value i has code i + 1.
+        seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
+        max_length: the newest events that the model reads.
+        k_max: items an answer holds, never more than there are candidates.
+    """
+
+    items: pd.DataFrame
+    candidates: np.ndarray
+    specs: Mapping[str, tf.TensorSpec]
+    columns: Mapping[str, str]
+    vocabularies: Mapping[str, tuple[str, ...]]
+    seen: str
+    max_length: int
+    k_max: int
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Str [I], "" at row 0."""
+        return self.items[ITEM_ID].to_numpy(object)
+
+    @classmethod
+    def of(cls, model: Any, data: ServedData, k_max: int) -> Contract:
+        """The contract of `model`, trained on `data`, with answers of `k_max` items where there are as many.
+
+        Raises:
+            ValueError: the model and the data do not fit each other, an id cannot be served, `k_max` is below 1.
+        """
+        if isinstance(k_max, bool) or not isinstance(k_max, int) or k_max < 1:
+            raise ValueError(f"`k_max` must be a whole number of at least 1; received {k_max!r}.")
+        if data.seen not in SEEN_RULES:
+            raise ValueError(f"`seen` must be one of {', '.join(SEEN_RULES)}; received {data.seen!r}.")
+        if data.max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1; received {data.max_length!r}.")
+        candidates = _candidates(model)
+        columns = _columns(model)
+        trained = {name: spec for name, spec in model.input_spec_dict.items() if name == HISTORY or name in columns}
+        specs = {name: _request_spec(spec) for name, spec in trained.items()}
+        return cls(
+            items=_items(data.items, len(candidates)),
+            candidates=candidates,
+            specs=specs,
+            columns=columns,
+            vocabularies={
+                name: _values(model, data.vocabularies, name, columns[name])
+                for name, spec in specs.items()
+                if name != HISTORY and spec.dtype == tf.string
+            },
+            seen=data.seen,
+            max_length=int(data.max_length),
+            k_max=min(k_max, int(candidates.sum())),
+        )
+
+
+def _candidates(model: Any) -> np.ndarray:
+    mask = np.zeros(model.item_tower.items, bool)
+    mask[model.candidates] = True
+    mask[PAD] = False
+    if not mask.any():
+        raise ValueError("The model has no candidate: there is nothing that an export could recommend.")
+    return mask
+
+
+def _columns(model: Any) -> dict[str, str]:
+    """Feature name -> column, of everything the model was trained with besides the history."""
+    tower = model.behavior_tower
+    events = {event_feature(column): column for column in tower.event_columns}
+    users = {user_feature(column): column for column in tower.user_columns}
+    rest = set(model.input_spec_dict) - set(events) - set(users) - {HISTORY}
+    return {**events, **{name: name for name in sorted(rest)}, **users}
+
+
+def _request_spec(spec: tf.TensorSpec) -> tf.TensorSpec:
+    """What a request sends for a feature: the text for a code, the number for a time."""
+    return tf.TensorSpec(spec.shape, tf.int64 if spec.dtype == tf.int64 else tf.string, spec.name)
+
+
+def _values(model: Any, vocabularies: Mapping[str, Any], feature: str, column: str) -> tuple[str, ...]:
+    """The values of a feature, of which the model knows exactly as many."""
+    found = vocabularies.get(feature, vocabularies.get(column))
+    if found is None:
+        raise ValueError(f"`vocabularies` lacks {feature!r}, which the model was trained with.")
+    values = tuple(getattr(found, "values", found))
+    tower = model.behavior_tower
+    sizes = tower.event_columns if event_feature(column) == feature else tower.user_columns
+    if len(values) + 1 != sizes[column]:
+        raise ValueError(
+            f"`vocabularies`: {feature!r} has {len(values)} values and the model was trained with {sizes[column] - 1}."
+        )
+    return values
+
+
+def _items(items: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """The ids and titles as plain texts, when the ids can be served."""
+    if len(items) != rows:
+        raise ValueError(f"`items` must have the model's {rows} rows, padding included; received {len(items)}.")
+    ids = items[ITEM_ID].astype(str).to_numpy(object)
+    if ids[PAD] != "":
+        raise ValueError(f"`items`: row 0 is padding and its id must be ''; received {ids[PAD]!r}.")
+    _refuse(ids[1:], np.array([not item for item in ids[1:]], bool), "is empty")
+    _refuse(ids[1:], np.array(["\n" in item or "\r" in item for item in ids[1:]], bool), "has a line break")
+    _refuse(ids, pd.Index(ids).duplicated(), "occurs twice")
+    titles = items[TITLE].fillna("").astype(str) if TITLE in items else pd.Series("", index=items.index)
+    return pd.DataFrame({ITEM_ID: ids, TITLE: titles.to_numpy(object)})
+
+
+def _refuse(ids: Sequence[str] | np.ndarray, bad: np.ndarray, why: str) -> None:
+    if bad.any():
+        raise ValueError(f"`items`: the id {ids[int(np.argmax(bad))]!r} {why}; such an item cannot be served.")

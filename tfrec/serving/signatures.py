@@ -1,0 +1,178 @@
+"""The graph of an exported model, from the strings of a request to item ids and scores; `export` saves it.
+
+Stock TensorFlow operations only. What the graph reads besides constants is tracked by one `tf.Module`: the weights of
+the behaviour tower, the matrix of item vectors and the lookup tables. The Keras model is called through a closure and
+is not part of what is saved: neither its item tower nor optimizer, metrics or states of random generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import HISTORY, PAD
+from tfrec.retrieval.ranks import REMOVED, remove_seen
+from tfrec.serving.contract import Contract
+
+SERVING_DEFAULT = "serving_default"
+RECOMMEND_FULL = "recommend_full"
+ITEM_IDS = "item_ids"
+SCORES = "scores"
+
+ID_FILE = "item_ids.txt"
+# The score beside the id "", where a user has fewer than k_max items left: finite, and below every real score.
+NO_ITEM_SCORE = REMOVED
+
+
+class ServingGraph:
+    """The two signatures of an export.
+
+    `serving_default` takes `history` string [B, T], oldest first; every other input is missing. `recommend_full` takes
+    each input that training knew, named as in `tfrec.features`: categorical columns of the events string [B, T],
+    timestamps int64 [B, T] in seconds, categorical columns of the users string [B]; "" and 0 are missing.
+    Both return `item_ids` string [B, k_max] and `scores` float32 [B, k_max], best first. Ids that are empty or unknown
+    are taken out of a history together with what describes their events; a history of nothing else is an empty one.
+    Where fewer than k_max items are left for a user, the rest is "" with `NO_ITEM_SCORE`.
+    """
+
+    def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path) -> None:
+        """Create tables and matrix, and trace the signatures.
+
+        Args:
+            model: the trained two-tower model.
+            vectors: float32 [I, D], the vectors of all items.
+            contract: ids, inputs and rules.
+            id_file: where to write the ids, one a line; it is read while the model is saved. Its path must be new to
+                the process, since TensorFlow shares a table among the readers of one path.
+        """
+        id_file.write_text("".join(f"{item}\n" for item in contract.item_ids[1:]), encoding="utf-8", newline="\n")
+        self._model, self._contract = model, contract
+        self._vectors = tf.Variable(vectors, trainable=False, dtype=tf.float32, name="item_vectors")
+        line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        to_row = tf.lookup.TextFileInitializer(str(id_file), tf.string, line, tf.int64, number)
+        to_id = tf.lookup.TextFileInitializer(str(id_file), tf.int64, number, tf.string, line)
+        self._rows = tf.lookup.StaticHashTable(to_row, -1)
+        self._ids = tf.lookup.StaticHashTable(to_id, "")
+        self._codes = {feature: _code_table(values) for feature, values in contract.vocabularies.items()}
+        with _portable(model.behavior_tower):
+            self.signatures = self._traced()
+        self.module = tf.Module(name="tfrec")
+        self.module.tables = [self._rows, self._ids, *self._codes.values()]
+        self.module.weights = list(
+            {id(weight): weight for traced in self.signatures.values() for weight in traced.variables}.values()
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel."""
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(self.module, str(folder), signatures=self.signatures, options=options)
+
+    def _traced(self) -> dict[str, Any]:
+        specs = self._contract.specs
+        default = tf.function(lambda history: self._answer({HISTORY: history}), autograph=False)
+        full = tf.function(lambda **inputs: self._answer(inputs), autograph=False)
+        return {
+            SERVING_DEFAULT: default.get_concrete_function(history=specs[HISTORY]),
+            RECOMMEND_FULL: full.get_concrete_function(**specs),
+        }
+
+    def _answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The k_max best items of each user, from the tensors of a request."""
+        rows = tf.cast(self._rows.lookup(inputs[HISTORY]), tf.int32) + 1
+        scores = self._scores(rows, self._features(rows, inputs))
+        top = tf.math.top_k(scores, self._contract.k_max)
+        ids = self._ids.lookup(tf.cast(top.indices, tf.int64) - 1)
+        return {ITEM_IDS: tf.where(top.values > REMOVED / 2, ids, ""), SCORES: top.values}
+
+    def _features(self, rows: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's inputs, the rows of the history compacted and cut to the newest events."""
+        places, live = newest(rows, self._contract.max_length)
+        features = {HISTORY: taken(rows, places, live)}
+        for name, values in inputs.items():
+            if name == HISTORY:
+                continue
+            of_event = len(values.shape) > 1
+            expected = tf.shape(rows) if of_event else tf.shape(rows)[:1]
+            what = f"{name} must have {'the shape' if of_event else 'as many rows as that'} of history"
+            tf.debugging.assert_equal(tf.shape(values), expected, message=what)
+            if name in self._codes:
+                values = self._codes[name].lookup(values)
+            features[name] = taken(values, places, live) if of_event else values
+        return features
+
+    def _scores(self, rows: Any, features: Mapping[str, Any]) -> Any:
+        """float32 [B, I]; what may not be shown has `REMOVED`."""
+        query = tf.cast(self._model.query(self._vectors, features), tf.float32)
+        scores = tf.matmul(query, self._vectors, transpose_b=True)
+        if not self._contract.candidates[1:].all():
+            scores = tf.where(self._contract.candidates[None, :], scores, REMOVED)
+        seen = rows if self._contract.seen == "remove" else None
+        return remove_seen(scores, seen, tf.constant([PAD], tf.int32))
+
+
+def newest(rows: Any, limit: int) -> tuple[Any, Any]:
+    """Where the newest known events of each row stand, in their order.
+
+    Args:
+        rows: int32 [B, T] item rows with `PAD` anywhere.
+        limit: events a row at most.
+
+    Returns:
+        places int32 [B, W] in 0..T and live bool [B, W]; W is the longest history left, at least 1. Slots that are not
+        live hold nothing.
+    """
+    unknown = tf.cast(_with_slot(rows) == PAD, tf.int32)
+    order = tf.argsort(unknown, axis=1, stable=True)
+    count = tf.reduce_sum(1 - unknown, axis=1)
+    width = tf.clip_by_value(tf.reduce_max(count), 1, limit)
+    steps = tf.range(width)[None, :]
+    places = tf.gather(order, tf.maximum(count - limit, 0)[:, None] + steps, batch_dims=1)
+    return places, steps < tf.minimum(count, limit)[:, None]
+
+
+def taken(values: Any, places: Any, live: Any) -> Any:
+    """[B, W]: the values at `places` of [B, T], 0 in slots that are not live."""
+    return tf.where(live, tf.gather(_with_slot(values), places, batch_dims=1), tf.zeros([], values.dtype))
+
+
+def _with_slot(values: Any) -> Any:
+    """[B, T + 1]: an empty slot after the row, so that there is one even where T is 0."""
+    return tf.pad(values, [[0, 0], [0, 1]])
+
+
+def _code_table(values: tuple[str, ...]) -> Any:
+    keys = tf.constant(list(values), tf.string, shape=[len(values)])
+    codes = tf.range(1, len(values) + 1, dtype=tf.int32)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, codes), PAD)
+
+
+@contextmanager
+def _portable(layer: keras.layers.Layer) -> Iterator[None]:
+    """Trace recurrent layers in their general form: on a GPU they would choose cuDNN, which no CPU server can run."""
+    recurrent = [part for part in _parts(layer, {}) if getattr(part, "use_cudnn", False)]
+    before = [part.use_cudnn for part in recurrent]
+    for part in recurrent:
+        part.use_cudnn = False
+    try:
+        yield
+    finally:
+        for part, chosen in zip(recurrent, before, strict=True):
+            part.use_cudnn = chosen
+
+
+def _parts(layer: Any, found: dict[int, Any]) -> list[Any]:
+    """The layer and the layers in its attributes, at any depth, each once."""
+    if isinstance(layer, (list, tuple)):
+        for part in layer:
+            _parts(part, found)
+    elif isinstance(layer, keras.layers.Layer) and id(layer) not in found:
+        found[id(layer)] = layer
+        for part in vars(layer).values():
+            _parts(part, found)
+    return list(found.values())

@@ -1,0 +1,61 @@
+"""The order of the stages: each asks the ledger whether it is done, does its work, and says so."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tfrec import config
+from tfrec.stages.evaluate import evaluate_stage
+from tfrec.stages.export import export_stage
+from tfrec.stages.ledger import Run
+from tfrec.stages.prepare import prepare_stage
+from tfrec.stages.publish import publish_stage
+from tfrec.stages.train import train_stage
+
+logger = logging.getLogger(__name__)
+
+STAGES = {
+    "prepare": prepare_stage,
+    "train": train_stage,
+    "evaluate": evaluate_stage,
+    "export": export_stage,
+    "publish": publish_stage,
+}
+
+
+def run(pipeline: config.Pipeline, out: Path | None = None, *, only: str | None = None) -> Path:
+    """Do the stages of a pipeline that are not done yet.
+
+    Args:
+        pipeline: the settings.
+        out: folder of the run; `runs/<pipeline name>` where None.
+        only: one stage; what it reads must have been done under the same settings. All stages where None.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: a setting, a table or the folder is wrong, or an earlier stage is missing.
+        OSError: a file cannot be read or written.
+    """
+    out = Path(out) if out is not None else Path("runs") / pipeline.name
+    current, key = Run(pipeline, out), ""
+    for name, stage in STAGES.items():
+        key, done = stage.key(current, key), False
+        done = current.done(name, key) and stage.complete(current)
+        if only is None or name == only:
+            if done:
+                logger.info("%s: done before, nothing to do", name)
+            else:
+                logger.info("%s ...", name)
+                current.forget(name)
+                current.finish(name, key, **stage.perform(current, key))
+            if name == only:
+                break
+        elif not done:
+            raise ValueError(
+                f"`{only}` needs the stage `{name}`, which is not done under these settings in {out}. "
+                f"Run `tfrec {name}` first, or `tfrec run` for all."
+            )
+    return out

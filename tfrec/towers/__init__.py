@@ -1,0 +1,8 @@
+"""Towers: what turns items and behaviour into vectors. Keras layers that know nothing of files or settings."""
+
+from tfrec.towers.attention import SelfAttentionEncoder as SelfAttentionEncoder
+from tfrec.towers.behavior import BehaviorTower as BehaviorTower
+from tfrec.towers.convolution import ConvolutionEncoder as ConvolutionEncoder
+from tfrec.towers.fusion import GatedFusion as GatedFusion
+from tfrec.towers.item import ItemTower as ItemTower
+from tfrec.towers.lstm import LSTMEncoder as LSTMEncoder

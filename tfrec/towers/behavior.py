@@ -1,0 +1,139 @@
+"""The behaviour tower: a user's state after each event, from item vectors, event features, times and user features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfrec.features import TIMESTAMP, event_feature, user_feature
+from tfrec.towers.fusion import GatedFusion
+from tfrec.towers.time_embedding import TimeEmbedding
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class BehaviorTower(keras.layers.Layer):
+    """Runs any encoders in parallel over one sequence and fuses them.
+
+    State s is the user after s events: state 0, a learnt vector, is the user of whom nothing is known. Each input
+    besides the items has a value for "missing" (code 0, time 0) that training meets: a whole input is hidden from a
+    row with probability `input_dropout`, and an input that is not given is missing.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        encoders: Sequence[keras.layers.Layer],
+        event_columns: Mapping[str, int] | None = None,
+        user_columns: Mapping[str, int] | None = None,
+        *,
+        timestamps: bool = False,
+        dropout: float = 0.2,
+        input_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        """Build the tower.
+
+        Args:
+            dim: width D of item vectors and of states.
+            encoders: causal layers, [B, T, D] -> [B, T, D]; at least one.
+            event_columns: categorical column of the events -> vocabulary size, the 0 of "missing" included.
+            user_columns: categorical column of the users -> vocabulary size, likewise.
+            timestamps: whether events carry their times.
+            dropout: share of the summed inputs that training drops.
+            input_dropout: probability that training hides one whole input from a row.
+            **kwargs: as for any Keras layer.
+
+        Raises:
+            ValueError: no encoder.
+        """
+        super().__init__(**kwargs)
+        if not encoders:
+            raise ValueError("`encoders` must hold at least one layer; received none.")
+        self.dim, self.encoders, self.timestamps = dim, list(encoders), timestamps
+        self.event_columns, self.user_columns = dict(event_columns or {}), dict(user_columns or {})
+        self.dropout, self.input_dropout = dropout, input_dropout
+        self.drop = keras.layers.Dropout(dropout, name="dropout")
+        self.hide = keras.layers.Dropout(input_dropout, noise_shape=(None, 1), name="input_dropout")
+        self.time = TimeEmbedding(dim, name="time") if timestamps else None
+        self.fusion = GatedFusion(dim, len(encoders), name="fusion") if len(encoders) > 1 else None
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="state_norm")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights; `input_shape` is (B, T, D)."""
+        scale = keras.initializers.RandomNormal(stddev=self.dim**-0.5 / 4)
+        self.empty = self.add_weight((self.dim,), initializer=scale, name="empty_history")
+        self.embeddings = {
+            feature: self.add_weight((size, self.dim), initializer=scale.clone(), name=feature.replace("/", "_"))
+            for feature, size in self._categorical().items()
+        }
+        parts = [*self.encoders, self.norm, *([self.time] if self.time else [])]
+        for layer in parts:
+            if not layer.built:
+                layer.build(input_shape)
+        if self.fusion:
+            self.fusion.build((*input_shape[:-1], self.dim * len(self.encoders)))
+        self.built = True
+
+    def _categorical(self) -> dict[str, int]:
+        """Feature name -> vocabulary size, of events and users."""
+        events = {event_feature(column): size for column, size in self.event_columns.items()}
+        return {**events, **{user_feature(column): size for column, size in self.user_columns.items()}}
+
+    def call(self, vectors: Any, context: Mapping[str, Any] | None = None, training: bool = False) -> Any:
+        """States after 0..T events.
+
+        Args:
+            vectors: float [B, T, D], right-padded item vectors, oldest first.
+            context: feature name -> codes, int [B, T] of events and int [B] of users, times int64 [B, T];
+                what is absent is missing.
+            training: whether dropout is on.
+
+        Returns:
+            float [B, T + 1, D]; state s has read the first s events.
+        """
+        context = context or {}
+        x = vectors
+        for column in self.event_columns:
+            x = x + self._embed(event_feature(column), context, ops.shape(vectors)[:2], training)
+        if self.time is not None:
+            times = context.get(TIMESTAMP)
+            if times is None:
+                times = ops.zeros(ops.shape(vectors)[:2], "int64")
+            x = x + self.time(self._hidden(times, training))
+        x = self.drop(x, training=training)
+        states = [encoder(x, training=training) for encoder in self.encoders]
+        fused = self.fusion(ops.concatenate(states, axis=-1)) if self.fusion else states[0]
+        empty = ops.broadcast_to(ops.cast(self.empty, fused.dtype), (ops.shape(fused)[0], 1, self.dim))
+        after = self.norm(ops.concatenate([empty, fused], axis=1))
+        for column in self.user_columns:
+            user = self._embed(user_feature(column), context, ops.shape(vectors)[:1], training)
+            after = after + user[:, None, :]
+        return after
+
+    def _embed(self, feature: str, context: Mapping[str, Any], shape: Any, training: bool) -> Any:
+        codes = context.get(feature)
+        if codes is None:
+            codes = ops.zeros(shape, "int32")
+        return ops.cast(ops.take(self.embeddings[feature], self._hidden(codes, training), axis=0), self.compute_dtype)
+
+    def _hidden(self, values: Any, training: bool) -> Any:
+        """Set a whole input of a row to 0, "missing", with probability `input_dropout`."""
+        if not (training and self.input_dropout):
+            return values
+        kept = self.hide(ops.ones((ops.shape(values)[0], 1)), training=True) > 0
+        return values * ops.cast(kept if len(values.shape) > 1 else kept[:, 0], values.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        own = ("dim", "event_columns", "user_columns", "timestamps", "dropout", "input_dropout")
+        encoders = [keras.saving.serialize_keras_object(encoder) for encoder in self.encoders]
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}, "encoders": encoders}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BehaviorTower:
+        """Rebuild the tower and its encoders."""
+        encoders = [keras.saving.deserialize_keras_object(encoder) for encoder in config["encoders"]]
+        return cls(**{**config, "encoders": encoders})

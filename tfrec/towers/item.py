@@ -1,0 +1,179 @@
+"""The item tower: an item's vector from its id, its text and its features; candidates and histories share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfrec.features import PAD
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class ItemTower(keras.layers.Layer):
+    """Sums what is known of an item: id embedding + projected text vector + category embeddings + numbers.
+
+    The features of the catalogue are weights that do not train: a saved model holds all it needs. An item that no
+    training event mentions has no id embedding and is described by its text and features alone; training drops whole
+    id embeddings (`id_dropout`), so that the model has met such items. Source: DropoutNet (Volkovs et al., 2017).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        items: int,
+        *,
+        ids: bool = True,
+        text_width: int = 0,
+        categories: Mapping[str, tuple[int, int]] | None = None,
+        numbers: int = 0,
+        id_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        """Build the tower; `set_features` then gives it the catalogue.
+
+        Args:
+            dim: width D of an item vector.
+            items: rows I of the catalogue, the padding row 0 included.
+            ids: whether items have an embedding of their own.
+            text_width: width of the frozen text vectors; 0 = no text.
+            categories: name -> (vocabulary size with the 0 of "missing", values an item at most).
+            numbers: number of numeric features.
+            id_dropout: probability that training hides an item's id; only where something else describes it.
+            **kwargs: as for any Keras layer.
+
+        Raises:
+            ValueError: nothing describes an item, or there is none.
+        """
+        super().__init__(**kwargs)
+        self.categories = {name: tuple(size) for name, size in (categories or {}).items()}
+        if not (ids or text_width or self.categories or numbers):
+            raise ValueError("`ids` is false and there is neither text nor a feature: nothing describes an item.")
+        if items < 2:
+            raise ValueError(f"`items` must be 2 or more, the padding row included; received {items}.")
+        self.dim, self.items, self.ids = dim, items, ids
+        self.text_width, self.numbers, self.id_dropout = text_width, numbers, id_dropout
+        self.described = bool(text_width or self.categories or numbers)
+        self.id_drop = keras.layers.Dropout(id_dropout, noise_shape=(None, 1), name="id_dropout")
+        if text_width:
+            self.text_projection = keras.layers.Dense(dim, use_bias=False, name="text_projection")
+        if numbers:
+            self.number_projection = keras.layers.Dense(dim, use_bias=False, name="number_projection")
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create the weights; the shape is known from the constructor."""
+        scale = keras.initializers.RandomNormal(stddev=self.dim**-0.5 / 4)
+        self.trained = self._feature("trained", (self.items, 1), "ones")
+        if self.ids:
+            self.embedding = self.add_weight((self.items, self.dim), initializer=scale, name="id_embedding")
+        if self.text_width:
+            self.text = self._feature("text", (self.items, self.text_width))
+            self.text_projection.build((None, self.text_width))
+        if self.numbers:
+            self.number = self._feature("numbers", (self.items, 2 * self.numbers))
+            self.number_projection.build((None, 2 * self.numbers))
+        self.codes, self.category_embeddings = {}, {}
+        for name, (size, values) in self.categories.items():
+            label = name.replace("/", "_")  # Keras names no weight with a slash.
+            self.codes[name] = self._feature(f"codes_{label}", (self.items, values), dtype="int32")
+            self.category_embeddings[name] = self.add_weight(  # A clone draws anew, not the rows of the ids again.
+                (size, self.dim), initializer=scale.clone(), name=f"category_{label}"
+            )
+        self.built = True
+
+    def _feature(self, name: str, shape: tuple[int, ...], initializer: str = "zeros", dtype: str | None = None) -> Any:
+        """A table of the catalogue: saved with the model, never trained."""
+        return self.add_weight(shape, initializer=initializer, dtype=dtype, trainable=False, name=name)
+
+    def set_features(
+        self,
+        *,
+        trained: np.ndarray | None = None,
+        text: np.ndarray | None = None,
+        categories: Mapping[str, np.ndarray] | None = None,
+        numbers: np.ndarray | None = None,
+    ) -> None:
+        """Give the tower its catalogue.
+
+        Args:
+            trained: bool [I]; which rows training events mention.
+            text: float [I, text_width]; zeros where an item has no text.
+            categories: name -> int [I, values], 0 = missing.
+            numbers: float [I, numbers], standardised, NaN = missing.
+
+        Raises:
+            ValueError: a feature that the constructor did not declare, or of another shape; a code out of range.
+        """
+        if not self.built:
+            self.build()
+        if trained is not None:
+            self.trained.assign(_checked("trained", trained, (self.items,)).astype("float32")[:, None])
+        if text is not None:
+            self.text.assign(_checked("text", text, (self.items, self.text_width)))
+        for name, codes in (categories or {}).items():
+            self.codes[name].assign(self._checked_codes(name, codes))
+        if numbers is not None:
+            numbers = _checked("numbers", numbers, (self.items, self.numbers)).astype("float32")
+            missing = np.isnan(numbers)
+            self.number.assign(np.concatenate([np.where(missing, 0.0, numbers), missing], axis=1))
+
+    def _checked_codes(self, name: str, codes: np.ndarray) -> np.ndarray:
+        if name not in self.categories:
+            known = ", ".join(map(repr, self.categories)) or "none"
+            raise ValueError(f"`categories` names {name!r}; the tower was built with {known}.")
+        size, values = self.categories[name]
+        codes = _checked(f"categories[{name!r}]", codes, (self.items, values))
+        if codes.min(initial=0) < 0 or codes.max(initial=0) >= size:
+            raise ValueError(
+                f"`categories[{name!r}]` must hold codes from 0 to {size - 1}; "
+                f"received {codes.min()} to {codes.max()}."
+            )
+        return codes
+
+    def call(self, rows: Any = None, training: bool = False) -> Any:
+        """int [N] item rows -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector."""
+        if rows is None:
+            rows = ops.arange(self.items)
+            pick = ops.convert_to_tensor
+        else:
+            pick = lambda table: ops.take(table, rows, axis=0)  # noqa: E731
+        parts = []
+        if self.ids:
+            vectors = ops.cast(pick(self.embedding), self.compute_dtype) * ops.cast(pick(self.trained), self.compute_dtype)
+            parts.append(self._hide(vectors, training))
+        if self.text_width:
+            parts.append(self.text_projection(pick(self.text)))
+        for name, embedding in self.category_embeddings.items():
+            codes = pick(self.codes[name])
+            present = ops.cast(codes != PAD, self.compute_dtype)[..., None]
+            total = ops.sum(ops.take(embedding, codes, axis=0) * present, axis=1)
+            parts.append(total / ops.maximum(ops.sum(present, axis=1), 1.0))
+        if self.numbers:
+            parts.append(self.number_projection(pick(self.number)))
+        return sum(parts[1:], parts[0]) * ops.cast(rows != PAD, self.compute_dtype)[:, None]
+
+    def _hide(self, vectors: Any, training: bool) -> Any:
+        """Drop whole id embeddings in training, without rescaling the rest: serving always has them whole."""
+        if not (training and self.described and self.id_dropout):
+            return vectors
+        return self.id_drop(vectors, training=True) * (1.0 - self.id_dropout)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        own = ("dim", "items", "ids", "text_width", "numbers", "id_dropout")
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in own},
+            "categories": {name: list(size) for name, size in self.categories.items()},
+        }
+
+
+def _checked(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The array, if it has the declared shape."""
+    values = np.asarray(values)
+    if values.shape != shape or 0 in shape:
+        raise ValueError(f"`{name}` must have the shape {shape} that the tower was built for; received {values.shape}.")
+    return values

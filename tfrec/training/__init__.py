@@ -1,0 +1,5 @@
+"""Training: `fit` with seeds, checkpoints and summaries that make a run repeatable and resumable."""
+
+from tfrec.training.checkpoint import TrainingCheckpoint as TrainingCheckpoint
+from tfrec.training.seeding import EpochSeeds as EpochSeeds
+from tfrec.training.train import train as train
