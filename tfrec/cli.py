@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def _run(pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: st
     from tfrec import config
 
     settings = config.load(pipeline, overrides)
-    from tfrec import stages
+    with _without_greetings():
+        from tfrec import stages
 
     stages.run(settings, out or Path("runs") / settings.name, only=only)
 
@@ -109,7 +111,10 @@ def recommend(
         raise click.UsageError("--events and --output go together")
     if events is not None and as_json:
         raise click.UsageError("--json shows the answer to --history; --events writes Parquet")
-    from tfrec.serving import answers
+    with _without_greetings():
+        import tensorflow  # noqa: F401
+
+        from tfrec.serving import answers
 
     if events is not None:
         answers.recommend_file(model, events, output, k=k)
@@ -149,13 +154,16 @@ def download(name: str, root: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the status is 0, 1 after one line on standard error, or 130 when interrupted."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("tfrec").setLevel(logging.INFO)
     try:
         tfrec.check_backend()
-        status = command.main(arguments, prog_name="tfrec", standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        with command.make_context("tfrec", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("tfrec: interrupted", file=sys.stderr)
         return 130
@@ -164,6 +172,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"tfrec: error: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Keep what native libraries print while they are loaded off standard error; no variable of theirs does."""
+    if os.environ.get("TFREC_DEBUG"):
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _one_line(error: Exception) -> str:

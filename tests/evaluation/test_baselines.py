@@ -17,7 +17,9 @@ def histories_of(**users):
 
 
 def ranked(table):
-    assert (table.groupby("user_id")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, len(ranks) + 1)))).all()
+    assert (
+        table.groupby("user_id")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, len(ranks) + 1)))
+    ).all()
     return {user: "".join(group.item_id) for user, group in table.groupby("user_id", sort=False)}
 
 

@@ -49,7 +49,7 @@ def test_seeds_are_averaged_a_user_first():
 
 
 def test_the_seed_decides_the_draws():
-    ours, theirs = per_user(np.arange(50) % 3), per_user(np.arange(50) % 2)
+    ours, theirs = per_user(np.sqrt(np.arange(50))), per_user(np.cbrt(np.arange(50)))
     assert compare(ours, theirs, seed=1) == compare(ours, theirs, seed=1)
     assert compare(ours, theirs, seed=1) != compare(ours, theirs, seed=2)
 
@@ -67,6 +67,14 @@ def test_only_shared_figures_are_compared_unless_named():
     assert list(compare(ours, per_user([1, 2]))) == ["hr@10"]
     with pytest.raises(ValueError, match=r"metrics must be columns of both models; theirs lacks \['extra'\]"):
         compare(ours, per_user([1, 2]), metrics=["extra"])
+
+
+def test_users_for_whom_a_figure_is_undefined_count_as_no_difference():
+    result = compare(per_user([1.0, np.nan, 3.0]), per_user([0.0, 1.0, 2.0]))["hr@10"]
+    assert (result.ours, result.theirs) == (2.0, 1.0)
+    assert 0 <= result.low < result.high == 1
+    nowhere = compare(per_user([np.nan]), per_user([np.nan]))["hr@10"]
+    assert np.isnan(nowhere.ours) and nowhere.verdict == "not better"
 
 
 def test_bad_input_is_refused():

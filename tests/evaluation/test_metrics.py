@@ -46,7 +46,9 @@ def test_the_ideal_list_of_a_short_cutoff_is_short_too():
 
 def test_a_repeated_relevant_pair_counts_once():
     twice = pd.concat([TRUTH, TRUTH])
-    pd.testing.assert_frame_equal(user_metrics(RECOMMENDATIONS, twice, (3,)), user_metrics(RECOMMENDATIONS, TRUTH, (3,)))
+    pd.testing.assert_frame_equal(
+        user_metrics(RECOMMENDATIONS, twice, (3,)), user_metrics(RECOMMENDATIONS, TRUTH, (3,))
+    )
 
 
 def test_a_user_without_recommendations_has_zeros_and_one_without_truth_is_ignored():
@@ -129,7 +131,10 @@ def test_coverage_is_the_share_of_the_catalogue_that_anyone_is_shown():
         (RECOMMENDATIONS.assign(rank=[0, 2, 3] * 3), "rank must be a whole number from 1.*got 0"),
         (RECOMMENDATIONS.assign(rank=[1.5, 2, 3] * 3), "rank must be a whole number from 1.*got 1.5"),
         (RECOMMENDATIONS.assign(rank=["first", 2, 3] * 3), "rank must be a whole number from 1.*got 'first'"),
-        (RECOMMENDATIONS.assign(rank=[1, 2, 2] * 3), "every rank at most once; 3 rows repeat one, the first for user 'a'"),
+        (
+            RECOMMENDATIONS.assign(rank=[1, 2, 2] * 3),
+            "every rank at most once; 3 rows repeat one, the first for user 'a'",
+        ),
         (lists_of(b="xyx"), "every item at most once; 1 rows repeat one, the first for user 'b'"),
     ],
 )

@@ -94,7 +94,9 @@ def test_an_item_that_is_no_candidate_is_outside_the_catalogue():
 
 def test_seen_items_may_come_back_when_the_rule_says_so():
     back = lists_of(a="xv", b="wx", c="wz")
-    assert evaluate(back, TRUTH, ITEMS, history=HISTORY, cutoffs=(2,), keep_seen=True).metrics["hr@2"] == pytest.approx(2 / 3)
+    assert evaluate(back, TRUTH, ITEMS, history=HISTORY, cutoffs=(2,), keep_seen=True).metrics["hr@2"] == pytest.approx(
+        2 / 3
+    )
 
 
 def test_lists_are_short_exactly_where_the_catalogue_is_exhausted():
@@ -127,3 +129,9 @@ def test_items_need_no_more_than_their_id():
     result = evaluate(GOOD, TRUTH, ITEMS[["item_id"]], history=HISTORY, cutoffs=(2,))
     assert result.metrics["cold_share@2"] == 0
     assert "cold_items" not in result.slices
+
+
+def test_a_seen_item_outside_the_catalogue_takes_nothing_from_the_list():
+    items = ITEMS.assign(candidate=[False, False, True, True, True, True])
+    whole = lists_of(a="wxyz", b="xyz", c="wxyz")  # a has had v alone, which is no candidate
+    assert evaluate(whole, TRUTH, items, history=HISTORY, cutoffs=(4,)).metrics["hr@4"] == 1

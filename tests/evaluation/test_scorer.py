@@ -25,7 +25,9 @@ def make_events(users=120, items=60):
     user = np.repeat(np.arange(users), lengths)
     item = np.minimum(generator.geometric(0.06, len(user)), items)
     times = generator.integers(0, 100, len(user)) * 10
-    return pd.DataFrame({"user_id": [f"u{u:03}" for u in user], "item_id": [f"{i:03}" for i in item], "timestamp": times})
+    return pd.DataFrame(
+        {"user_id": [f"u{u:03}" for u in user], "item_id": [f"{i:03}" for i in item], "timestamp": times}
+    )
 
 
 def split(events, cut):
@@ -71,7 +73,14 @@ def loop_figures(recommended, relevant, k):
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(relevant)) + 1))
     precision, recall = hits / k, hits / len(relevant)
     f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
-    return {"hr": float(hits > 0), "ndcg": gain / ideal, "mrr": best, "recall": recall, "precision": precision, "f1": f1}
+    return {
+        "hr": float(hits > 0),
+        "ndcg": gain / ideal,
+        "mrr": best,
+        "recall": recall,
+        "precision": precision,
+        "f1": f1,
+    }
 
 
 def test_a_plain_loop_comes_to_the_same(case):

@@ -28,7 +28,11 @@ def test_popularity_bins_are_shares_of_the_catalogue():
 
 
 def test_several_relevant_items_count_by_the_median_one():
-    assert slice_of("popularity:5%-20%", u=["i0", "i10", "i99"], v=["i99", "i10"], w=["i60", "i99"]) == [True, True, False]
+    assert slice_of("popularity:5%-20%", u=["i0", "i10", "i99"], v=["i99", "i10"], w=["i60", "i99"]) == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_an_item_that_the_table_lacks_is_cold_and_untrained():

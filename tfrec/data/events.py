@@ -10,7 +10,7 @@ import pandas as pd
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source, Table, read_table
 from tfrec.data.timestamps import NO_TIME, SECOND, read_times
-from tfrec.features import EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID
+from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def read_events(source: Source, columns: EventColumns | None = None, *, by_time:
         ValueError: a column is missing or holds what it must not; the message shows the first such row.
     """
     table = read_table(source, "events")
-    columns = columns or EventColumns.standard(list(table.frame.columns))
+    columns = columns or _standard_columns(table)
     named = (columns.user_id, columns.item_id, columns.timestamp, columns.position, columns.event_type)
     table.require([name for name in (*named, *columns.context) if name is not None])
     table = _without_duplicates(table)
@@ -90,6 +90,19 @@ def user_offsets(user_ids: pd.Series | np.ndarray) -> np.ndarray:
     """Where each user's rows begin, int64 [users + 1], for ids whose equal values lie together."""
     codes, unique = pd.factorize(user_ids)
     return np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))]).astype(np.int64)
+
+
+def _standard_columns(table: Table) -> EventColumns:
+    """The mapping of a table that uses the standard names."""
+    table.require([USER_ID, ITEM_ID])
+    have = list(table.frame.columns)
+    if TIMESTAMP not in have and POSITION not in have:
+        raise ValueError(
+            f"{table.label} has neither a column {TIMESTAMP!r} nor {POSITION!r}, and events need an order. Its columns"
+            f" are: {', '.join(map(str, have))}. Map the one that orders, as in EventColumns(timestamp='time')."
+        )
+    timestamp, position, event_type = (name if name in have else None for name in (TIMESTAMP, POSITION, EVENT_TYPE))
+    return EventColumns(timestamp=timestamp, position=position, event_type=event_type)
 
 
 def _without_duplicates(table: Table) -> Table:

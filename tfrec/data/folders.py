@@ -60,8 +60,14 @@ def check_destination(folder: Path, content: str, *, replace: bool) -> None:
         ValueError: it holds another dataset, or something else.
         PermissionError: it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"The output folder {folder} is a file: give another folder.")
+    try:
+        _check_place(folder)
+        _check_contents(folder, content, replace=replace)
+    except PermissionError as error:
+        raise PermissionError(f"The output folder {folder} cannot be written: no rights. Give another folder.") from error
+
+
+def _check_contents(folder: Path, content: str, *, replace: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         there = _manifest_or_none(folder)
         if there is None:
@@ -77,6 +83,11 @@ def check_destination(folder: Path, content: str, *, replace: bool) -> None:
                 f"The output folder {folder} holds another dataset (content {str(there.get('content_hash'))[:12]},"
                 f" now {content[:12]}): give another folder, or replace=True to replace it."
             )
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output folder {folder} is a file: give another folder.")
     parent = folder.absolute().parent
     while not parent.exists():
         parent = parent.parent

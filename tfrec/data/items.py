@@ -163,9 +163,10 @@ def _one_row_each(table: Table, rows: pd.DataFrame, key: str) -> pd.DataFrame:
     if not repeated.any():
         return rows
     name = rows[key][repeated].iloc[0]
-    first, second = (row for _, row in rows[rows[key] == name].iloc[:2].iterrows())
-    column = next(column for column in rows if not first[[column]].equals(second[[column]]))
+    pair = rows[rows[key] == name].iloc[:2]
+    column = next(column for column in rows if pair[column].nunique(dropna=False) > 1)
+    first, second = pair[column]
     raise ValueError(
-        f"{table.label}: {key} {name!r} has two rows whose {column!r} differ: {first[column]!r} and {second[column]!r}."
+        f"{table.label}: {key} {name!r} has two rows whose {column!r} differ: {first!r} and {second!r}."
         " Keep one of them."
     )

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, TITLE, USER_ID, event_feature, user_feature
+from tfrec.features import EVENT_TYPE, ITEM_ID, TITLE, USER_ID, event_feature, user_feature
 
 Cut = str | float | datetime.date
 ItemIds = Collection[str] | str | os.PathLike[str]
@@ -43,8 +43,8 @@ class EventColumns:
         object.__setattr__(self, "context", _names("context", self.context))
         if self.timestamp is None and self.position is None:
             raise ValueError(
-                "The events need an order: neither a timestamp nor a position column is mapped (or found under its"
-                " standard name). Map one of them, as in EventColumns(timestamp='time')."
+                "The events need an order: neither a timestamp nor a position column is mapped. Map one of them, as in"
+                " EventColumns(timestamp='time')."
             )
         names = [self.user_id, self.item_id, self.timestamp, self.position, self.event_type, *self.context]
         _refuse_twice("events", [name for name in names if name is not None])
@@ -54,14 +54,6 @@ class EventColumns:
     def columns(self) -> tuple[str, ...]:
         """Names of the categorical columns, as the rest of the library calls them."""
         return ((EVENT_TYPE,) if self.event_type is not None else ()) + self.context
-
-    @staticmethod
-    def standard(columns: Collection[str]) -> EventColumns:
-        """The mapping of a table that uses the standard names."""
-        timestamp, position, event_type = (
-            name if name in columns else None for name in (TIMESTAMP, POSITION, EVENT_TYPE)
-        )
-        return EventColumns(timestamp=timestamp, position=position, event_type=event_type)
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,8 @@ class Table:
         ids = spelled(series)
         codes, values = pd.factorize(ids)
         unique = pd.Series(values, dtype="str")
-        empty = (unique.str.strip() == "") | unique.isin(MISSING_SPELLINGS)
-        missing = np.append(empty.to_numpy(dtype=bool), True)[codes]
-        if missing.any():
-            self.refuse(column, missing, "ids are missing", "Remove those rows or give them an id.")
+        missing = np.append(missing_texts(unique), True)[codes]
+        self.refuse(column, missing, "ids are missing", "Remove those rows or give them an id.")
         self._refuse_values(
             column, codes, unique.str.contains("[\r\n]").to_numpy(dtype=bool), "ids contain a line break"
         )
@@ -81,7 +79,7 @@ class Table:
             numbers = series.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
         else:
             texts = spelled(series)
-            missing = (texts.isna() | texts.isin(MISSING_SPELLINGS)).to_numpy(dtype=bool)
+            missing = missing_texts(texts)
             numbers = pd.to_numeric(texts.where(~missing), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
             self.refuse(column, np.isnan(numbers) & ~missing, "values are not numbers")
         self.refuse(column, np.isinf(numbers), "values are infinite")
@@ -150,6 +148,11 @@ def _read_file(path: Path, name: str) -> pd.DataFrame:
         kind = "Parquet" if path.name.endswith(".parquet") else "UTF-8 CSV"
         reason = " ".join(str(error).split())
         raise ValueError(f"The table {name!r} ({path}) cannot be read as {kind}: {reason}. Write it anew.") from error
+
+
+def missing_texts(texts: pd.Series) -> np.ndarray:
+    """Which texts stand for a missing value: none, blank, or spelled as one; bool."""
+    return (texts.isna() | (texts.str.strip() == "") | texts.isin(MISSING_SPELLINGS)).to_numpy(dtype=bool)
 
 
 def spelled(series: pd.Series) -> pd.Series:

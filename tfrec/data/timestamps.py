@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tfrec.data.options import Cut
-from tfrec.data.tables import MISSING_SPELLINGS, Table, spelled
+from tfrec.data.tables import Table, missing_texts, spelled
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def read_times(table: Table, column: str) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(series):
         return _from_dates(pd.to_datetime(series, utc=True))
     texts = spelled(series)
-    missing = (texts.isna() | texts.isin(MISSING_SPELLINGS)).to_numpy()
+    missing = missing_texts(texts)
     numbers = pd.to_numeric(texts.where(~missing), errors="coerce")
     if missing.all() or not (numbers.isna().to_numpy() & ~missing).any():
         return _from_numbers(table, column, numbers, missing)

@@ -82,7 +82,7 @@ def compare(
     gaps = np.nan_to_num(mine - other, nan=0.0)
     draws = np.concatenate([counts @ gaps for counts in _draws(len(users), resamples, seed)]) / len(users)
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
-    means = np.nanmean(mine, axis=0), np.nanmean(other, axis=0)
+    means = _known_mean(mine), _known_mean(other)
     ends = zip(names, *means, low, high, strict=True)
     seeds = len(our_tables)
     return {name: Difference(name, float(a), float(b), float(c), float(d), seeds) for name, a, b, c, d in ends}
@@ -131,6 +131,14 @@ def _seed_mean(tables: list[pd.DataFrame], users: pd.Index, names: list[str], si
             raise ValueError(f"metrics must be columns of both models; {side} lacks {lacking}")
         total += table.loc[users, names].to_numpy(np.float64)
     return total / len(tables)
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Float64 [M], the mean over the users for whom a figure is defined; NaN where it is for none."""
+    known = ~np.isnan(values)
+    number = known.sum(axis=0)
+    undefined = np.full(values.shape[1], np.nan)
+    return np.divide(np.where(known, values, 0).sum(axis=0), number, out=undefined, where=number > 0)
 
 
 def _draws(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -122,7 +122,7 @@ def _whole_ranks(ranks: pd.Series) -> np.ndarray:
     wrong = ~((values >= 1) & (values == np.floor(values)) & np.isfinite(values))
     if wrong.any():
         raise ValueError(
-            f"recommendations: rank must be a whole number from 1 (the best) up, got {ranks[wrong].iloc[0]!r}"
+            f"recommendations: rank must be a whole number from 1 (the best) up, got {ranks[wrong].tolist()[0]!r}"
         )
     return values.astype(np.int64)
 

@@ -38,7 +38,9 @@ def recommend(model: TwoTower, batches: tf.data.Dataset, item_ids: Any, *, k: in
     vectors = model.item_vectors()
     k = min(k, len(model.candidates))
 
-    @tf.function(reduce_retracing=True)
+    spec = {name: value for name, value in batches.element_spec.items() if name != USER_ID}
+
+    @tf.function(input_signature=[spec])  # One trace for every batch, whatever its length.
     def best(features: dict[str, Any]) -> tuple[Any, Any]:
         top = tf.math.top_k(model.scores(vectors, features), k)
         return top.indices, top.values

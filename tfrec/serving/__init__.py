@@ -9,8 +9,8 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "export": "tfrec.serving.export",
-    "publish": "tfrec.serving.publish",
+    "export": "tfrec.serving.exporter",
+    "publish": "tfrec.serving.publisher",
     "load": "tfrec.serving.answers",
     "recommend_file": "tfrec.serving.answers",
     "ExportedModel": "tfrec.serving.answers",

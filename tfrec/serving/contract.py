@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,9 +46,11 @@ class Contract:
     Attributes:
         items: columns item_id and title, one row a model row; row 0 is padding.
         candidates: bool [I]; what may be recommended.
-        specs: feature name -> what a request sends for it: strings, or int64 seconds for the timestamps.
-        columns: feature name -> the column of the tables that it came from; the history is not among them.
-        vocabularies: feature name -> values of the string inputs; value i has code i + 1.
+        specs: input name -> what a request sends for it: strings, or int64 seconds for the timestamps. An input is
+            named as the feature is, with "_" for what TensorFlow accepts in no name (blanks, letters beyond ASCII).
+        features: input name -> the model's feature.
+        columns: input name -> the column of the tables that it came from; the history is not among them.
+        vocabularies: input name -> values of the string inputs; value i has code i + 1.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
         max_length: the newest events that the model reads.
         k_max: items an answer holds, never more than there are candidates.
@@ -56,6 +59,7 @@ class Contract:
     items: pd.DataFrame
     candidates: np.ndarray
     specs: Mapping[str, tf.TensorSpec]
+    features: Mapping[str, str]
     columns: Mapping[str, str]
     vocabularies: Mapping[str, tuple[str, ...]]
     seen: str
@@ -82,17 +86,18 @@ class Contract:
             raise ValueError(f"`max_length` must be at least 1; received {data.max_length!r}.")
         candidates = _candidates(model)
         columns = _columns(model)
-        trained = {name: spec for name, spec in model.input_spec_dict.items() if name == HISTORY or name in columns}
-        specs = {name: _request_spec(spec) for name, spec in trained.items()}
+        features = _input_names([HISTORY, *columns])
+        specs = {name: _request_spec(model.input_spec_dict[feature], name) for name, feature in features.items()}
         return cls(
             items=_items(data.items, len(candidates)),
             candidates=candidates,
             specs=specs,
-            columns=columns,
+            features=features,
+            columns={name: columns[feature] for name, feature in features.items() if feature != HISTORY},
             vocabularies={
-                name: _values(model, data.vocabularies, name, columns[name])
-                for name, spec in specs.items()
-                if name != HISTORY and spec.dtype == tf.string
+                name: _values(model, data.vocabularies, feature, columns[feature])
+                for name, feature in features.items()
+                if feature != HISTORY and specs[name].dtype == tf.string
             },
             seen=data.seen,
             max_length=int(data.max_length),
@@ -118,9 +123,20 @@ def _columns(model: Any) -> dict[str, str]:
     return {**events, **{name: name for name in sorted(rest)}, **users}
 
 
-def _request_spec(spec: tf.TensorSpec) -> tf.TensorSpec:
+def _input_names(features: Sequence[str]) -> dict[str, str]:
+    """Input name -> feature; the name is the feature's, but for what TensorFlow accepts in no name."""
+    names: dict[str, str] = {}
+    for feature in features:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
+        while name in names:
+            name += "_"
+        names[name] = feature
+    return names
+
+
+def _request_spec(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
     """What a request sends for a feature: the text for a code, the number for a time."""
-    return tf.TensorSpec(spec.shape, tf.int64 if spec.dtype == tf.int64 else tf.string, spec.name)
+    return tf.TensorSpec(spec.shape, tf.int64 if spec.dtype == tf.int64 else tf.string, name)
 
 
 def _values(model: Any, vocabularies: Mapping[str, Any], feature: str, column: str) -> tuple[str, ...]:

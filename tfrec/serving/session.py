@@ -1,4 +1,4 @@
-"""A SavedModel as a server loads it: graph and variables in a fresh session, none of the Python objects that wrote it."""
+"""A SavedModel as a server loads it: graph and variables in a fresh session, without the Python objects behind it."""
 
 from __future__ import annotations
 
@@ -50,18 +50,29 @@ def open_session(folder: Path) -> Iterator[SessionModel]:
     Raises:
         ValueError: the folder holds no SavedModel that loads.
     """
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    try:
+        with graph.as_default(), _quiet():
+            bundle = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
+    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        session.close()
+        reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
+        raise ValueError(f"{folder} does not load as a SavedModel: {reason}") from error
+    with session:
+        yield SessionModel(session, bundle.signature_def)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the loader's word that it is deprecated: it is what servers do."""
     logger = tf.get_logger()
     level = logger.level
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        try:
-            logger.setLevel("ERROR")  # The loader is stable, and says that it is deprecated each time.
-            bundle = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
-        except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
-            raise ValueError(f"{folder} does not load as a SavedModel: {reason}") from error
-        finally:
-            logger.setLevel(level)
-        yield SessionModel(session, bundle.signature_def)
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _described(tensor: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The graph of an exported model, from the strings of a request to item ids and scores; `export` saves it.
 
-Stock TensorFlow operations only. What the graph reads besides constants is tracked by one `tf.Module`: the weights of
-the behaviour tower, the matrix of item vectors and the lookup tables. The Keras model is called through a closure and
-is not part of what is saved: neither its item tower nor optimizer, metrics or states of random generators.
+Stock TensorFlow operations only. What the graph reads besides constants is tracked by one `tf.Module`: copies of the
+behaviour tower's weights, the matrix of item vectors and the lookup tables. The Keras model is called through a closure
+and is not part of what is saved: neither its item tower nor optimizer, metrics or states of random generators.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ServingGraph:
     """The two signatures of an export.
 
     `serving_default` takes `history` string [B, T], oldest first; every other input is missing. `recommend_full` takes
-    each input that training knew, named as in `tfrec.features`: categorical columns of the events string [B, T],
+    each input that training knew, named as in `Contract.specs`: categorical columns of the events string [B, T],
     timestamps int64 [B, T] in seconds, categorical columns of the users string [B]; "" and 0 are missing.
     Both return `item_ids` string [B, k_max] and `scores` float32 [B, k_max], best first. Ids that are empty or unknown
     are taken out of a history together with what describes their events; a history of nothing else is an empty one.
@@ -59,14 +59,15 @@ class ServingGraph:
         to_id = tf.lookup.TextFileInitializer(str(id_file), tf.int64, number, tf.string, line)
         self._rows = tf.lookup.StaticHashTable(to_row, -1)
         self._ids = tf.lookup.StaticHashTable(to_id, "")
-        self._codes = {feature: _code_table(values) for feature, values in contract.vocabularies.items()}
+        self._codes = {name: _code_table(values) for name, values in contract.vocabularies.items()}
+        of_items = {id(weight) for weight in model.item_tower.weights}
+        weights = [weight for weight in model.weights if id(weight) not in of_items]
+        self._weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in weights]
         with _portable(model.behavior_tower):
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
         self.module.tables = [self._rows, self._ids, *self._codes.values()]
-        self.module.weights = list(
-            {id(weight): weight for traced in self.signatures.values() for weight in traced.variables}.values()
-        )
+        self.module.vectors, self.module.weights = self._vectors, [copy for _, copy in self._weights]
 
     def save(self, folder: Path) -> None:
         """Write the SavedModel."""
@@ -103,12 +104,14 @@ class ServingGraph:
             tf.debugging.assert_equal(tf.shape(values), expected, message=what)
             if name in self._codes:
                 values = self._codes[name].lookup(values)
-            features[name] = taken(values, places, live) if of_event else values
+            feature = self._contract.features[name]
+            features[feature] = taken(values, places, live) if of_event else values
         return features
 
     def _scores(self, rows: Any, features: Mapping[str, Any]) -> Any:
         """float32 [B, I]; what may not be shown has `REMOVED`."""
-        query = tf.cast(self._model.query(self._vectors, features), tf.float32)
+        with keras.StatelessScope(self._weights):  # The model computes with the copies, whatever its weights are called.
+            query = tf.cast(self._model.query(self._vectors, features), tf.float32)
         scores = tf.matmul(query, self._vectors, transpose_b=True)
         if not self._contract.candidates[1:].all():
             scores = tf.where(self._contract.candidates[None, :], scores, REMOVED)

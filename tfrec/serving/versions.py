@@ -47,8 +47,7 @@ def building(parent: Path) -> Iterator[Path]:
     with writing(parent):
         folder.mkdir(parents=True)
     try:
-        with writing(parent):
-            yield folder
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

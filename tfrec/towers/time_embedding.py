@@ -52,7 +52,8 @@ class TimeEmbedding(keras.layers.Layer):
         before = ops.pad(times[:, :-1], ((0, 0), (1, 0)))
         both = ops.logical_and(times > 0, before > 0)
         # Whole numbers are compared: a float logarithm puts 2 ** k - 1 here on one machine and there on another.
-        bucket = 1 + ops.searchsorted(ops.convert_to_tensor(GAP_STARTS, "int64"), times - before, side="right")
+        starts = ops.convert_to_tensor(GAP_STARTS, "int64")
+        bucket = 1 + ops.sum(ops.cast((times - before)[:, :, None] >= starts, "int32"), axis=-1)
         return ops.where(both, bucket, 0)
 
     def get_config(self) -> dict[str, Any]:

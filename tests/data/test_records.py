@@ -1,0 +1,65 @@
+"""Shards bring back what was written, whatever their number, byte by byte the same."""
+
+import numpy as np
+import pytest
+
+from tfrec.data.records import read_records, write_records
+from tfrec.data.sequences import Sequences
+
+USERS = np.array(sorted(["007", "7", "鞋", "a b", "z"]), dtype=object)
+SEQUENCES = Sequences(
+    user_ids=USERS,
+    offsets=np.array([0, 2, 3, 3, 6, 7]),
+    rows=np.array([5, 6, 1, 2, 3, 4, 9], np.int32),
+    is_target=np.array([1, 0, 1, 1, 1, 0, 1], bool),
+    train_end=np.array([0, 0, 0, 1, 0]),
+    test_start=np.array([1, 0, 0, 2, 0]),
+    events={"event_type": np.arange(7, dtype=np.int32), "timestamp": np.arange(7) * 10**10},
+    users={"user_sex": np.arange(5, dtype=np.int32)},
+)
+
+
+def read(folder, names):
+    return read_records([folder / name for name in names], ["event_type", "timestamp"], ["user_sex"])
+
+
+@pytest.mark.parametrize("shards", [1, 3, 16])
+def test_shards_bring_back_the_sequences(tmp_path, shards):
+    names = write_records(SEQUENCES, tmp_path, shards)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names and len(names) == shards
+    back = read(tmp_path, names)
+    for name in ("user_ids", "offsets", "rows", "is_target", "train_end", "test_start"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(SEQUENCES, name))
+        assert getattr(back, name).dtype == getattr(SEQUENCES, name).dtype
+    for name, values in [*SEQUENCES.events.items(), *SEQUENCES.users.items()]:
+        found = (back.events | back.users)[name]
+        np.testing.assert_array_equal(found, values)
+        assert found.dtype == values.dtype
+
+
+def test_a_user_is_in_the_shard_of_its_fingerprint(tmp_path):
+    import tensorflow as tf
+
+    names = write_records(SEQUENCES, tmp_path, 3)
+    shard_of = tf.strings.to_hash_bucket_fast(USERS.tolist(), 3).numpy()
+    for shard, name in enumerate(names):
+        examples = [tf.train.Example.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(tmp_path / name))]
+        found = [one.features.feature["user_id"].bytes_list.value[0].decode() for one in examples]
+        assert found == USERS[shard_of == shard].tolist()
+
+
+def test_the_same_sequences_give_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_records(SEQUENCES, tmp_path / name, 2)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_a_shard_cut_short_or_altered_is_refused(tmp_path):
+    names = write_records(SEQUENCES, tmp_path, 1)
+    whole = (tmp_path / names[0]).read_bytes()
+    for damaged in (whole[:-5], whole[:40] + b"x" + whole[41:]):
+        (tmp_path / names[0]).write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"A shard in {tmp_path} is damaged.*Prepare the data anew"):
+            read(tmp_path, names)

@@ -1,0 +1,95 @@
+"""A tiny model with every kind of input, untrained but with weights that tell items apart, and its export."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfrec.data.vocabulary import Vocabulary
+from tfrec.retrieval import FullSoftmax, TwoTower
+from tfrec.serving.exporter import export
+from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, SelfAttentionEncoder
+
+DIM = 8
+MAX_LENGTH = 5
+K_MAX = 6
+# Odd ids on purpose: leading zeros, blanks, a tab, a quote, Chinese, an emoji.
+IDS = ["007", "7", " spaced ", "tab\tid", 'quo"te', "商品", "🎬", "a,b", *(f"item{i}" for i in range(12))]
+NOT_CANDIDATES = [4, 9]
+
+
+@dataclass
+class Data:
+    """What an export needs of a data set."""
+
+    items: pd.DataFrame
+    vocabularies: dict
+    seen: str = "remove"
+    max_length: int = MAX_LENGTH
+    manifest: dict = field(default_factory=lambda: {"content_hash": "abc"})
+
+
+def make_data(**changes) -> Data:
+    items = pd.DataFrame({"item_id": ["", *IDS], "title": ["", *(f"Title of {item}" for item in IDS)]})
+    vocabularies = {
+        "event_type": Vocabulary(["buy", "view"]),
+        "event_my device": Vocabulary(["line\nbreak", "phone", "中文"]),
+        "user_country": Vocabulary(["NA", "US"]),
+    }
+    return Data(**{"items": items, "vocabularies": vocabularies, **changes})
+
+
+def make_model(*, rich: bool = True, similarity: str = "dot", **changes) -> TwoTower:
+    keras.utils.set_random_seed(3)
+    rows = len(IDS) + 1
+    inputs = {
+        "event_columns": {"event_type": 3, "my device": 4},
+        "user_columns": {"country": 3},
+        "timestamps": True,
+    }
+    encoders = [SelfAttentionEncoder(DIM, blocks=1, max_length=MAX_LENGTH), LSTMEncoder(DIM)]
+    model = TwoTower(
+        ItemTower(DIM, rows),
+        BehaviorTower(DIM, encoders if rich else encoders[:1], **(inputs if rich else {})),
+        FullSoftmax(np.arange(1, rows)),
+        similarity=similarity,
+        **{"candidates": [row for row in range(1, rows) if row not in NOT_CANDIDATES], **changes},
+    )
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.5, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def data():
+    return make_data()
+
+
+@pytest.fixture(scope="session")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def exported(model, data, tmp_path_factory):
+    """A version folder that tests must not change."""
+    about = {"settings": {"dim": DIM}, "metrics": {"hr@10": np.float32(0.5)}}
+    return export(model, data, tmp_path_factory.mktemp("export"), k_max=K_MAX, about=about)
+
+
+@pytest.fixture
+def copied(exported, tmp_path) -> Path:
+    """A version folder that a test may damage."""
+    return Path(shutil.copytree(exported, tmp_path / "copy" / "1"))
+
+
+@pytest.fixture(scope="session")
+def loaded(exported):
+    from tfrec.serving import load
+
+    return load(exported)

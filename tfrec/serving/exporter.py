@@ -1,0 +1,80 @@
+"""Export: a trained model becomes a version folder that TensorFlow Serving loads, checked before it has its name."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.serving import manifest
+from tfrec.serving.contract import Contract, ServedData
+from tfrec.serving.selfcheck import Check
+from tfrec.serving.signatures import ID_FILE, ServingGraph
+from tfrec.serving.versions import building, place
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    model: Any,
+    dataset: ServedData,
+    folder: str | Path,
+    *,
+    k_max: int = 100,
+    version: int | None = None,
+    base_path: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
+    histories: Sequence[Sequence[str]] | None = None,
+) -> Path:
+    """Write `folder/<version>/`: a SavedModel with its manifest and the titles of its items.
+
+    The folder is built under a hidden name, loaded and compared with the model (see `tfrec.serving.selfcheck`), and
+    renamed when everything agreed; nothing is left of it otherwise. It can be moved, and served as it is.
+
+    Args:
+        model: the trained two-tower model.
+        dataset: the data set it was trained on, or anything with its `items`, `vocabularies`, `seen` and `max_length`
+            (see `ServedData`).
+        folder: the folder of versions; created where it is missing.
+        k_max: items of an answer; fewer where the catalogue has fewer.
+        version: the number; None takes one more than the largest in `folder` and in `base_path`.
+        base_path: another folder of versions of the same model, such as the published ones.
+        about: what the manifest says besides: `settings`, `metrics`, `data_hash`; JSON values.
+        histories: real histories of item ids for the check, oldest first; drawn from the catalogue where None.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: an argument is wrong, the version exists, or the check failed.
+        PermissionError: the folder cannot be written.
+    """
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
+        raise ValueError(f"`version` must be a whole number of at least 1; received {version!r}.")
+    contract = Contract.of(model, dataset, k_max)
+    vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
+    with building(Path(folder)) as built:
+        _write(model, vectors, contract, built)
+        report = Check(model, vectors, contract).run(built, histories)
+        signatures = report.pop("signatures")
+        hashes = {"data_hash": _content_hash(dataset)}
+        manifest.write(built, contract, signatures, {**hashes, **(about or {}), "self_check": report})
+        placed = place(built, Path(folder), version, *([Path(base_path)] if base_path else []))
+    logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])
+    return placed
+
+
+def _write(model: Any, vectors: np.ndarray, contract: Contract, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as assets:
+        ServingGraph(model, vectors, contract, Path(assets) / ID_FILE).save(folder)
+    (folder / manifest.EXTRA).mkdir(exist_ok=True)
+    contract.items.iloc[1:].to_parquet(folder / manifest.ITEMS, index=False)
+
+
+def _content_hash(dataset: Any) -> str | None:
+    return (getattr(dataset, "manifest", None) or {}).get("content_hash")

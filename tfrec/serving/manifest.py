@@ -1,0 +1,102 @@
+"""The manifest of a version: what it answers, what it was made of, and the hash of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import tfrec
+from tfrec.serving.contract import Contract
+from tfrec.serving.versions import SAVED_MODEL
+
+EXTRA = "assets.extra"
+MANIFEST = f"{EXTRA}/manifest.json"
+ITEMS = f"{EXTRA}/items.parquet"
+FORMAT = 1
+
+
+def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write the manifest of a finished SavedModel; `about` is what the caller knows of its making, JSON values."""
+    manifest = {
+        **about,
+        "format": FORMAT,
+        "items": len(contract.items) - 1,
+        "candidates": int(contract.candidates.sum()),
+        "k_max": contract.k_max,
+        "max_length": contract.max_length,
+        "seen": contract.seen,
+        "inputs": dict(contract.columns),
+        "signatures": dict(signatures),
+        "software": _software(),
+        "files": _files(folder),
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True, default=_plain)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a version folder.
+
+    Raises:
+        ValueError: the folder is no SavedModel, or none that tfrec exported.
+    """
+    if not (folder / SAVED_MODEL).is_file():
+        raise ValueError(f"{folder} is not a SavedModel: it has no {SAVED_MODEL}. Name a folder that tfrec exported.")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} is a SavedModel that tfrec did not export: it has no {MANIFEST}.") from error
+    except ValueError as error:
+        raise ValueError(f"{folder / MANIFEST} is damaged ({error}); export the model again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{folder / MANIFEST} is of another version of tfrec; export the model again.")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, after each file was found to be what was exported.
+
+    Raises:
+        ValueError: a file is missing or changed; the message names it.
+    """
+    manifest = read(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{folder} is incomplete: {name} is missing; export the model again.")
+        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
+            raise ValueError(f"{folder} was changed after its export: {name} differs; export the model again.")
+    return manifest
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _hash(path)} for path in paths
+    }
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _software() -> dict[str, str]:
+    try:
+        keras = version("keras")
+    except PackageNotFoundError:
+        keras = "unknown"
+    python = platform.python_version()
+    return {"tfrec": tfrec.__version__, "tensorflow": tf.__version__, "keras": keras, "python": python}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NumPy numbers, paths or dates."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,191 @@
+"""The check of a fresh export: loaded as a server loads it, its answers are compared with the Keras model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import HISTORY, ITEM_ID, PAD
+from tfrec.serving.contract import Contract
+from tfrec.serving.session import SessionModel, open_session
+from tfrec.serving.signatures import ITEM_IDS, NO_ITEM_SCORE, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+
+# Scores may differ by this much, relative to the user's largest score where that is above 1; computing in 16 bits
+# rounds more coarsely, and each runtime in its own order.
+TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+HISTORIES = 64
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check compares with.
+
+    Attributes:
+        model: the Keras model.
+        vectors: float32 [I, D], the vectors of all items.
+        contract: what the export promises.
+    """
+
+    model: Any
+    vectors: np.ndarray
+    contract: Contract
+
+    def run(self, folder: Path, histories: Sequence[Sequence[str]] | None = None, seed: int = 0) -> dict[str, Any]:
+        """Compare an exported folder with the model.
+
+        Args:
+            folder: the SavedModel.
+            histories: real histories of item ids, oldest first; the first 64 are asked. Drawn from the catalogue where
+                None. Empty, unknown, mixed, repeated and over-long ones are added in any case.
+            seed: of what is drawn.
+
+        Returns:
+            `histories`, `largest_difference`, `tolerance` of the scores, and the `signatures` found.
+
+        Raises:
+            ValueError: the export does not load or answers otherwise than the model; the message says how.
+        """
+        rng = np.random.default_rng(seed)
+        rows = [list(map(str, history)) for history in (histories or self._drawn(rng))[:HISTORIES]]
+        rows += self._awkward(rng)
+        batches = [_padded(rows), _padded([[], []]), np.zeros((0, 3), object)]
+        with open_session(folder) as bundle:
+            found = [self._compare(bundle, name, batch, rng) for batch in batches for name in self._signatures()]
+            signatures = bundle.signatures
+        return {
+            "histories": len(rows),
+            "largest_difference": max(found),
+            "tolerance": self._tolerance,
+            "signatures": signatures,
+        }
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
+
+    def _signatures(self) -> tuple[str, ...]:
+        return SERVING_DEFAULT, RECOMMEND_FULL
+
+    def _drawn(self, rng: np.random.Generator) -> list[list[str]]:
+        ids = self.contract.item_ids[1:]
+        lengths = rng.integers(1, 2 * self.contract.max_length + 1, HISTORIES // 4)
+        return [list(rng.choice(ids, length)) for length in lengths]
+
+    def _awkward(self, rng: np.random.Generator) -> list[list[str]]:
+        ids = list(self.contract.item_ids[1:])
+        unknown = "unknown"
+        while unknown in set(ids):
+            unknown += "?"
+        some = list(rng.choice(ids, 3))
+        return [
+            [],
+            [unknown],
+            ["", unknown, "", unknown],
+            ["", some[0], unknown, some[1], "", some[2]],
+            [some[0]] * 3,
+            list(rng.choice(ids, self.contract.max_length + 7)),
+            [unknown, *rng.choice(ids, self.contract.max_length), unknown],
+            [str(item) for item in self.contract.items.loc[self.contract.candidates, ITEM_ID][:500]],
+        ]
+
+    def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The request: known, unknown and missing values for everything beside the history."""
+        inputs = {HISTORY: history}
+        if signature == SERVING_DEFAULT:
+            return inputs
+        for name, spec in self.contract.specs.items():
+            shape = history.shape[: len(spec.shape)]
+            if name in self.contract.vocabularies:
+                values = [*self.contract.vocabularies[name][:100], "", "no such value"]
+                inputs[name] = np.array(values, object)[rng.integers(0, len(values), shape)]
+            elif name != HISTORY:
+                inputs[name] = np.maximum(rng.integers(-(10**6), 2 * 10**9, shape), 0)
+        return inputs
+
+    # -- what the answer must be ------------------------------------------------------------------------------------
+
+    @property
+    def _tolerance(self) -> float:
+        return TOLERANCE.get(self.model.behavior_tower.compute_dtype, TOLERANCE["bfloat16"])
+
+    def _compare(self, bundle: SessionModel, signature: str, history: np.ndarray, rng: np.random.Generator) -> float:
+        """The largest difference of a score, in units of the row's scale."""
+        inputs = self._inputs(signature, history, rng)
+        outputs = bundle.run(signature, inputs)
+        ids, scores = outputs[ITEM_IDS], outputs[SCORES]
+        shape = (len(history), self.contract.k_max)
+        if ids.shape != shape or scores.shape != shape or scores.dtype != np.float32:
+            raise ValueError(
+                f"{signature}: item_ids {ids.shape} and scores {scores.shape} {scores.dtype}, not {shape} and float32."
+            )
+        places = {item: row for row, item in enumerate(self.contract.item_ids)}
+        worst = 0.0
+        for row, expected in enumerate(self._expected(inputs)):
+            answer = np.array([places.get(item.decode(), -1) for item in ids[row]])
+            worst = max(
+                worst, self._difference(f"{signature}, {list(history[row])[:8]}", expected, answer, scores[row])
+            )
+        return worst
+
+    def _difference(self, where: str, expected: np.ndarray, answer: np.ndarray, scores: np.ndarray) -> float:
+        """The largest difference of one row; ids may swap only within the tolerance."""
+        possible = np.flatnonzero(expected > NO_ITEM_SCORE)
+        best = np.sort(expected[possible])[::-1][: len(answer)]
+        shown = answer[answer != PAD]
+        if not np.isfinite(scores).all() or not np.isfinite(best).all():
+            raise ValueError(f"{where}: scores are not finite; the model's weights may have diverged.")
+        if len(set(shown)) < len(shown) or not np.isin(shown, possible).all():
+            raise ValueError(f"{where}: the answer repeats an item, or shows one that was seen or is no candidate.")
+        if len(shown) != len(best) or (answer[: len(shown)] == PAD).any():
+            raise ValueError(f"{where}: {len(shown)} items are shown where the model has {len(best)}.")
+        if (scores[len(shown) :] != np.float32(NO_ITEM_SCORE)).any():
+            raise ValueError(f"{where}: an empty place must have the score {NO_ITEM_SCORE}.")
+        given = scores[: len(shown)]
+        scale = max(1.0, float(np.abs(best).max(initial=0.0)))
+        off = np.concatenate([np.abs(given - best), np.abs(given - expected[shown]), np.diff(given).clip(0)])
+        worst = float(off.max(initial=0.0)) / scale
+        if worst > self._tolerance:
+            raise ValueError(
+                f"{where}: scores differ from the Keras model's by {worst:.2g} of their scale (at most {self._tolerance})."
+            )
+        return worst
+
+    def _expected(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [B, I] from the Keras model, its inputs prepared row by row without the graph's operations."""
+        places = {item: row for row, item in enumerate(self.contract.item_ids)}
+        history = np.vectorize(lambda item: places.get(item, PAD), otypes=[np.int32])(inputs[HISTORY])
+        features = self._compacted(history, inputs)
+        query = np.asarray(tf.cast(self.model.query(tf.constant(self.vectors), features), tf.float32))
+        scores = query @ self.vectors.T
+        scores[:, ~self.contract.candidates] = NO_ITEM_SCORE
+        if self.contract.seen == "remove":
+            for row, seen in enumerate(history):
+                scores[row, seen] = NO_ITEM_SCORE
+        return scores
+
+    def _compacted(self, history: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kept = [np.flatnonzero(row)[-self.contract.max_length :] for row in history]
+        width = max(1, max(map(len, kept), default=1))
+        features = {}
+        for name, values in {**inputs, HISTORY: history}.items():
+            if name in self.contract.vocabularies:
+                codes = {value: code for code, value in enumerate(self.contract.vocabularies[name], 1)}
+                values = np.vectorize(lambda value, codes=codes: codes.get(value, 0), otypes=[np.int32])(values)
+            if values.ndim > 1:
+                dense = np.zeros((len(values), width), values.dtype)
+                for row, where in enumerate(kept):
+                    dense[row, : len(where)] = values[row, where]
+                values = dense
+            features[self.contract.features[name]] = values
+        return features
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """Object [N, T]: the rows, "" after their end."""
+    table = np.full((len(rows), max(map(len, rows), default=0)), "", object)
+    for row, items in zip(table, rows, strict=True):
+        row[: len(items)] = items
+    return table
