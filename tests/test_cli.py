@@ -216,3 +216,11 @@ def test_public_names_are_found_when_used():
     assert set(tfrec._NAMES) <= set(dir(tfrec))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tfrec.nothing  # noqa: B018
+
+
+@pytest.mark.slow
+def test_the_command_itself_prints_one_line(tmp_path):
+    arguments = [sys.executable, "-m", "tfrec.cli", "recommend", str(tmp_path), "--history", "a"]
+    done = subprocess.run(arguments, cwd=Path(tfrec.__file__).parents[1], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1 and "is not a SavedModel" in done.stderr

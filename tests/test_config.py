@@ -233,6 +233,11 @@ def test_the_documentation_is_what_the_settings_say():
     assert not re.search(r"\| None \|", page())
 
 
+def test_the_pipelines_of_the_readme_are_valid():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks and all(config.parse(block).name for block in blocks)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_pipelines_of_the_project_are_valid(path):
     pipeline = config.load(path)

@@ -16,7 +16,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 _ROOMS = (
-    "build", "config", "data", "evaluation", "features", "report", "retrieval", "serving", "stages", "towers", "training"
+    "build", "config", "data", "evaluation", "features", "report",
+    "retrieval", "serving", "stages", "towers", "training",
 )  # fmt: skip
 _NAMES = {
     "TwoTower": "tfrec.retrieval",

@@ -1,7 +1,8 @@
-"""The one factory: settings and a data set become models and optimizers; names such as "attention" become objects here."""
+"""The one factory: settings and a data set become models and optimizers; "attention" becomes an object here."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserC
 from tfrec.features import EVENT_TYPE, TEXT
 from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
-from tfrec.towers.text import TextEncoder, minilm_folder
+from tfrec.towers.text import TextEncoder, folder_hash, minilm_folder
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ FULL_SOFTMAX_LOGITS = 2**29
 def prepare_options(data: config.Data) -> PrepareOptions:
     """What `prepare` is told by the section `data` of a pipeline."""
     events, items, users, split = data.events, data.items, data.users, data.split
-    cuts = {"validation_from": split.validation_from, "test_from": split.test_from} if split.kind == "time" else {}
+    cuts: dict[str, Any] = {"validation_from": split.validation_from, "test_from": split.test_from}
     return PrepareOptions(
         events=EventColumns(**events.columns.model_dump(), context=tuple(events.context)) if events else None,
         items=ItemColumns(items.item_id, tuple(items.text), dict(items.categorical), tuple(items.numeric))
@@ -39,29 +40,56 @@ def prepare_options(data: config.Data) -> PrepareOptions:
         seen=data.seen,
         candidates=data.candidates,
         split=split.kind,
-        hold_out_items=str(data.path(data.cold_items)) if data.cold_items else (),
+        hold_out_items=_ids_table(data, data.cold_items),
+        hold_out_validation_items=_ids_table(data, data.cold_items_validation),
         max_length=data.max_length,
         shards=data.shards,
-        **cuts,
+        **(cuts if split.kind == "time" else {}),
     )
 
 
 def simulated_options(data: config.Data) -> PrepareOptions:
-    """What `prepare` is told of the simulated shop, whose columns are known."""
-    return PrepareOptions(
+    """What `prepare` is told of the simulated shop, whose columns are known, and all of whose items are on sale."""
+    return dataclasses.replace(
+        prepare_options(data),
         events=EventColumns(timestamp="timestamp", event_type=EVENT_TYPE, context=("device",)),
         items=ItemColumns(text=("title",), categorical={"category": None}, numeric=("price",)),
         users=UserColumns(categorical=("region", "age_band")),
         candidates="items",
-        max_length=data.max_length,
-        shards=data.shards,
     )
+
+
+def oracle_applies(data: config.Data) -> bool:
+    """Whether the simulated shop's oracle answers the test: each user's last event, of the whole log."""
+    filtered = data.min_user_events > 1 or data.min_item_events > 1 or data.target_events
+    return data.split.kind == "leave_last" and data.seen == "remove" and not filtered
+
+
+def _ids_table(data: config.Data, name: str | None) -> str | tuple[str, ...]:
+    return str(data.path(name)) if name else ()
+
+
+def tables(data: config.Data) -> tuple[Path, Path | None, Path | None]:
+    """Where the events lie, and the items and the users where there are some.
+
+    Raises:
+        ValueError: the data is simulated and lies nowhere.
+    """
+    if data.events is None:
+        raise ValueError("data.events is missing: there are no tables to read.")
+    items, users = (data.path(section.path) if section else None for section in (data.items, data.users))
+    return data.path(data.events.path), items, users
 
 
 def dataset(data: config.Data, folder: Path) -> Dataset:
     """Prepare the tables that the settings name; what `folder` held before is replaced."""
-    tables = [section and data.path(section.path) for section in (data.events, data.items, data.users)]
-    return prepare(tables[0], tables[1], tables[2], options=prepare_options(data), folder=folder, replace=True)
+    return prepare(*tables(data), options=prepare_options(data), folder=folder, replace=True)
+
+
+def text_mark(source: str) -> str | None:
+    """A hash of a text model that lies in a local folder; None where its name says which one it is."""
+    local = source not in ("none", "minilm") and Path(source).is_dir()
+    return folder_hash(Path(source)) if local else None
 
 
 def text_vectors(texts: Any, source: str) -> np.ndarray | None:
@@ -76,6 +104,7 @@ def two_tower(
     settings: config.Model | None = None,
     *,
     training: config.Training | None = None,
+    seed: int | None = None,
     **changes: Any,
 ) -> TwoTower:
     """A two-tower model for a data set, ready to be compiled.
@@ -84,15 +113,18 @@ def two_tower(
         data: the prepared data set; the catalogue and its features come from it.
         settings: the section `model` of a pipeline; the defaults where None.
         training: the section `training`, of which the objective and the size of a step count.
+        seed: the initial weights follow from it (`keras.utils.set_random_seed`); None leaves Keras's state as it is.
         **changes: settings by name, as in YAML: `behavior=["attention", "lstm"]`, `text="minilm"`, `dim=64`.
 
     Raises:
         ValueError: an unknown setting or value, text that cannot be embedded.
     """
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
-    item_tower = _item_tower(data, settings)
+    vectors = text_vectors(data.items[TEXT], settings.text.source)
+    if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
+        keras.utils.set_random_seed(seed)
     return TwoTower(
-        item_tower,
+        _item_tower(data, settings, vectors),
         _behavior_tower(data, settings),
         _objective(data, training),
         candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
@@ -120,8 +152,7 @@ def monitor_cutoff(monitor: str) -> int:
     return int(monitor.partition("@")[2])
 
 
-def _item_tower(data: Dataset, settings: config.Model) -> ItemTower:
-    vectors = text_vectors(data.items[TEXT], settings.text.source)
+def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:
     categories = data.item_categories if settings.item_features else {}
     numbers = data.item_numbers if settings.item_features else np.zeros((len(data.items), 0), "float32")
     tower = ItemTower(

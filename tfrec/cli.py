@@ -116,14 +116,14 @@ def recommend(
 
         from tfrec.serving import answers
 
-    if events is not None:
+    if events is not None and output is not None:
         answers.recommend_file(model, events, output, k=k)
         return
     items = [item.strip() for item in (history or "").split(",") if item.strip()]
     table = answers.load(model).recommend([items], k).drop(columns="row")
-    rows = table.to_dict(orient="records")
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
     if as_json:
-        click.echo(json.dumps({"history": items, "recommendations": rows}, ensure_ascii=False, default=float))
+        click.echo(json.dumps({"history": items, "recommendations": rows}, ensure_ascii=False))
     else:
         _print_answers(rows)
 
@@ -154,7 +154,7 @@ def download(name: str, root: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the status is 0, 1 after one line on standard error, or 130 when interrupted."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("tfrec").setLevel(logging.INFO)
     try:

@@ -1,3 +1,5 @@
+"""A random log and a tiny one, shared by the tests of the data room."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,11 +10,13 @@ def random_log(seed=0, users=40, items=30, events=600):
     rng = np.random.default_rng(seed)
     who = np.concatenate([rng.integers(0, users, events), np.arange(users, users + 6)])
     size = len(who)
+    times = rng.integers(1_000_000, 1_000_400, size)
+    times[-2:] = 1_000_390  # two of those with one event come late
     return pd.DataFrame(
         {
             "user_id": [f"u{user}" for user in who],
             "item_id": [f"{item:03d}" for item in rng.zipf(1.3, size) % items],
-            "timestamp": rng.integers(1_000_000, 1_000_400, size),
+            "timestamp": times,
             "event_type": rng.choice(["view", "cart", "purchase"], size, p=[0.6, 0.1, 0.3]),
             "device": rng.choice(["phone", "desk", ""], size),
         }

@@ -14,7 +14,9 @@ def windows_of(lengths):
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
     rows = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     whole = np.arange(len(lengths)) % 2 == 0
-    return Windows(np.arange(len(lengths)), offsets[:-1], lengths, whole, rows, rows, {"timestamp": rows.astype(np.int64) * 10**9})
+    return Windows(
+        np.arange(len(lengths)), offsets[:-1], lengths, whole, rows, rows, {"timestamp": rows.astype(np.int64) * 10**9}
+    )
 
 
 def skewed(users=3000, seed=0):

@@ -33,7 +33,9 @@ def test_a_missing_column_is_named(column):
 
 
 def test_events_without_an_order_are_refused():
-    with pytest.raises(ValueError, match="'events' has neither a column 'timestamp' nor 'position'.*Its columns are: user_id, item_id"):
+    with pytest.raises(
+        ValueError, match="'events' has neither a column 'timestamp' nor 'position'.*Its columns are: user_id, item_id"
+    ):
         read_events(frame([("a", "x")], "user_id item_id"))
 
 
@@ -74,7 +76,11 @@ def test_ids_keep_their_zeros(tmp_path):
 
 @pytest.mark.parametrize(
     ("position", "message"),
-    [("first", "values are not numbers.*'first'"), ("1.5", "positions are not whole numbers.*'1.5'"), ("", "positions are missing")],
+    [
+        ("first", "values are not numbers.*'first'"),
+        ("1.5", "positions are not whole numbers.*'1.5'"),
+        ("", "positions are missing"),
+    ],
 )
 def test_positions_of_the_wrong_type_are_refused(position, message):
     with pytest.raises(ValueError, match=rf"'events'.*column 'position': 1 of 2 {message}"):

@@ -144,7 +144,9 @@ def test_a_folder_is_opened_only_when_it_is_a_dataset(tmp_path):
 def test_another_version_is_refused(made):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(ValueError, match="holds a dataset of version 99, and this tfrec reads 1: prepare the data anew"):
+    with pytest.raises(
+        ValueError, match="holds a dataset of version 99, and this tfrec reads 1: prepare the data anew"
+    ):
         Dataset.open(made)
 
 
@@ -152,11 +154,19 @@ def test_another_version_is_refused(made):
 def test_a_missing_or_truncated_file_is_named(made, name):
     whole = (made / name).read_bytes()
     (made / name).write_bytes(whole[:-1] if whole else b"x")
-    with pytest.raises(ValueError, match=f"is damaged: {name} has .* bytes instead of {len(whole)}. Prepare the data anew"):
+    with pytest.raises(
+        ValueError, match=f"is damaged: {name} has .* bytes instead of {len(whole)}. Prepare the data anew"
+    ):
         Dataset.open(made)
     (made / name).unlink()
     with pytest.raises(ValueError, match=f"is damaged: {name} is missing"):
         Dataset.open(made)
+
+
+def test_a_missing_table_is_named_and_nothing_is_made(tmp_path, tiny):
+    with pytest.raises(FileNotFoundError, match=r"'items': there is no file .*absent\.csv\. Correct the path"):
+        prepare(tiny, tmp_path / "absent.csv", folder=tmp_path / "dataset")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_temporary_dataset_lives_as_long_as_its_object(tiny):
@@ -168,7 +178,7 @@ def test_a_temporary_dataset_lives_as_long_as_its_object(tiny):
 
 
 def test_a_table_of_another_type_is_refused():
-    with pytest.raises(ValueError, match="A table must be a path or a pandas DataFrame; got dict"):
-        content_hash({"user_id": ["a"]})
-    with pytest.raises(ValueError, match="holds lists or the like"):
+    with pytest.raises(ValueError, match="items must be a path or a pandas DataFrame; got dict"):
+        content_hash(pd.DataFrame({"user_id": ["a"]}), {"item_id": ["a"]})
+    with pytest.raises(ValueError, match="'events': a column holds lists or the like"):
         content_hash(pd.DataFrame({"tags": [["a"]]}))

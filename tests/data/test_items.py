@@ -67,7 +67,9 @@ def test_rows_without_an_item_table_are_those_of_the_events():
 
 
 def test_tables_whose_ids_never_meet_are_refused(titles):
-    with pytest.raises(ValueError, match="No item of the events, such as '1.0', is in the table 'items', which has 'v'"):
+    with pytest.raises(
+        ValueError, match="No item of the events, such as '1.0', is in the table 'items', which has 'v'"
+    ):
         item_rows(read_items(titles), pd.Series(["1.0"], dtype="str"))
 
 

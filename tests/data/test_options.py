@@ -31,9 +31,15 @@ def test_a_bare_text_is_no_list_of_names():
         (lambda: EventColumns(), "need an order"),
         (lambda: EventColumns("id", "id", "time"), "column 'id' of the events is used twice"),
         (lambda: EventColumns(timestamp="t", event_type="a", context=("type",)), "feature name 'event_type'"),
-        (lambda: ItemColumns(categorical={"genre": None}, numeric=("genre",)), "column 'genre' of the items is used twice"),
+        (
+            lambda: ItemColumns(categorical={"genre": None}, numeric=("genre",)),
+            "column 'genre' of the items is used twice",
+        ),
         (lambda: ItemColumns(numeric=("count",)), "item column 'count' cannot be .* Give the column another name"),
-        (lambda: ItemColumns(categorical={"genre": ""}), "separator of the item column 'genre' must be a text .*; got ''"),
+        (
+            lambda: ItemColumns(categorical={"genre": ""}),
+            "separator of the item column 'genre' must be a text .*; got ''",
+        ),
         (lambda: ItemColumns(categorical=["genre"]), "categorical must map each column to its separator"),
         (lambda: UserColumns(categorical=("user_id",)), "column 'user_id' of the users is used twice"),
         (lambda: UserColumns("uid", ("id",)), "feature name 'user_id'"),
@@ -48,4 +54,5 @@ def test_options_are_written_as_json():
     options = PrepareOptions(EventColumns(timestamp="t"), hold_out_items={"b", "a"})
     written = options.as_json()
     assert written["hold_out_items"] == ["a", "b"] and written["events"]["timestamp"] == "t"
+    assert PrepareOptions(hold_out_items="/here/cold.csv").as_json()["hold_out_items"] == "cold.csv"
     assert written["validation_from"] == "80%" and written["items"] is None

@@ -32,7 +32,9 @@ def shown(windows):
     result = []
     for user, start, length, whole in zip(windows.owners, windows.starts, windows.lengths, windows.whole, strict=True):
         targets = windows.targets[start : start + length + 1].tolist()
-        result.append((int(user), windows.rows[start : start + length].tolist(), targets if whole else [0, *targets[1:]]))
+        result.append(
+            (int(user), windows.rows[start : start + length].tolist(), targets if whole else [0, *targets[1:]])
+        )
     return result
 
 

@@ -13,7 +13,9 @@ from tfrec.data.splits import by_time, leave_last
 def parts(split):
     """(train, validation, test) items of each user as text, targets in upper case."""
     result = {}
-    items = [item.upper() if target else item for item, target in zip(split.events.item_id, split.is_target, strict=True)]
+    items = [
+        item.upper() if target else item for item, target in zip(split.events.item_id, split.is_target, strict=True)
+    ]
     for user, start in enumerate(split.offsets[:-1]):
         mine = items[start : split.offsets[user + 1]]
         a, b = split.train_end[user], split.test_start[user]
@@ -48,7 +50,9 @@ def timed(*rows):
 
 
 def test_cuts_in_time_part_the_events():
-    events = timed(("a", "v", 1), ("a", "w", 5), ("a", "x", 9), ("b", "v", 4), ("b", "w", 5), ("c", "v", 8), ("c", "z", 9))
+    events = timed(
+        ("a", "v", 1), ("a", "w", 5), ("a", "x", 9), ("b", "v", 4), ("b", "w", 5), ("c", "v", 8), ("c", "z", 9)
+    )
     split = by_time(events, 5, 8)
     assert parts(split) == {"a": ("V", "W", "X"), "b": ("V", "W", ""), "c": ("", "", "VZ")}
     assert split.cuts == {"validation_from": 5, "test_from": 8}
@@ -62,7 +66,9 @@ def test_context_after_the_test_begins_is_left_out():
 
 @pytest.mark.parametrize("cuts", [(5, 5), (8, 5), (1, 5), (5, 10), ("1990-01-01", "1991-01-01")])
 def test_cuts_out_of_order_or_outside_the_events_are_refused(cuts):
-    with pytest.raises(ValueError, match=r"needs first event < validation_from < test_from <= last event; got 1 \(1970-"):
+    with pytest.raises(
+        ValueError, match=r"needs first event < validation_from < test_from <= last event; got 1 \(1970-"
+    ):
         by_time(timed(("a", "v", 1), ("a", "w", 5), ("a", "x", 9)), *cuts)
 
 

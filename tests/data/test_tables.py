@@ -120,7 +120,9 @@ def test_ids_become_texts(values, expected):
 
 @pytest.mark.parametrize("values", [["a", None], [1.0, np.nan], ["a", ""], ["a", " "], ["a", "NaN"], ["a", "null"]])
 def test_missing_ids_are_refused_with_their_row(values):
-    with pytest.raises(ValueError, match=r"'events'.*column 'id': 1 of 2 ids are missing, first in row 2 .*Remove those"):
+    with pytest.raises(
+        ValueError, match=r"'events'.*column 'id': 1 of 2 ids are missing, first in row 2 .*Remove those"
+    ):
         ids(values)
 
 

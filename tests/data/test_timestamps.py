@@ -38,7 +38,10 @@ def test_every_spelling_of_a_time_gives_the_same(values):
 
 
 def test_a_day_before_the_month_is_told_by_the_first_value():
-    assert times(["13.03.2015", "02.03.2015"]) == [SECOND_OF_13_MARCH * 10**9, (SECOND_OF_13_MARCH - 11 * 86_400) * 10**9]
+    assert times(["13.03.2015", "02.03.2015"]) == [
+        SECOND_OF_13_MARCH * 10**9,
+        (SECOND_OF_13_MARCH - 11 * 86_400) * 10**9,
+    ]
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")])

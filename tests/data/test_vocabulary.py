@@ -29,7 +29,9 @@ def test_another_file_is_refused(tmp_path):
         Vocabulary.load(tmp_path / "v.txt")
 
 
-@pytest.mark.parametrize(("values", "message"), [(["a", "a"], "'a' occurs twice"), ([""], "cannot hold the empty text")])
+@pytest.mark.parametrize(
+    ("values", "message"), [(["a", "a"], "'a' occurs twice"), ([""], "cannot hold the empty text")]
+)
 def test_repeated_and_empty_values_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary(values)

@@ -81,8 +81,8 @@ class Simulated(Settings):
 
     seed: Annotated[int, Field(ge=0)] = Field(0, description="the shop follows from it")
     users: Count = Field(6000, description="users")
-    items: Count = Field(1200, description="items")
-    mean_events: Count = Field(24, description="events of a user, on average")
+    items: Count = Field(1600, description="items")
+    mean_events: Count = Field(20, description="events of a user, on average")
     days: Count = Field(365, description="days that the log covers")
 
 

@@ -42,9 +42,12 @@ def content_hash(
     """
     options = options or PrepareOptions()
     digest = hashlib.sha256(f"{KIND} {VERSION} {json.dumps(options.as_json(), sort_keys=True)}".encode())
-    held_out = [ids for ids in (options.hold_out_items, options.hold_out_validation_items) if _is_path(ids)]
-    for source in (events, items, users, *held_out):
-        digest.update(b"\0" + (b"" if source is None else _source_hash(source)))
+    sources: dict[str, Any] = {"events": events, "items": items, "users": users}
+    for name in ("hold_out_items", "hold_out_validation_items"):
+        ids = getattr(options, name)
+        sources[name] = ids if isinstance(ids, (str, os.PathLike)) else None
+    for name, source in sources.items():
+        digest.update(b"\0" + (b"" if source is None else _source_hash(source, name)))
     return digest.hexdigest()
 
 
@@ -64,7 +67,7 @@ def check_destination(folder: Path, content: str, *, replace: bool) -> None:
         _check_place(folder)
         _check_contents(folder, content, replace=replace)
     except PermissionError as error:
-        raise PermissionError(f"The output folder {folder} cannot be written: no rights. Give another folder.") from error
+        raise PermissionError(f"The output folder {folder} cannot be written: {error}. Give another.") from error
 
 
 def _check_contents(folder: Path, content: str, *, replace: bool) -> None:
@@ -93,8 +96,8 @@ def _check_place(folder: Path) -> None:
         parent = parent.parent
     if not parent.is_dir():
         raise ValueError(f"The output folder {folder} cannot be made: {parent} is a file. Give another folder.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"The output folder {folder} cannot be written: {parent} is not writable.")
+    if not os.access(parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(f"no right to write in {parent}")
 
 
 @contextlib.contextmanager
@@ -171,24 +174,20 @@ def _own_names(manifest: dict[str, Any]) -> set[str]:
     return {MANIFEST, *(Path(name).parts[0] for name in manifest.get("files", ()))} | {"vocabularies"}
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike))
-
-
-def _source_hash(source: Any) -> bytes:
+def _source_hash(source: Any, name: str) -> bytes:
     digest = hashlib.sha256()
     if isinstance(source, pd.DataFrame):
         try:
             rows = pd.util.hash_pandas_object(source, index=False)
         except TypeError as error:
-            raise ValueError(f"A column of a table holds lists or the like ({error}): remove it.") from error
+            raise ValueError(f"The table {name!r}: a column holds lists or the like ({error}): remove it.") from error
         digest.update(repr([(str(name), str(dtype)) for name, dtype in source.dtypes.items()]).encode())
         digest.update(rows.to_numpy().tobytes())
-    elif _is_path(source):
+    elif isinstance(source, (str, os.PathLike)):
         if not Path(source).is_file():
-            raise FileNotFoundError(f"There is no file {source}: correct the path or put the file there.")
+            raise FileNotFoundError(f"The table {name!r}: there is no file {source}. Correct the path or put it there.")
         with open(source, "rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     else:
-        raise ValueError(f"A table must be a path or a pandas DataFrame; got {type(source).__name__}.")
+        raise ValueError(f"{name} must be a path or a pandas DataFrame; got {type(source).__name__}.")
     return digest.digest()

@@ -167,11 +167,11 @@ class PrepareOptions:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.")
 
     def as_json(self) -> dict:
-        """The options as plain JSON values, for the manifest and the content hash."""
-        plain = {
-            name: sorted(value) if isinstance(value, (set, frozenset)) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+        """The options as plain JSON values, for the manifest and the content hash; of a path the file's name alone."""
+        plain = dataclasses.asdict(self)
+        for name in ("hold_out_items", "hold_out_validation_items"):
+            ids = plain[name]
+            plain[name] = os.path.basename(ids) if isinstance(ids, (str, os.PathLike)) else sorted(map(str, ids))
         return json.loads(json.dumps(plain, default=str))
 
 

@@ -1,7 +1,8 @@
-"""A seeded shop whose best answer is known: `shop` makes events, items, users and the oracle that a model is measured against.
+"""A seeded shop whose best answer is known: `shop` makes the tables, and the oracle that a model is measured against.
 
-The process. Item j has an attribute vector x_j (one-hot department, category, brand, style, use, and its relative price), all but
-the price readable in its title, and a popularity b_j (a Zipf law). At his n-th visit, at time t, user u takes item j with probability
+The process. Item j has an attribute vector x_j (one-hot department, category, brand, style, use, and its relative
+price), all but the price readable in its title, and a popularity b_j (a Zipf law). At his n-th visit, at time t, user u
+takes item j with probability
 
     P(j | u, t) ∝ exp(b_j + x_j · (θ_u + φ(t) + s_un) + ν [a_j <= t < a_j + 30 days and a_j > 0])
 
@@ -9,21 +10,23 @@ among the items that are on sale (a_j <= t) and that he has not had. Nobody has 
 
     θ_u     taste: half of its variance is shared by the region (department, brand) or the age band (the rest) of u.
     φ(t)    drift: departments have seasons, cos(2π(t - τ_d) / year); styles come into and out of fashion, linear in t.
-    s_un    memory: s_u0 = 0, s_u,n+1 = ρ ∘ s_un + (1 - ρ) ∘ g(i_n, e_n), where i_n is the item of the n-th event and e_n its
-            type. Brand, style and use of g say "more of the same"; its category block depends on e_n: a view calls for the same
-            category (the user compares), a purchase for the next role of the same department (gear -> accessories -> supplies ->
-            care -> gear). As ρ is 0.6 to 0.8, the events before the last one say together more than the last one.
+    s_un    memory: s_u0 = 0, s_u,n+1 = ρ ∘ s_un + (1 - ρ) ∘ g(i_n, e_n), where i_n is the item of the n-th event and
+            e_n its type. Brand, style and use of g say "more of the same"; its category block depends on e_n: a view
+            calls for the same category (the user compares), a purchase for the next role of the same department
+            (gear -> accessories -> supplies -> care -> gear). As ρ is 0.6 to 0.8, the events before the last one say
+            together more than the last one.
     e_n     purchase with a probability that depends on the device, else view; independent of all else.
 
 The sizes of all this are the constants of `simulated_process`.
 
-The calendar. Most items are on sale from day 0 (a_j = 0); others are launched day by day; the last ones are launched for the closing
-fortnight, which most users attend with exactly one visit, their last. Under `leave_last` these late launches are therefore in no
-training event and no validation target, but in a few hundred test targets. They are the cold items. Since the process knows an
-item only by its words, its price and its popularity, which its words explain for the most part, titles are enough to rank them.
+The calendar. Most items are on sale from day 0 (a_j = 0); others are launched day by day; the last ones are launched
+for the closing fortnight, which most users attend with exactly one visit, their last. Under `leave_last` these late
+launches are therefore in no training event and no validation target, but in a few hundred test targets. They are the
+cold items. Since the process knows an item only by its words, its price and its popularity, which its words explain for
+the most part, titles are enough to rank them.
 
-The oracle is P itself, worked out with θ_u, φ and s_un known, so no model does better in expectation. A model sees θ_u only through
-what the user did, and has no clock: one that learnt everything else stays below the oracle.
+The oracle is P itself, worked out with θ_u, φ and s_un known, so no model does better in expectation. A model sees θ_u
+only through what the user did, and has no clock: one that learnt everything else stays below the oracle.
 """
 
 from __future__ import annotations
@@ -57,11 +60,12 @@ class Shop:
     """The tables of a simulated shop and its known best answers.
 
     Attributes:
-        events: user_id, item_id, timestamp (unix seconds, increasing within a user), event_type, device; ordered by time.
+        events: user_id, item_id, timestamp (unix seconds, increasing within a user), event_type, device; by time.
         items: item_id, title, category, price, available_from (unix seconds).
         users: user_id, region, age_band.
-        oracle: user_id, item_id, rank, score: for the last event of each user, the 50 items that were most probable given
-            everything before it, best first; score is the probability. What the user had before is not among them.
+        oracle: user_id, item_id, rank, score: for the last event of each user, the 50 items that were most probable
+            given everything before it, best first; score is the probability. What the user had before is not among
+            them.
         oracle_validation: the same for the last event but one.
     """
 
@@ -100,7 +104,9 @@ def shop(*, seed: int = 0, users: int = 6000, items: int = 1600, mean_events: in
     return Shop(
         events=_events(visits, chosen, user_ids, item_ids),
         items=goods.frame(item_ids, launches + START),
-        users=pd.DataFrame({USER_ID: user_ids, "region": _words(REGIONS, regions), "age_band": _words(AGE_BANDS, ages)}),
+        users=pd.DataFrame(
+            {USER_ID: user_ids, "region": _words(REGIONS, regions), "age_band": _words(AGE_BANDS, ages)}
+        ),
         oracle=_ranking(last, user_ids, item_ids),
         oracle_validation=_ranking(before, user_ids, item_ids),
     )
@@ -108,11 +114,11 @@ def shop(*, seed: int = 0, users: int = 6000, items: int = 1600, mean_events: in
 
 def _check(name: str, value: int, low: int, high: int) -> None:
     if not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"`{name}` must be a whole number from {low} to {high}; received {value!r}. Choose one in between.")
+        raise ValueError(f"`{name}` must be a whole number from {low} to {high}; received {value!r}: choose another.")
 
 
 def _launches(items: int, days: int, rng: np.random.Generator) -> np.ndarray:
-    """When each item goes on sale, int64 [I] seconds: day 0, a day in between, or the first of the closing fortnight."""
+    """When each item goes on sale, int64 [I] seconds: day 0, a day in between, or the closing fortnight's first."""
     closing = days - CLOSING_DAYS
     place = (rng.permutation(items) + 0.5) / items
     day = np.where(place < INITIAL, 0, rng.integers(NEW_DAYS, closing, size=items))
@@ -129,7 +135,7 @@ def _visits(users: int, mean_events: int, days: int, rng: np.random.Generator) -
 
 
 def _times(lengths: np.ndarray, days: int, rng: np.random.Generator) -> np.ndarray:
-    """Seconds of each visit, int64 [U, N], increasing; of those who attend it, only the last one in the closing fortnight."""
+    """Seconds of each visit, int64 [U, N], increasing; in the closing fortnight only attenders' last one."""
     users, width = len(lengths), int(lengths.max())
     step = np.arange(width)
     closing = (days - CLOSING_DAYS) * DAY

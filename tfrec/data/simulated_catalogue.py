@@ -1,4 +1,4 @@
-"""The simulated shop's catalogue: items named by brand, style, product and use; `simulated` lets users walk through it."""
+"""The simulated shop's catalogue: items named by brand, style, product and use, for `simulated` to sell."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ PRODUCTS = {
     ),
 }
 BRANDS = (
-    "Northpeak", "Lumina", "Oakridge", "Velora", "Kestrel", "Bluefin", "Marlowe", "Tansei", "Solway", "Ironwood", "Pipkin", "Zephyr",
-)  # fmt: skip
+    *("Northpeak", "Lumina", "Oakridge", "Velora", "Kestrel", "Bluefin"),
+    *("Marlowe", "Tansei", "Solway", "Ironwood", "Pipkin", "Zephyr"),
+)
 # Two words a style: a model that reads knows them for one.
 STYLES = (
     ("Rugged", "Heavy-Duty"),
@@ -132,8 +133,9 @@ class Catalogue:
 def catalogue(items: int, zipf: float, rng: np.random.Generator) -> Catalogue:
     """Draw items with different titles and a Zipf popularity that their words explain for the most part.
 
-    Items are ranked by the sum of the strengths of their product, brand, style and use (deviation 1 each) and of a chance of
-    their own (0.5), hence a model that reads titles can tell how popular a new item will be; b_j = -zipf * log(rank_j + 1).
+    Items are ranked by the sum of the strengths of their product, brand, style and use (deviation 1 each) and of a
+    chance of their own (0.5), hence a model that reads titles can tell how popular a new item will be.
+    b_j = -zipf * log(rank_j + 1).
 
     Args:
         items: how many, at most `LIMIT`.

@@ -1,4 +1,4 @@
-"""The simulated shop's process: the probability of a user's next item, and the walk of all users; `simulated` has the equations."""
+"""The simulated shop's process: the probability of a next item, and the walk of all users; equations in `simulated`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEASON, FASHION = 0.3, 0.4  # sizes of the two parts of φ
 
 # By block of the attribute vector: deviation of the taste θ, gain of g, and retention ρ of the memory.
 TASTE = {"department": 0.4, "category": 0.0, "brand": 0.4, "style": 0.4, "use": 0.4, "price": 0.2}
-GAIN = {"department": 0.0, "category": 6.5, "brand": 3.0, "style": 4.5, "use": 3.0, "price": 0.0}
+GAIN = {"department": 0.0, "category": 6.5, "brand": 4.0, "style": 3.0, "use": 3.0, "price": 0.0}
 RETENTION = {"department": 0.0, "category": 0.6, "brand": 0.8, "style": 0.7, "use": 0.8, "price": 0.0}
 # Whose taste is shared by region; the rest is shared by age band.
 REGIONAL = ("department", "brand")
@@ -65,7 +65,7 @@ def block(name: str) -> slice:
 
 
 def tastes(regions: np.ndarray, ages: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """θ, float32 [U, WIDTH], of users with codes of region [U] and age band [U]: half the variance the group's, half their own."""
+    """θ, float32 [U, WIDTH], of users with codes of region [U] and age band [U]: half the variance is the group's."""
     by_region = rng.normal(size=(int(regions.max()) + 1, cat.WIDTH))[regions]
     by_age = rng.normal(size=(int(ages.max()) + 1, cat.WIDTH))[ages]
     regional = spread({name: float(name in REGIONAL) for name in cat.BLOCKS}) > 0
@@ -92,7 +92,7 @@ class Drift:
 
 
 def calls() -> np.ndarray:
-    """What a view and a purchase call for next, float64 [2, categories, categories]; also, a little, for the department."""
+    """What a view and a purchase call for next, float64 [2, categories, categories]; a little for its department."""
     category = np.arange(len(cat.CATEGORIES))
     department, role = np.divmod(category, len(cat.ROLES))
     within = (department[:, None] == department).astype(float)
@@ -124,7 +124,7 @@ class Process:
         """Users [B] at seconds since the start [B] -> float32 [B, I]; rows sum to 1, what cannot be chosen has 0."""
         query = self.taste[users] + self.drift(times) + self.memory[users]
         score = query @ self.goods.attributes.T + self.goods.popularity
-        age = times[:, None] - self.launches
+        age = times.astype(np.int32)[:, None] - self.launches.astype(np.int32)
         score += np.where((age < NEW_DAYS * DAY) & (self.launches > 0), np.float32(NOVELTY), np.float32(0))
         np.copyto(score, -np.inf, where=(age < 0) | self.had[users])
         score = np.exp(score - score.max(axis=1, keepdims=True))
@@ -153,7 +153,7 @@ def walk(process: Process, visits: Visits) -> tuple[np.ndarray, Best, Best]:
                 known.items[batch[rows]], known.probabilities[batch[rows]] = _top(probability[rows])
             chosen[batch, step] = _pick(probability, visits.draws[batch, step])
             process.take(batch, chosen[batch, step], visits.types[batch, step])
-    return chosen, *best
+    return chosen, best[0], best[1]
 
 
 def _batches(users: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:

@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import PAD
-
-IMPOSSIBLE = -1e9
+from tfrec.retrieval.softmax import log_sum_exp_of_products
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -28,9 +27,9 @@ class FullSoftmax:
     def __init__(self, trained: Any) -> None:
         """Remember the rows to compete; `trained` is bool [I], or the rows themselves."""
         self.trained_rows = trained_rows(trained)
-        # Row -> its column among the logits. A target that is no competitor gets an impossible label, not a wrong one.
-        self._column = np.full(int(self.trained_rows.max()) + 1, -1, "int32")
-        self._column[self.trained_rows] = np.arange(len(self.trained_rows), dtype="int32")
+        # Row -> its place among the rivals; a target that is none of them has no place, and fails rather than misleads.
+        self._place = np.full(int(self.trained_rows.max()) + 1, -1, "int32")
+        self._place[self.trained_rows] = np.arange(len(self.trained_rows), dtype="int32")
 
     def rows(self, history: Any, target: Any) -> None:
         """None: every row is encoded."""
@@ -48,9 +47,9 @@ class FullSoftmax:
         Returns:
             float [N].
         """
-        logits = tf.matmul(queries, tf.gather(vectors, self.trained_rows), transpose_b=True)
-        labels = tf.gather(tf.constant(self._column), targets)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+        rivals = tf.gather(vectors, self.trained_rows)
+        own = tf.gather(rivals, tf.gather(tf.constant(self._place), targets))
+        return log_sum_exp_of_products(queries, rivals) - tf.reduce_sum(queries * own, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -93,12 +92,11 @@ class SampledSoftmax:
         Returns:
             float [N].
         """
-        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1, keepdims=True)
-        negative = tf.matmul(queries, vectors[-self.negatives :], transpose_b=True)
-        accidental = tf.gather(rows, targets)[:, None] == rows[-self.negatives :][None, :]
-        negative = tf.where(accidental, tf.cast(IMPOSSIBLE, negative.dtype), negative)
-        logits = tf.cast(tf.concat([positive, negative], axis=-1), tf.float32)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.zeros_like(targets), logits)
+        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1)
+        first = tf.shape(rows)[0] - self.negatives
+        accidental = tf.gather(rows, targets)[:, None] == rows[first:][None, :]
+        negative = log_sum_exp_of_products(queries, vectors[first:], masked=accidental)
+        return tf.nn.softplus(negative - positive)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.retrieval.objectives import batch_and_negatives, trained_rows
+from tfrec.retrieval.softmax import log_sum_exp
 
 # TFRS clips sampling probabilities to [1e-6, 1], which is wrong for the rare items of large catalogues. A common
 # factor changes no softmax, so probabilities are scaled to peak at 1; what a rarer item still lacks is added outside.
@@ -75,8 +76,9 @@ class TFRSRetrieval:
             float [N].
         """
         first = tf.shape(rows)[0] - self.negatives
-        candidates = tf.concat([tf.gather(vectors, targets), vectors[first:]], axis=0)
-        ids = tf.concat([tf.gather(rows, targets), rows[first:]], axis=0)
+        # Places are joined, not vectors: XLA mistakes the gradient of a concatenation whose sizes it does not know.
+        places = tf.concat([targets, first + tf.range(self.negatives)], axis=0)
+        candidates, ids = tf.gather(vectors, places), tf.gather(rows, places)
         probability = self.sampling_probability(ids, tf.shape(targets)[0])
         stated = tf.maximum(probability, TFRS_SMALLEST)
         # One more dimension carries log(stated / probability), 0 for all but the rarest items, into their logits.
@@ -121,6 +123,6 @@ def _retrieval_task() -> Any:
         ) from error
 
     def per_position(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred)
+        return log_sum_exp(y_pred) - tf.linalg.diag_part(y_pred)  # The labels are TFRS's: position i has candidate i.
 
     return tfrs.tasks.Retrieval(loss=per_position, remove_accidental_hits=True)

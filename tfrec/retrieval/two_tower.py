@@ -199,6 +199,18 @@ class TwoTower(keras.Model):
             self._trackers[name].update_state(values)
         return {tracker.name: tracker.result() for tracker in self._trackers.values()}
 
+    def make_test_function(self, force: bool = False) -> None:
+        """Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none."""
+        compiled, self.jit_compile = self.jit_compile, False
+        super().make_test_function(force)
+        self.jit_compile = compiled
+
+    def make_predict_function(self, force: bool = False) -> None:
+        """Nor is prediction, see `make_test_function`."""
+        compiled, self.jit_compile = self.jit_compile, False
+        super().make_predict_function(force)
+        self.jit_compile = compiled
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The loss and the ranking metrics, reset at each epoch."""

@@ -35,7 +35,8 @@ class ExportedModel:
         version: its number, None where the folder's name is none.
         manifest: what it was made of.
         items: item_id -> title, every item that it knows.
-        k_max: items of an answer at most.
+        k_max: items that may be asked for.
+        answer_size: items of an answer: `k_max`, or all that may be recommended where they are fewer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +51,7 @@ class ExportedModel:
             reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
             raise ValueError(f"{folder} cannot be loaded: {reason} Export the model again.") from error
         self.items = table.set_index(ITEM_ID)[TITLE]
-        self.k_max = int(self.manifest["k_max"])
+        self.k_max, self.answer_size = int(self.manifest["k_max"]), int(self.manifest["answer_size"])
 
     def recommend(self, histories: Sequence[Sequence[str]], k: int = 10) -> pd.DataFrame:
         """The k best next items of each history.
@@ -86,13 +87,13 @@ class ExportedModel:
             lengths: int [N], the events of each user.
 
         Returns:
-            item_ids object [N, k_max] of str, "" where nothing is left, and scores float32 [N, k_max].
+            item_ids object [N, answer_size] of str, "" where nothing is left, and scores float32 of the same shape.
         """
         signature = self._signatures["recommend_full" if len(inputs) > 1 else "serving_default"]
         specs = signature.structured_input_signature[1]
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        ids = np.full((len(lengths), self.k_max), "", object)
-        scores = np.zeros((len(lengths), self.k_max), np.float32)
+        ids = np.full((len(lengths), self.answer_size), "", object)
+        scores = np.zeros(ids.shape, np.float32)
         for users in self._batches(lengths):
             request = {name: _rows(inputs.get(name), spec, users, starts) for name, spec in specs.items()}
             outputs = signature(**request)
@@ -274,4 +275,7 @@ def _decoded(ids: np.ndarray) -> np.ndarray:
 def _loaded(folder: Path) -> Any:
     import tensorflow as tf
 
-    return tf.saved_model.load(str(folder))
+    from tfrec.serving.session import quiet
+
+    with quiet():
+        return tf.saved_model.load(str(folder))

@@ -53,7 +53,7 @@ class Contract:
         vocabularies: input name -> values of the string inputs; value i has code i + 1.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
         max_length: the newest events that the model reads.
-        k_max: items an answer holds, never more than there are candidates.
+        k_max: items that may be asked for.
     """
 
     items: pd.DataFrame
@@ -71,9 +71,14 @@ class Contract:
         """Str [I], "" at row 0."""
         return self.items[ITEM_ID].to_numpy(object)
 
+    @property
+    def width(self) -> int:
+        """Items an answer holds: `k_max`, or all candidates where there are fewer."""
+        return min(self.k_max, int(self.candidates.sum()))
+
     @classmethod
     def of(cls, model: Any, data: ServedData, k_max: int) -> Contract:
-        """The contract of `model`, trained on `data`, with answers of `k_max` items where there are as many.
+        """The contract of `model`, trained on `data`; its answers hold `k_max` items where there are as many.
 
         Raises:
             ValueError: the model and the data do not fit each other, an id cannot be served, `k_max` is below 1.
@@ -101,7 +106,7 @@ class Contract:
             },
             seen=data.seen,
             max_length=int(data.max_length),
-            k_max=min(k_max, int(candidates.sum())),
+            k_max=k_max,
         )
 
 
@@ -109,8 +114,6 @@ def _candidates(model: Any) -> np.ndarray:
     mask = np.zeros(model.item_tower.items, bool)
     mask[model.candidates] = True
     mask[PAD] = False
-    if not mask.any():
-        raise ValueError("The model has no candidate: there is nothing that an export could recommend.")
     return mask
 
 

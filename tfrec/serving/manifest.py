@@ -30,6 +30,7 @@ def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about
         "items": len(contract.items) - 1,
         "candidates": int(contract.candidates.sum()),
         "k_max": contract.k_max,
+        "answer_size": contract.width,
         "max_length": contract.max_length,
         "seen": contract.seen,
         "inputs": dict(contract.columns),

@@ -82,7 +82,7 @@ def verify(folder: Path) -> None:
             raise ValueError(f"{folder}: its signatures are not those of its manifest; export the model again.")
         for shape in ((2, 3), (1, 0)):
             answer = bundle.run("serving_default", {HISTORY: np.full(shape, "", object)})
-            if answer["scores"].shape != (shape[0], promised["k_max"]) or not np.isfinite(answer["scores"]).all():
+            if answer["scores"].shape != (shape[0], promised["answer_size"]) or not np.isfinite(answer["scores"]).all():
                 raise ValueError(f"{folder}: the answer to an empty history is not finite; export the model again.")
             if not answer["item_ids"][0, 0]:
                 raise ValueError(f"{folder}: there is no answer to an empty history; export the model again.")

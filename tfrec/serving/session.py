@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,26 +54,30 @@ def open_session(folder: Path) -> Iterator[SessionModel]:
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     try:
-        with graph.as_default(), _quiet():
+        with graph.as_default(), quiet():
             bundle = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         session.close()
         reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise ValueError(f"{folder} does not load as a SavedModel: {reason}") from error
-    with session:
+    try:  # Outside the graph, which as a default would catch what the caller computes eagerly.
         yield SessionModel(session, bundle.signature_def)
+    finally:
+        session.close()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loader's word that it is deprecated: it is what servers do."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
+def quiet() -> Iterator[None]:
+    """Without TensorFlow's remarks on saving and loading: renamed inputs, gradients left out, a loader called old."""
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _described(tensor: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfrec.features import HISTORY, PAD
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving.contract import Contract
+from tfrec.serving.session import quiet
 
 SERVING_DEFAULT = "serving_default"
 RECOMMEND_FULL = "recommend_full"
@@ -26,7 +27,7 @@ ITEM_IDS = "item_ids"
 SCORES = "scores"
 
 ID_FILE = "item_ids.txt"
-# The score beside the id "", where a user has fewer than k_max items left: finite, and below every real score.
+# The score beside the id "", where fewer items are left than an answer holds: finite, and below every real score.
 NO_ITEM_SCORE = REMOVED
 
 
@@ -36,9 +37,10 @@ class ServingGraph:
     `serving_default` takes `history` string [B, T], oldest first; every other input is missing. `recommend_full` takes
     each input that training knew, named as in `Contract.specs`: categorical columns of the events string [B, T],
     timestamps int64 [B, T] in seconds, categorical columns of the users string [B]; "" and 0 are missing.
-    Both return `item_ids` string [B, k_max] and `scores` float32 [B, k_max], best first. Ids that are empty or unknown
-    are taken out of a history together with what describes their events; a history of nothing else is an empty one.
-    Where fewer than k_max items are left for a user, the rest is "" with `NO_ITEM_SCORE`.
+    Both return `item_ids` string [B, k] and `scores` float32 [B, k], best first, k being `Contract.width`.
+
+    Ids that are empty or unknown are taken out of a history together with what describes their events; a history of
+    nothing else is an empty one. Where fewer than k items are left for a user, the rest is "" with `NO_ITEM_SCORE`.
     """
 
     def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path) -> None:
@@ -72,7 +74,8 @@ class ServingGraph:
     def save(self, folder: Path) -> None:
         """Write the SavedModel."""
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(self.module, str(folder), signatures=self.signatures, options=options)
+        with quiet():
+            tf.saved_model.save(self.module, str(folder), signatures=self.signatures, options=options)
 
     def _traced(self) -> dict[str, Any]:
         specs = self._contract.specs
@@ -84,10 +87,10 @@ class ServingGraph:
         }
 
     def _answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The k_max best items of each user, from the tensors of a request."""
+        """The best items of each user, from the tensors of a request."""
         rows = tf.cast(self._rows.lookup(inputs[HISTORY]), tf.int32) + 1
         scores = self._scores(rows, self._features(rows, inputs))
-        top = tf.math.top_k(scores, self._contract.k_max)
+        top = tf.math.top_k(scores, self._contract.width)
         ids = self._ids.lookup(tf.cast(top.indices, tf.int64) - 1)
         return {ITEM_IDS: tf.where(top.values > REMOVED / 2, ids, ""), SCORES: top.values}
 
@@ -110,7 +113,9 @@ class ServingGraph:
 
     def _scores(self, rows: Any, features: Mapping[str, Any]) -> Any:
         """float32 [B, I]; what may not be shown has `REMOVED`."""
-        with keras.StatelessScope(self._weights):  # The model computes with the copies, whatever its weights are called.
+        with keras.StatelessScope(
+            self._weights
+        ):  # The model computes with the copies, whatever its weights are called.
             query = tf.cast(self._model.query(self._vectors, features), tf.float32)
         scores = tf.matmul(query, self._vectors, transpose_b=True)
         if not self._contract.candidates[1:].all():

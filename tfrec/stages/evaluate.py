@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tfrec import build, evaluation
@@ -20,7 +24,8 @@ from tfrec.stages.prepare import DATASET, open_dataset, open_oracle
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_model
 
-METRICS, REPORT = "metrics.json", "report.md"
+METRICS, REPORT, PER_USER, PLOTS = "metrics.json", "report.md", "per_user.parquet", "plots"
+MODEL_ROW = "tfrec"
 HISTORY_ALONE = "history alone"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
@@ -61,7 +66,7 @@ def _baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
     """Name -> recommendations for the test users."""
     catalogue = Catalogue.from_items(data.items)
     ids, depth, keep = catalogue.item_ids, run.pipeline.evaluation.depth, data.seen == "keep"
-    histories = Histories.from_frame(data.history("test"), data.truth("test")[USER_ID].unique(), ids)
+    histories = Histories.from_frame(data.history("test"), pd.Index(data.truth("test")[USER_ID].unique()), ids)
     past = data.training_sequences()
     training = Histories(past.user_ids, past.rows, past.offsets)
     found = {
@@ -77,44 +82,57 @@ def _baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
     return found
 
 
-def _key(run: Run, before: str) -> str:
-    return run.key("evaluate", before)
+def _perform(run: Run, key: str) -> None:
+    started, data, model = time.perf_counter(), open_dataset(run), open_model(run)
+    table = recommend(model, data.test(), data.items[ITEM_ID], k=run.pipeline.evaluation.depth)
+    results = _results(run, data, model, table)
+    results = dataclasses.replace(
+        results,
+        timing={**_timing(run), "evaluate_seconds": time.perf_counter() - started},
+        peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
+        environment=describe(),
+    )
+    run.begin("evaluate")
+    run.finish("evaluate", key, _write(run, results, table))
 
 
-def _complete(run: Run) -> bool:
-    return all(run.path(name).exists() for name in (METRICS, REPORT, RECOMMENDATIONS_TEST, EVENTS_SCORED))
-
-
-def _perform(run: Run, key: str) -> dict[str, Any]:
-    data, model, measured = open_dataset(run), open_model(run), run.pipeline.evaluation
-    vectors = model.item_vectors().numpy()
-    shared = {"cutoffs": measured.cutoffs, "vectors": vectors}
-    table = recommend(model, data.test(), data.items[ITEM_ID], k=measured.depth)
-    _write_parquet(table, run, RECOMMENDATIONS_TEST)
-    baselines = _baselines(run, data)
+def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> Results:
+    """The figures of the recommendations `table`, of the baselines, and of the model asked with the history alone."""
+    measured = run.pipeline.evaluation
+    shared = {"cutoffs": measured.cutoffs, "vectors": model.item_vectors().numpy()}
     variants = {}
     if len(model.input_spec_dict) > 1:
         bare = data.test().map(lambda batch: {name: batch[name] for name in BARE})
         variants[HISTORY_ALONE] = recommend(model, bare, data.items[ITEM_ID], k=measured.depth)
-    results = Results(
+    return Results(
         name=run.pipeline.name,
         validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth).metrics,
         test=_measure(table, data, "test", **shared),
-        baselines={name: _measure(found, data, "test", **shared) for name, found in baselines.items()},
+        baselines={name: _measure(found, data, "test", **shared) for name, found in _baselines(run, data).items()},
         variants={name: _measure(found, data, "test", **shared) for name, found in variants.items()},
-        timing=_timing(run),
-        peak_memory_mb=max(run.figures("train")["peak_memory_mb"], peak_memory_mb()),
-        environment=describe(),
     )
+
+
+def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
+    """Write what people and programs read; the files."""
+    _write_parquet(table, run, RECOMMENDATIONS_TEST)
+    _write_parquet(_per_user(results), run, PER_USER)
     shutil.copyfile(run.path(DATASET, EVENTS_SCORED), run.path(EVENTS_SCORED))
     write_metrics(run.path(METRICS), results.document())
     history = run.figures("train")["history"]
     curves = {name: [epoch[name] for epoch in history] for name in history[0]}
-    plots = write_plots(run.path("plots"), results, curves)
+    plots = write_plots(run.path(PLOTS), results, curves)
     settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run pipelines/{run.pipeline.name}.yaml"
     write_report(run.path(REPORT), results, plots=plots, settings=settings, command=command)
     write_test(run.path(TENSORBOARD), results.test.metrics)
-    return {"metrics": {name: results.test.metrics.get(name) for name in ("hr@10", "ndcg@10", "mrr@10")}}
+    return [run.path(name) for name in (RECOMMENDATIONS_TEST, PER_USER, EVENTS_SCORED, METRICS, REPORT, PLOTS)]
+
+
+def _per_user(results: Results) -> pd.DataFrame:
+    """One row a user and model: `model` (`MODEL_ROW` is the trained one), `user_id`, every figure."""
+    found = {MODEL_ROW: results.test, **results.baselines}
+    tables = [each.per_user.reset_index().assign(model=name) for name, each in found.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _timing(run: Run) -> dict[str, float]:
@@ -133,4 +151,4 @@ def _write_parquet(table: pd.DataFrame, run: Run, name: str) -> None:
     os.replace(temporary, run.path(name))
 
 
-evaluate_stage = Stage(_key, _complete, _perform)
+evaluate_stage = Stage(_perform, reads="train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tfrec import serving
@@ -13,26 +14,28 @@ from tfrec.stages.train import open_model
 EXPORT = "export"
 
 
-def _key(run: Run, before: str) -> str:
-    return run.key("export", before)
+def published(run: Run) -> Path:
+    """The folder of the pipeline's published versions."""
+    return Path(run.pipeline.export.base_path) / run.pipeline.name
 
 
-def _complete(run: Run) -> bool:
-    return run.path(EXPORT, str(run.figures("export").get("version")), "saved_model.pb").exists()
-
-
-def _perform(run: Run, key: str) -> dict[str, Any]:
-    base = run.pipeline.export.base_path
+def _perform(run: Run, key: str) -> None:
     folder = serving.export(
         open_model(run),
         open_dataset(run),
         run.path(EXPORT),
         k_max=run.pipeline.export.k_max,
-        also_taken=serving.published(base, run.pipeline.name),
-        settings=run.pipeline.model_dump(mode="json"),
-        metrics=run.figures("evaluate").get("metrics", {}),
+        base_path=published(run),
+        about={"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run)},
     )
-    return {"version": int(folder.name)}
+    run.finish("export", key, [folder], version=int(folder.name))
 
 
-export_stage = Stage(_key, _complete, _perform)
+def _validation(run: Run) -> dict[str, Any]:
+    """The validation figures of the epoch that is exported."""
+    trained = run.figures("train")
+    chosen = trained["history"][trained["best_epoch"] - 1]
+    return {name.removeprefix("val_"): value for name, value in chosen.items() if name.startswith("val_")}
+
+
+export_stage = Stage(_perform, reads="train")

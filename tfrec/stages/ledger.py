@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tfrec import config
+from tfrec.config.yaml_rules import Loader
 
 LEDGER = "stages.json"
 CONFIG = "config.yaml"
+KEY, FILES = "key", "files"
 
 
 class Run:
     """One pipeline in one output folder.
 
-    A stage's key is a hash of its settings and of the key of what it reads, so that a change repeats exactly what
-    depends on it. Figures that later stages report (seconds, memory) are kept beside the key.
+    A stage's key is a hash of its settings, of its input's content and of the key of the stage that it reads, so that
+    a change repeats exactly what depends on it. Beside the key lie the sizes of the stage's files, so that a missing or
+    torn one repeats the stage, and the figures that later stages report (seconds, memory).
     """
 
     def __init__(self, pipeline: config.Pipeline, out: Path) -> None:
-        """Open the folder, or make it.
+        """Look at the folder; nothing is written yet.
 
         Raises:
-            ValueError: the folder is another pipeline's, or holds something else.
-            OSError: it cannot be written.
+            ValueError: the folder is another pipeline's, or holds something else, or its ledger is damaged.
+            OSError: it cannot be read.
         """
         self.pipeline, self.out = pipeline, Path(out)
         self._refuse_foreign()
-        self.out.mkdir(parents=True, exist_ok=True)
         self._stages: dict[str, dict[str, Any]] = self._read()
-        write_text(self.out / CONFIG, config.dump(pipeline))
 
     def path(self, *parts: str) -> Path:
         """A file or folder of the run."""
@@ -46,43 +49,85 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def done(self, stage: str, key: str) -> bool:
-        """Whether the stage was finished under this key."""
-        return self._stages.get(stage, {}).get("key") == key
-
-    def finish(self, stage: str, key: str, **figures: Any) -> None:
-        """Remember that the stage is done, and its figures."""
-        self._stages[stage] = {"key": key, **figures}
-        write_text(self.out / LEDGER, json.dumps(self._stages, indent=2))
-
-    def forget(self, stage: str) -> None:
-        """Count a stage as not done, before its files change."""
-        if self._stages.pop(stage, None) is not None:
-            write_text(self.out / LEDGER, json.dumps(self._stages, indent=2))
+        """Whether the stage was finished under this key, and its files are still as long as they were."""
+        entry = self._stages.get(stage, {})
+        files = {self.out / name: size for name, size in entry.get(FILES, {}).items()}
+        return entry.get(KEY) == key and all(path.is_file() and path.stat().st_size == files[path] for path in files)
 
     def figures(self, stage: str) -> dict[str, Any]:
         """What was remembered of a stage; empty where it was never finished."""
-        return {name: value for name, value in self._stages.get(stage, {}).items() if name != "key"}
+        return {name: value for name, value in self._stages.get(stage, {}).items() if name not in (KEY, FILES)}
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make a new folder this run's own for the time of a first stage; if that fails, nothing is left of it."""
+        made, new = not self.out.exists(), not self.path(CONFIG).exists()
+        if new:
+            self._write_config()
+        try:
+            yield
+        except BaseException:
+            if new:
+                self.path(CONFIG).unlink(missing_ok=True)
+            if made:
+                with contextlib.suppress(OSError):
+                    self.out.rmdir()
+            raise
+
+    def begin(self, stage: str) -> None:
+        """Say that the stage's files are about to change: it counts as not done until it is finished."""
+        self._write_config()
+        if self._stages.pop(stage, None) is not None:
+            self._write_ledger()
+
+    def finish(self, stage: str, key: str, files: Iterable[Path], **figures: Any) -> None:
+        """Remember that the stage is done, its files (a folder stands for all in it), and its figures."""
+        self._stages[stage] = {KEY: key, **figures, FILES: dict(self._sizes(files))}
+        self._write_config()
+        self._write_ledger()
+
+    def _sizes(self, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
+        """Name, relative to the run where it lies in it, and bytes."""
+        for path in files:
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    inside = file.is_relative_to(self.out)
+                    name = file.relative_to(self.out).as_posix() if inside else os.path.abspath(file)
+                    yield name, file.stat().st_size
+
+    def _write_config(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_text(self.path(CONFIG), config.dump(self.pipeline))
+        except OSError as error:
+            message = f"--out {self.out} cannot be written: {error.strerror}. Name another folder."
+            raise PermissionError(message) from error
+
+    def _write_ledger(self) -> None:
+        write_text(self.path(LEDGER), json.dumps(self._stages, indent=2))
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        path = self.out / LEDGER
+        path = self.path(LEDGER)
         if not path.exists():
             return {}
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            stages = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
+                raise ValueError("a mapping of stages was expected")
         except ValueError as error:
             raise ValueError(f"{path}: not the ledger of a run ({error}). Remove it to do every stage again.") from None
+        return stages
 
     def _refuse_foreign(self) -> None:
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"--out {self.out} is a file, and a run needs a folder. Name another one.")
-        if not self.out.exists() or not any(self.out.iterdir()):
+        if not self.out.exists() or all(path.name.startswith(".") for path in self.out.iterdir()):
             return
-        path = self.out / CONFIG
         try:
-            owner = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
-        except (OSError, yaml.YAMLError, TypeError, KeyError):
+            owner = yaml.load(self.path(CONFIG).read_text(encoding="utf-8"), Loader=Loader)["name"]
+        except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
             raise ValueError(
-                f"--out {self.out} holds files that are no run of tfrec. Name an empty folder, or one that is not there."
+                f"--out {self.out} holds files that are no run of tfrec. Name an empty folder, or one not there yet."
             ) from None
         if owner != self.pipeline.name:
             raise ValueError(

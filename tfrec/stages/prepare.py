@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -29,32 +30,51 @@ def open_oracle(run: Run) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.exists() else None
 
 
-def _key(run: Run, before: str) -> str:
+def _inputs(run: Run) -> str:
     data = run.pipeline.data
     if data.simulated is not None:
-        return run.key("prepare", "simulated")
-    tables = [section and data.path(section.path) for section in (data.events, data.items, data.users)]
-    return run.key("prepare", content_hash(*tables, options=build.prepare_options(data)))
+        return "simulated"
+    return content_hash(*build.tables(data), options=build.prepare_options(data))
 
 
 def _complete(run: Run) -> bool:
-    return run.path(DATASET, "manifest.json").exists()
+    """Whether the folder holds the data set that the ledger speaks of; a crash may have come between the two."""
+    try:
+        return open_dataset(run).manifest["content_hash"] == run.figures("prepare").get("content_hash")
+    except (OSError, ValueError):
+        return False
 
 
-def _perform(run: Run, key: str) -> dict[str, Any]:
-    start, data, folder = time.perf_counter(), run.pipeline.data, run.path(DATASET)
-    run.path(ORACLE).unlink(missing_ok=True)
-    if data.simulated is not None:
-        from tfrec.data.simulated import shop
+def _perform(run: Run, key: str) -> None:
+    start = time.perf_counter()
+    with run.opened():
+        if run.pipeline.data.simulated is None:
+            prepared = build.dataset(run.pipeline.data, run.path(DATASET))
+            run.path(ORACLE).unlink(missing_ok=True)
+        else:
+            prepared = _simulate(run)
+    files = [run.path(DATASET), *([run.path(ORACLE)] if run.path(ORACLE).exists() else [])]
+    figures: dict[str, Any] = {"seconds": time.perf_counter() - start, "peak_memory_mb": peak_memory_mb()}
+    content = prepared.manifest["content_hash"]
+    run.finish("prepare", key, files, content_hash=content, **figures, **prepared.manifest["counts"])
 
-        made = shop(**data.simulated)
-        prepared = prepare(
-            made.events, made.items, made.users, options=build.simulated_options(data), folder=folder, replace=True
-        )
-        made.oracle.astype({USER_ID: str}).to_parquet(run.path(ORACLE))
+
+def _simulate(run: Run) -> Dataset:
+    """The simulated shop's data set, and beside it the best answers to its test."""
+    from tfrec.data.simulated import shop
+
+    data = run.pipeline.data
+    made = shop(**data.simulated.model_dump()) if data.simulated else None
+    assert made is not None
+    options = build.simulated_options(data)
+    prepared = prepare(made.events, made.items, made.users, options=options, folder=run.path(DATASET), replace=True)
+    if build.oracle_applies(data):
+        temporary = run.path("." + ORACLE)
+        made.oracle.astype({USER_ID: str}).to_parquet(temporary)
+        os.replace(temporary, run.path(ORACLE))
     else:
-        prepared = build.dataset(data, folder)
-    return {"seconds": time.perf_counter() - start, "peak_memory_mb": peak_memory_mb(), **prepared.manifest["counts"]}
+        run.path(ORACLE).unlink(missing_ok=True)
+    return prepared
 
 
-prepare_stage = Stage(_key, _complete, _perform)
+prepare_stage = Stage(_perform, inputs=_inputs, complete=_complete)

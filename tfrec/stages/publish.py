@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from tfrec import serving
+from tfrec.serving import server_config
 from tfrec.stages.export import EXPORT
 from tfrec.stages.ledger import Run
 from tfrec.stages.stage import Stage
 
 
-def _target(run: Run) -> Path:
-    return Path(run.pipeline.export.base_path) / run.pipeline.name / str(run.figures("export").get("version"))
-
-
-def _key(run: Run, before: str) -> str:
-    return run.key("publish", [before, run.figures("export").get("version")])
+def _inputs(run: Run) -> int | None:
+    return run.figures("export").get("version")
 
 
 def _complete(run: Run) -> bool:
-    return (_target(run) / "saved_model.pb").exists()
+    return (Path(run.pipeline.export.base_path) / server_config.FILE).is_file()
 
 
-def _perform(run: Run, key: str) -> dict[str, Any]:
+def _perform(run: Run, key: str) -> None:
     settings, version = run.pipeline.export, run.figures("export")["version"]
     folder = serving.publish(
         run.path(EXPORT, str(version)), Path(settings.base_path), run.pipeline.name, keep=settings.keep
     )
-    return {"folder": str(folder)}
+    run.finish("publish", key, [folder], folder=str(folder))
 
 
-publish_stage = Stage(_key, _complete, _perform)
+publish_stage = Stage(_perform, reads="export", inputs=_inputs, complete=_complete)

@@ -24,8 +24,10 @@ STAGES = {
 }
 
 
-def run(pipeline: config.Pipeline, out: Path | None = None, *, only: str | None = None) -> Path:
+def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str | None = None) -> Path:
     """Do the stages of a pipeline that are not done yet.
+
+    prepare <- train <- evaluate, and train <- export <- publish: what is exported does not depend on what is measured.
 
     Args:
         pipeline: the settings.
@@ -39,23 +41,29 @@ def run(pipeline: config.Pipeline, out: Path | None = None, *, only: str | None 
         ValueError: a setting, a table or the folder is wrong, or an earlier stage is missing.
         OSError: a file cannot be read or written.
     """
-    out = Path(out) if out is not None else Path("runs") / pipeline.name
-    current, key = Run(pipeline, out), ""
-    for name, stage in STAGES.items():
-        key, done = stage.key(current, key), False
+    if only is not None and only not in STAGES:
+        raise ValueError(f"`only` must be one of {', '.join(STAGES)}, or None for all; received {only!r}.")
+    current = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
+    keys: dict[str | None, str] = {None: ""}
+    for name in STAGES if only is None else _path_to(only):
+        stage = STAGES[name]
+        key = keys[name] = current.key(name, [keys[stage.reads], stage.inputs(current)])
         done = current.done(name, key) and stage.complete(current)
-        if only is None or name == only:
+        if only in (None, name):
             if done:
                 logger.info("%s: done before, nothing to do", name)
             else:
                 logger.info("%s ...", name)
-                current.forget(name)
-                current.finish(name, key, **stage.perform(current, key))
-            if name == only:
-                break
+                stage.perform(current, key)
         elif not done:
             raise ValueError(
-                f"`{only}` needs the stage `{name}`, which is not done under these settings in {out}. "
+                f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
                 f"Run `tfrec {name}` first, or `tfrec run` for all."
             )
-    return out
+    return current.out
+
+
+def _path_to(stage: str) -> list[str]:
+    """The stages that lead to one, and it."""
+    before = STAGES[stage].reads
+    return [*(_path_to(before) if before else []), stage]

@@ -1,4 +1,4 @@
-"""What a stage is: a key, a test of completeness, and the work."""
+"""What a stage is: what it reads, and the work."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ class Stage:
     """One step of a run.
 
     Attributes:
-        key: (run, key of the stage before) -> key; equal keys mean equal results.
-        complete: whether its files are there.
-        perform: (run, key) -> figures to remember.
+        perform: (run, key) does the work and ends with `run.finish`.
+        reads: the stage whose result it reads; None for the first one.
+        inputs: what else the result depends on besides settings and `reads`, as a JSON value.
+        complete: whether what it left is what the ledger says, beyond the files being there.
     """
 
-    key: Callable[[Run, str], str]
-    complete: Callable[[Run], bool]
-    perform: Callable[[Run, str], dict[str, Any]]
+    perform: Callable[[Run, str], None]
+    reads: str | None = None
+    inputs: Callable[[Run], Any] = lambda run: None
+    complete: Callable[[Run], bool] = lambda run: True

@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -30,23 +29,24 @@ MODEL, OWNER = "model.keras", "key"
 
 
 def open_model(run: Run) -> TwoTower:
-    """The trained model of a run, its best epoch."""
-    return keras.saving.load_model(run.path(CHECKPOINTS, MODEL), compile=False)
+    """The trained model of a run, its best epoch.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = run.path(CHECKPOINTS, MODEL)
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
 
 
-def _key(run: Run, before: str) -> str:
-    return run.key("train", before)
-
-
-def _complete(run: Run) -> bool:
-    return run.path(CHECKPOINTS, MODEL).exists()
-
-
-def _perform(run: Run, key: str) -> dict[str, Any]:
-    settings, data = run.pipeline.training, open_dataset(run)
-    _clear_unless_mine(run, key)
-    started = time.perf_counter()
+def _perform(run: Run, key: str) -> None:
+    started, settings, data = time.perf_counter(), run.pipeline.training, open_dataset(run)
     model = compiled(run, data)
+    run.begin("train")
+    _clear_unless_mine(run, key)
     checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
     plan = data.train_plan(settings.tokens_per_batch, run.pipeline.seed)
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
@@ -61,29 +61,29 @@ def _perform(run: Run, key: str) -> dict[str, Any]:
             callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD)))],
             verbose=1 if sys.stderr.isatty() else 2,
         )
-    if not history:
-        raise ValueError(f"training.epochs is {settings.epochs}: nothing was trained.")
     _write_projector(run, data, model)
     _save(model, run.path(CHECKPOINTS, MODEL))
     seconds = [epoch["epoch_seconds"] for epoch in history]
-    return {
-        "seconds": sum(seconds),
-        "wall_seconds": time.perf_counter() - started,
-        "epochs": len(history),
-        "best_epoch": checkpoint.best_epoch + 1,
-        "epoch_seconds": statistics.median(seconds),
-        "events_per_second": statistics.median(epoch["events_per_second"] for epoch in history),
-        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        "peak_memory_mb": peak_memory_mb(),
-        "history": history,
-    }
+    run.finish(
+        "train",
+        key,
+        [run.path(CHECKPOINTS, MODEL)],
+        seconds=sum(seconds),
+        wall_seconds=time.perf_counter() - started,
+        epochs=len(history),
+        best_epoch=checkpoint.best_epoch + 1,
+        epoch_seconds=statistics.median(seconds),
+        events_per_second=statistics.median(epoch["events_per_second"] for epoch in history),
+        parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        peak_memory_mb=peak_memory_mb(),
+        history=history,
+    )
 
 
 def compiled(run: Run, data: Dataset) -> TwoTower:
     """The model of a pipeline at its seed's initial weights."""
-    keras.utils.set_random_seed(run.pipeline.seed)
     settings = run.pipeline.training
-    model = build.two_tower(data, run.pipeline.model, training=settings)
+    model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
     model.compile(optimizer=build.optimizer(settings), jit_compile=settings.jit)
     return model
 
@@ -92,6 +92,7 @@ def _clear_unless_mine(run: Run, key: str) -> None:
     """Keep checkpoints of this very training, so that it goes on; take away those of another."""
     owner = run.path(CHECKPOINTS, OWNER)
     if not owner.exists() or owner.read_text(encoding="utf-8") != key:
+        owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
         for folder in (CHECKPOINTS, TENSORBOARD):
             shutil.rmtree(run.path(folder), ignore_errors=True)
         owner.parent.mkdir(parents=True)
@@ -110,4 +111,4 @@ def _save(model: TwoTower, path: Path) -> None:
     os.replace(temporary, path)
 
 
-train_stage = Stage(_key, _complete, _perform)
+train_stage = Stage(_perform, reads="prepare", inputs=lambda run: build.text_mark(run.pipeline.model.text.source))

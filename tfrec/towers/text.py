@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import logging
 import os
-import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def minilm_folder() -> Path:
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    digest = _file_hash(weights)
+    digest = _file_hash(weights) if weights.is_file() else "of no file"
     if digest != MINILM_SHA256:
         raise ValueError(
             f"{weights}: SHA-256 {digest} is not the published {MINILM_SHA256}. Reinstall: `{INSTALL_MINILM}`."
@@ -59,7 +60,12 @@ class TextEncoder:
             preset: a local folder or a KerasHub preset of the BERT family.
             max_tokens: tokens of a text that are read, the two marks included.
             cache: folder of cached vectors; `tfrec.features.cache_folder()` where None.
+
+        Raises:
+            ValueError: `max_tokens` leaves no room beside the marks.
         """
+        if max_tokens < 3:
+            raise ValueError(f"`max_tokens` must be 3 or more, two of them are marks; received {max_tokens}.")
         self.preset, self.max_tokens = str(preset), max_tokens
         self.cache = Path(cache or cache_folder()) / "text"
         self._loaded: tuple[Any, Any] | None = None
@@ -94,16 +100,28 @@ class TextEncoder:
 
             try:
                 tokenizer = keras_nlp.models.BertTokenizer.from_preset(self.preset)
-                backbone = keras_nlp.models.BertBackbone.from_preset(self.preset)
+                # Whatever the policy of the model that trains: the vectors are computed once, and cached.
+                backbone = keras_nlp.models.BertBackbone.from_preset(self.preset, dtype="float32")
             except Exception as error:  # KerasHub raises many kinds: bad folder, no network, another family.
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise ValueError(
-                    f"model.text.source: {self.preset!r} could not be loaded as a BERT preset: {reason} "
-                    "Use `minilm`, a local preset folder, or `none`."
+                    f"model.text.source: {self.preset!r} could not be loaded as a BERT preset ({self._reason(error)}). "
+                    "Use `minilm`, a local preset folder, a KerasHub preset of the BERT family, or `none`."
                 ) from error
+            if self.max_tokens > backbone.max_sequence_length:
+                raise ValueError(
+                    f"`max_tokens` must be at most {backbone.max_sequence_length} for {self.preset!r}; "
+                    f"received {self.max_tokens}."
+                )
             backbone.trainable = False
             self._loaded = tokenizer, backbone
         return self._loaded
+
+    def _reason(self, error: Exception) -> str:
+        """What went wrong, in one line."""
+        if os.sep in self.preset and "://" not in self.preset and not os.path.isdir(self.preset):
+            return "there is no such folder"
+        lines = str(error).strip().splitlines()
+        return lines[0].rstrip(" .:") if lines else type(error).__name__
 
     def _width(self) -> int:
         return int(self._load()[1].hidden_dim)
@@ -132,25 +150,32 @@ class TextEncoder:
 
     # -- the cache --------------------------------------------------------------------------------------------------
 
+    @functools.cached_property
     def _shards(self) -> Path:
         """The folder of this model's vectors; a local folder is known by its content, a preset by its name."""
         folder = Path(self.preset)
-        mark = _folder_hash(folder) if folder.is_dir() else hashlib.sha256(self.preset.encode()).hexdigest()
+        mark = folder_hash(folder) if folder.is_dir() else hashlib.sha256(self.preset.encode()).hexdigest()
         return self.cache / mark[:24]
 
     def _cached(self) -> Iterator[tuple[str, np.ndarray]]:
-        for shard in sorted(self._shards().glob("*.npz")):
-            with np.load(shard) as stored:
-                yield from zip(stored["keys"].tolist(), stored["vectors"], strict=True)
+        for shard in sorted(self._shards.glob("*.npz")):
+            try:
+                with np.load(shard) as stored:
+                    keys, vectors = stored["keys"].tolist(), stored["vectors"]
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                logger.warning("%s: cached text vectors cannot be read and are computed again (%s)", shard, error)
+                continue
+            yield from zip(keys, vectors, strict=True)
 
     def _store(self, keys: Sequence[str], vectors: np.ndarray) -> None:
         """Write a new shard under a temporary name, then rename it; a cache that cannot be written is only a warning."""
         name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24] + ".npz"
         try:
-            self._shards().mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._shards(), suffix=".tmp", delete=False) as file:
+            self._shards.mkdir(parents=True, exist_ok=True)
+            temporary = self._shards / f"{name}.{os.getpid()}.tmp"
+            with open(temporary, "wb") as file:
                 np.savez(file, keys=np.array(keys), vectors=vectors)
-            os.replace(file.name, self._shards() / name)
+            os.replace(temporary, self._shards / name)
         except OSError as error:
             logger.warning("%s: text vectors are not cached (%s)", self.cache, error)
 
@@ -183,7 +208,7 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
     """A hash of the files that make a preset: weights, tokenizer, configuration."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-LAST, BEST = "last.npz", "best.npz"
+LAST, BEST = "last.npz", "best_{}.npz"
+STATE = "state"
 
 
 class TrainingCheckpoint(keras.callbacks.Callback):
     """Writes all that a training is made of after each epoch: weights, optimizer, history, and what is best so far.
 
     The best epoch is chosen by a validation figure, larger being better. Files are written under a temporary name and
-    renamed, the best weights before the state that names them, so that a crash at any moment leaves a checkpoint that
-    can be resumed. Variables are stored one by one, as they are: nothing is merged.
+    renamed: first the weights of a new best epoch, under the epoch's number, then the state that names it. A crash at
+    any moment leaves a checkpoint that can be resumed. Variables are stored one by one, as they are: nothing is merged.
     """
 
     def __init__(self, folder: str | Path, *, monitor: str = "val_ndcg@10", patience: int | None = None) -> None:
@@ -28,30 +30,41 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             folder: where the checkpoints lie; made when it is not there.
             monitor: name of the figure in the epoch's logs.
             patience: epochs without a better figure before training stops; None = never.
+
+        Raises:
+            ValueError: `patience` is below 1.
         """
         super().__init__()
+        if patience is not None and patience < 1:
+            raise ValueError(f"`patience` must be 1 epoch or more, or None for never; received {patience}.")
         self.folder, self.monitor, self.patience = Path(folder), monitor, patience
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_value, self.stopped = -1, -np.inf, False
 
     def restore(self, model: keras.Model) -> int:
-        """Bring `model` (compiled) to the last checkpoint; the epoch to go on with, 0 where there is none."""
+        """Bring `model` (compiled) to the last checkpoint; the epoch to go on with, 0 where there is none.
+
+        Raises:
+            ValueError: the file is damaged, or another model's.
+        """
         path = self.folder / LAST
         if not path.exists():
             return 0
-        with np.load(path) as stored:
-            state = json.loads(str(stored["state"]))
-            _assign(_variables(model, optimizer=True), stored, path)
+        state, values = _read(path)
+        _assign(_variables(model, optimizer=True), values, path)
         self.history, self.stopped = state["history"], state["stopped"]
         self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
         return len(self.history)
 
     def restore_best(self, model: keras.Model) -> None:
-        """Bring `model` to the best epoch's weights; it stays as it is where there was none."""
-        path = self.folder / BEST
-        if path.exists():
-            with np.load(path) as stored:
-                _assign(_variables(model, optimizer=False), stored, path)
+        """Bring `model` to the best epoch's weights; it stays as it is where no epoch has been better than none.
+
+        Raises:
+            ValueError: the file is missing, damaged, or another model's.
+        """
+        if self.best_epoch >= 0:
+            path = self._best(self.best_epoch)
+            _assign(_variables(model, optimizer=False), _read(path)[1], path)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Store the epoch."""
@@ -62,7 +75,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.history.append(logs)
         if logs[self.monitor] > self.best_value:
             self.best_epoch, self.best_value = epoch, logs[self.monitor]
-            _write(self.folder / BEST, _variables(self.model, optimizer=False), {"epoch": epoch})
+            _write(self._best(epoch), _variables(self.model, optimizer=False), {"epoch": epoch})
         self.stopped = self.patience is not None and epoch - self.best_epoch >= self.patience
         state = {
             "history": self.history,
@@ -71,35 +84,58 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             "stopped": self.stopped,
         }
         _write(self.folder / LAST, _variables(self.model, optimizer=True), state)
+        for path in self.folder.glob(BEST.format("*")):
+            if path != self._best(self.best_epoch):
+                path.unlink()
         if self.stopped:
             self.model.stop_training = True
 
+    def _best(self, epoch: int) -> Path:
+        return self.folder / BEST.format(epoch + 1)
+
 
 def _variables(model: keras.Model, *, optimizer: bool) -> dict[str, Any]:
-    """Number and path -> variable; the number keeps apart what has the same path."""
+    """Number and name -> variable.
+
+    The names alone are not different, and paths hold counters that go on from model to model of a process.
+    """
     variables = list(model.variables)
     if optimizer:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables += model.optimizer.variables
-    return {f"{number}:{variable.path}": variable for number, variable in enumerate(variables)}
+    return {f"{number}:{variable.name}": variable for number, variable in enumerate(variables)}
 
 
-def _assign(variables: dict[str, Any], stored: Any, path: Path) -> None:
-    missing = set(variables) - set(stored.files)
-    if missing:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """State and values of a checkpoint; what is none, or half of one, is a ValueError that says what to do."""
+    try:
+        with np.load(path) as stored:
+            values = {name: stored[name] for name in stored.files}
+        return json.loads(str(values.pop(STATE))), values
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is damaged ({reason}). Remove the folder {path.parent} to train anew.") from error
+
+
+def _assign(variables: dict[str, Any], values: dict[str, np.ndarray], path: Path) -> None:
+    there = {name: value.shape for name, value in values.items()}
+    here = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if there != here:
+        name = min(set(there.items()) ^ set(here.items()))[0]
         raise ValueError(
-            f"{path}: a checkpoint of another model; it lacks {sorted(missing)[0]!r}. Remove the folder to train anew."
+            f"{path} is a checkpoint of another model: {name!r} has the shape {there.get(name)} there and "
+            f"{here.get(name)} here. Remove the folder {path.parent} to train anew."
         )
     for name, variable in variables.items():
-        variable.assign(stored[name])
+        variable.assign(values[name])
 
 
 def _write(path: Path, variables: dict[str, Any], state: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     values = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in variables.items()}
     with open(temporary, "wb") as file:
-        np.savez(file, state=np.array(json.dumps(state)), **values)
+        np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -40,7 +40,12 @@ def train(
 
     Returns:
         The logs of each epoch, the resumed ones included.
+
+    Raises:
+        ValueError: `epochs` is below 1, or the checkpoint is damaged or another model's.
     """
+    if epochs < 1:
+        raise ValueError(f"`epochs` must be 1 or more; received {epochs}.")
     first = checkpoint.restore(model)
     if first and not checkpoint.stopped:
         logger.info("training goes on after epoch %d", first)

@@ -1,0 +1,144 @@
+"""Records what finished runs gave, and writes the tables of the README from the records.
+
+    python benchmarks/results.py record NAME RUN [RUN ...]   runs of one pipeline, a seed each -> benchmarks/results/NAME.json
+    python benchmarks/results.py table                       the records -> the table between the marks in README.md
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfrec import config, stages
+from tfrec.evaluation import compare
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
+SLICES = ("cold_items", "warm_items")
+
+
+def record(name: str, folders: Sequence[Path]) -> Path:
+    """Write the record of some runs that differ in their seed alone.
+
+    Raises:
+        ValueError: the runs differ in more than the seed.
+    """
+    runs = [_read(folder) for folder in folders]
+    settings = [{**run["settings"], "seed": None} for run in runs]
+    if any(other != settings[0] for other in settings):
+        raise ValueError("the runs must differ in their seed alone, and their config.yaml files differ in more")
+    test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
+    document = {
+        "pipeline": settings[0]["name"],
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "seeds": [run["settings"]["seed"] for run in runs],
+        "settings": settings[0],
+        "test": {figure: _summary(values) for figure, values in test.items()},
+        "half_width": {figure: runs[0]["metrics"]["test"].get(f"{figure}_half_width") for figure in FIGURES},
+        "validation": {
+            figure: _summary([run["metrics"]["validation"][figure] for run in runs]) for figure in FIGURES[:3]
+        },
+        "slices": {
+            part: {figure: _summary([run["metrics"]["slices"][part][figure] for run in runs]) for figure in FIGURES[:3]}
+            for part in SLICES
+            if part in runs[0]["metrics"]["slices"]
+        },
+        "baselines": {
+            baseline: {figure: figures[figure] for figure in FIGURES}
+            for baseline, figures in runs[0]["metrics"]["baselines"].items()
+        },
+        "differences": _differences(folders),
+        "timing": [run["metrics"]["timing"] for run in runs],
+        "peak_memory_mb": max(run["metrics"]["peak_memory_mb"] for run in runs),
+        "environment": runs[0]["metrics"]["environment"],
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    pipeline = config.load(folder / "config.yaml")
+    settings = pipeline.model_dump(mode="json")
+    settings["data"].pop("root")
+    settings["export"].pop("base_path")
+    return {"metrics": metrics, "settings": settings}
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "spread": float(np.ptp(values))}
+
+
+def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Paired bootstrap over users of the mean over seeds against each baseline: the 95 % interval, and the word for it."""
+    tables = [pd.read_parquet(folder / "per_user.parquet") for folder in folders]
+    result: dict[str, dict[str, Any]] = {}
+    for name in sorted(set(tables[0]["model"]) - {stages.MODEL_ROW, "oracle"}):
+        ours, theirs = [_rows(table, stages.MODEL_ROW) for table in tables], _rows(tables[0], name)
+        for figure, difference in compare(ours, theirs, metrics=list(FIGURES[:2])).items():
+            ends = {"low": difference.low, "high": difference.high, "verdict": difference.verdict}
+            result.setdefault(name, {})[figure] = ends
+    return result
+
+
+def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    return table[table["model"] == model].drop(columns="model").set_index("user_id")
+
+
+def table() -> str:
+    """The README's table, from every record."""
+    lines = [
+        "| pipeline | HR@10 | NDCG@10 | best baseline (NDCG@10) | seeds | an epoch | epochs | memory |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
+        best = max(known, key=lambda name: known[name]["ndcg@10"])
+        verdict = found["differences"][best]["ndcg@10"]["verdict"]
+        cells = [
+            path.stem,
+            *(f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f}" for name in FIGURES[:2]),
+            f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
+            str(len(found["seeds"])),
+            f"{np.median([timing['epoch_seconds'] for timing in found['timing']]):.0f} s",
+            f"{np.median([timing['epochs'] for timing in found['timing']]):.0f}",
+            f"{found['peak_memory_mb'] / 1024:.1f} GiB",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def with_table(text: str) -> str:
+    """The README's text with the table between its marks made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    if len(arguments) > 2 and arguments[0] == "record":
+        print(record(arguments[1], [Path(folder) for folder in arguments[2:]]))
+    elif list(arguments) == ["table"]:
+        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(__doc__, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

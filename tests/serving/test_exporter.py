@@ -1,0 +1,164 @@
+import json
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from tests.serving.conftest import IDS, K_MAX, make_data, make_model
+from tfrec.retrieval import FullSoftmax, TwoTower
+from tfrec.serving.exporter import export
+from tfrec.serving.session import open_session
+from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
+
+SM_RUN = Path(__file__).parents[3] / "shared" / "tools" / "sm_run.c"
+
+
+def weights_of(folder):
+    """Every stored variable's name, and the bytes of them all."""
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    shapes = reader.get_variable_to_shape_map()
+    kinds = reader.get_variable_to_dtype_map()
+    names = [name for name in shapes if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    assert all(kinds[name] == tf.float32 for name in names)
+    return names, sum(4 * int(np.prod(shapes[name])) for name in names)
+
+
+def test_a_version_holds_what_serving_needs_and_nothing_else(exported):
+    found = sorted(path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file())
+    assert found == [
+        "assets.extra/items.parquet",
+        "assets.extra/manifest.json",
+        "assets/item_ids.txt",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    ]
+    assert exported.name == "1"
+    assert [path.name for path in exported.parent.iterdir()] == ["1"]
+
+
+def test_titles_and_manifest_are_inside(exported):
+    items = pd.read_parquet(exported / "assets.extra" / "items.parquet")
+    assert items.item_id.tolist() == IDS
+    assert items.title.tolist() == [f"Title of {item}" for item in IDS]
+    manifest = json.loads((exported / "assets.extra" / "manifest.json").read_text("utf-8"))
+    assert manifest["settings"] == {"dim": 8}
+    assert manifest["metrics"] == {"hr@10": 0.5}
+    assert manifest["data_hash"] == "abc"
+    assert manifest["k_max"] == K_MAX
+    assert manifest["self_check"]["largest_difference"] < 1e-5
+    assert manifest["signatures"]["serving_default"]["inputs"] == {"history": {"dtype": "string", "shape": [-1, -1]}}
+    assert manifest["inputs"]["event_my_device"] == "my device"
+
+
+def test_each_variable_is_stored_once_and_only_what_serving_reads(tmp_path):
+    keras.utils.set_random_seed(0)
+    rows, dim = 1500, 32
+    tower = ItemTower(dim, rows, text_width=64)
+    model = TwoTower(tower, BehaviorTower(dim, [LSTMEncoder(dim, dropout=0.5)]), FullSoftmax(np.arange(1, rows)))
+    model.compile(optimizer=keras.optimizers.Adam())
+    model.optimizer.build(model.trainable_variables)
+    items = pd.DataFrame({"item_id": ["", *map(str, range(1, rows))], "title": "t"})
+    folder = export(model, make_data(items=items, vocabularies={}), tmp_path)
+    expected = 4 * (rows * dim + sum(int(np.prod(weight.shape)) for weight in model.behavior_tower.weights))
+    names, stored = weights_of(folder)
+    assert stored == expected
+    assert len(names) == 1 + len(model.behavior_tower.weights)
+    on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
+    assert on_disk < 1.1 * expected
+
+
+def test_a_moved_export_answers_without_what_it_was_made_from(exported, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(exported, before / "1")
+    os.rename(before, tmp_path / "after")
+    request = {"history": np.array([["007", "商品"]], object)}
+    with open_session(exported) as old, open_session(tmp_path / "after" / "1") as new:
+        expected, answer = old.run("serving_default", request), new.run("serving_default", request)
+    assert answer["item_ids"].tolist() == expected["item_ids"].tolist()
+
+
+def test_stock_operations_are_all_it_has(exported):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel()
+    graph.ParseFromString((exported / "saved_model.pb").read_bytes())
+    definition = graph.meta_graphs[0].graph_def
+    ops = {node.op for node in definition.node}
+    ops |= {node.op for function in definition.library.function for node in function.node_def}
+    assert "LookupTableFindV2" in ops
+    assert not [op for op in ops if "PyFunc" in op or "Cudnn" in op or "Wordpiece" in op or "XlaCallModule" in op]
+
+
+def test_versions_count_on(data, tmp_path):
+    published, model = tmp_path / "published", make_model(rich=False)
+    (published / "4").mkdir(parents=True)
+    assert export(model, data, tmp_path / "new", base_path=published).name == "5"
+    with pytest.raises(ValueError, match="exists already"):
+        export(model, data, tmp_path / "new", version=5)
+    assert sorted(os.listdir(tmp_path / "new")) == ["5"]
+
+
+def test_a_failed_check_leaves_nothing(data, tmp_path):
+    model = make_model(rich=False)
+    model.item_tower.embedding.assign(np.full(model.item_tower.embedding.shape, np.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        export(model, data, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_export_is_quiet_and_leaves_the_model_as_it_was(data, tmp_path, caplog):
+    model = make_model()
+    features = {"history": np.array([[1, 2, 3]], np.int32)}
+    before = model(features).numpy()
+    with caplog.at_level(logging.INFO):
+        export(model, data, tmp_path)
+    np.testing.assert_array_equal(model(features), before)
+    assert {record.name.partition(".")[0] for record in caplog.records} == {"tfrec"}
+
+
+@pytest.mark.parametrize("k_max", [0, True, 2.5])
+def test_k_max_is_a_positive_number(model, data, tmp_path, k_max):
+    with pytest.raises(ValueError, match="`k_max`"):
+        export(model, data, tmp_path, k_max=k_max)
+
+
+@pytest.mark.parametrize("version", [0, -1, "2", True])
+def test_a_version_is_a_positive_number(model, data, tmp_path, version):
+    with pytest.raises(ValueError, match="`version`"):
+        export(model, data, tmp_path, version=version)
+
+
+def test_half_precision_is_exported_as_it_computes(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = make_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    folder = export(model, make_data(), tmp_path)
+    assert json.loads((folder / "assets.extra" / "manifest.json").read_text())["self_check"]["tolerance"] > 1e-5
+    assert weights_of(folder)[1] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SM_RUN.exists() or not shutil.which("gcc"), reason="needs ../shared/tools/sm_run.c and gcc")
+def test_a_program_in_c_gets_the_same_answer(exported, tmp_path):
+    place = Path(tf.__file__).parent
+    libraries = [f"-L{place}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{place}"]
+    command = ["gcc", "-O1", "-std=c11", "-D_GNU_SOURCE", "-o", tmp_path / "sm_run", SM_RUN, f"-I{place / 'include'}"]
+    subprocess.run([*command, *libraries], check=True, capture_output=True)
+    run = [tmp_path / "sm_run", exported, "serving_default", "history=007,商品,item3;,who?,"]
+    output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    with open_session(exported) as bundle:
+        history = np.array([["007", "商品", "item3"], ["", "who?", ""]], object)
+        answer = bundle.run("serving_default", {"history": history})
+    ids = " ".join(item.decode() for item in answer["item_ids"].ravel())
+    assert f"item_ids dtype=7 shape=[2,{K_MAX}] {ids}\n" in output

@@ -1,0 +1,57 @@
+"""The normaliser of a softmax over many items, and its gradient, in few passes over the logits; used by the objectives.
+
+TensorFlow's own cross-entropy takes two exponentials of each logit one by one, and 60 % of a training step on a CPU;
+its softmax is vectorised, and is all that a gradient needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+IMPOSSIBLE = -1e9
+
+
+def log_sum_exp(logits: Any) -> Any:
+    """float [N]: the logarithm of the summed exponentials of each row of `logits`, float [N, C]."""
+
+    @tf.custom_gradient
+    def forward(logits: Any) -> Any:
+        shares = tf.nn.softmax(logits)
+        return _normalizer(logits, shares), lambda upstream: shares * upstream[:, None]
+
+    return forward(logits)
+
+
+def log_sum_exp_of_products(queries: Any, vectors: Any, masked: Any = None) -> Any:
+    """The same for the products of queries and vectors, whose gradient then needs no matrix of its own.
+
+    Args:
+        queries: float [N, D].
+        vectors: float [C, D].
+        masked: bool [N, C], products that do not take part; None = all do.
+
+    Returns:
+        float [N].
+    """
+
+    @tf.custom_gradient
+    def forward(queries: Any, vectors: Any) -> Any:
+        logits = tf.matmul(queries, vectors, transpose_b=True)
+        if masked is not None:
+            logits = tf.where(masked, tf.constant(IMPOSSIBLE, logits.dtype), logits)
+        shares = tf.nn.softmax(logits)
+
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            weights = upstream[:, None]
+            return tf.matmul(shares, vectors) * weights, tf.matmul(shares, queries * weights, transpose_a=True)
+
+        return _normalizer(logits, shares), gradient
+
+    return forward(queries, vectors)
+
+
+def _normalizer(logits: Any, shares: Any) -> Any:
+    """The largest share is at least 1 / C, so that its logarithm is exact where a smaller one's would not be."""
+    return tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(shares, axis=-1))
