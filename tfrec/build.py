@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from tfrec.features import EVENT_TYPE, TEXT
 from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
 from tfrec.towers.text import TextEncoder, folder_hash, minilm_folder
-
-logger = logging.getLogger(__name__)
 
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
 FULL_SOFTMAX_LOGITS = 2**29
@@ -117,22 +115,37 @@ def two_tower(
         **changes: settings by name, as in YAML: `behavior=["attention", "lstm"]`, `text="minilm"`, `dim=64`.
 
     Raises:
-        ValueError: an unknown setting or value, text that cannot be embedded.
+        ValueError: no data set, an unknown setting or value, text that cannot be embedded.
     """
+    if not isinstance(data, Dataset):
+        raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
     vectors = text_vectors(data.items[TEXT], settings.text.source)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
-    return TwoTower(
-        _item_tower(data, settings, vectors),
-        _behavior_tower(data, settings),
-        _objective(data, training),
-        candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
-        similarity=settings.similarity,
-        temperature=settings.temperature,
-        cutoff=monitor_cutoff(training.monitor),
-        name="two_tower",
-    )
+    with precision(training):
+        return TwoTower(
+            _item_tower(data, settings, vectors),
+            _behavior_tower(data, settings),
+            _objective(data, training),
+            candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
+            similarity=settings.similarity,
+            temperature=settings.temperature,
+            cutoff=monitor_cutoff(training.monitor),
+            name="two_tower",
+        )
+
+
+@contextlib.contextmanager
+def precision(training: config.Training) -> Iterator[None]:
+    """Let layers that are made meanwhile compute in bfloat16, where the settings say so; else in Keras's own way."""
+    before = keras.config.dtype_policy()
+    if training.mixed_precision:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def optimizer(training: config.Training) -> keras.optimizers.Optimizer:

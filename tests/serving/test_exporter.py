@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tests.serving.conftest import IDS, K_MAX, make_data, make_model
 from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.serving.exporter import export
+from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
 
@@ -123,6 +125,16 @@ def test_export_is_quiet_and_leaves_the_model_as_it_was(data, tmp_path, caplog):
         export(model, data, tmp_path)
     np.testing.assert_array_equal(model(features), before)
     assert {record.name.partition(".")[0] for record in caplog.records} == {"tfrec"}
+
+
+def test_real_histories_of_the_data_set_are_asked(tmp_path, monkeypatch):
+    rows, offsets = np.array([3, 1, 2, 2]), np.array([0, 3, 3, 4])
+    data, asked = make_data(), []
+    data.histories = lambda split: SimpleNamespace(user_ids=np.array(["a", "b", "c"]), rows=rows, offsets=offsets)
+    run = Check.run
+    monkeypatch.setattr(Check, "run", lambda check, folder, histories: asked.extend(histories) or run(check, folder))
+    export(make_model(rich=False), data, tmp_path)
+    assert asked == [[IDS[2], IDS[0], IDS[1]], [], [IDS[1]]]
 
 
 @pytest.mark.parametrize("k_max", [0, True, 2.5])

@@ -69,6 +69,11 @@ class Export(Settings):
     k_max: Count = Field(100, description="items that an answer holds; a caller may cut it shorter")
     base_path: str = Field("saved_models", description="folder that the server reads")
     keep: Count = Field(3, description="versions kept, the newest ones; a labelled version stays in any case")
+    settle_seconds: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="pause between listing a new version and moving `stable` to it: more than a running server's poll "
+        "interval, since TF Serving moves a label only to a version that it has loaded; 0 where none is running",
+    )
 
 
 class Pipeline(Settings):

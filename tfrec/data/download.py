@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         url: the publisher's archive.
-        md5: its checksum, as the publisher states it beside the archive.
+        md5: its checksum, as public repositories that fetch the archive state it.
         tables: from the opened archive to tables by name.
         digest: `movielens.sequence_digest` of the events that this project's figures were measured on.
         terms: what the publisher asks of a user.
@@ -113,7 +113,7 @@ def _fetch(source: Source, archive: Path) -> None:
         reason = getattr(error, "reason", None) or error
         raise OSError(f"{source.url} could not be fetched ({reason}); nothing was written") from error
     if found != source.md5:
-        raise ValueError(f"{source.url} has MD5 {found}, and its publisher states {source.md5}; nothing was written")
+        raise ValueError(f"{source.url} has MD5 {found}, and {source.md5} is expected; nothing was written")
 
 
 def _copy(answer: IO[bytes], file: IO[bytes]) -> str:

@@ -48,7 +48,7 @@ DEVICES = ("phone", "desktop", "tablet")
 REGIONS = ("north", "south", "east", "west", "islands")
 AGE_BANDS = ("18-24", "25-39", "40-59", "60+")
 
-ZIPF = 0.6
+ZIPF = 0.55
 INITIAL, LATE = 0.65, 0.05  # shares of the items on sale from day 0, and launched for the closing fortnight
 ATTENDING = 0.9  # share of the users who visit in the closing fortnight
 DEVICE_SHARE = (0.6, 0.3, 0.1)

@@ -134,7 +134,7 @@ def catalogue(items: int, zipf: float, rng: np.random.Generator) -> Catalogue:
     """Draw items with different titles and a Zipf popularity that their words explain for the most part.
 
     Items are ranked by the sum of the strengths of their product, brand, style and use (deviation 1 each) and of a
-    chance of their own (0.5), hence a model that reads titles can tell how popular a new item will be.
+    chance of their own (0.4), hence a model that reads titles can tell how popular a new item will be.
     b_j = -zipf * log(rank_j + 1).
 
     Args:
@@ -150,7 +150,7 @@ def catalogue(items: int, zipf: float, rng: np.random.Generator) -> Catalogue:
         for n, b, s, w, u in zip(nouns, brands, styles, words, uses, strict=True)
     ]
     log_prices = _log_prices(codes, rng)
-    strength = 0.5 * rng.normal(size=items)
+    strength = 0.4 * rng.normal(size=items)
     for said, count in ((nouns, len(NOUNS)), (brands, len(BRANDS)), (styles, len(STYLES)), (uses, len(USES))):
         strength += rng.normal(size=count)[said]
     rank = np.argsort(np.argsort(-strength, kind="stable")) + 1

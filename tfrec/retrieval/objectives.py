@@ -1,7 +1,8 @@
 """Objectives of the two-tower model: softmax over the whole catalogue, or over negatives that a step shares.
 
-An objective is a plain object with two methods. `rows(history, target)` says which item rows a step must encode (None = all of them), so
-that a step over a large catalogue touches few; `loss(queries, targets, vectors, rows)` is the loss at each position.
+An objective is a plain object with two methods. `rows(history, target)` says which item rows a step must encode (None =
+all of them), so that a step over a large catalogue touches few; `loss(queries, targets, vectors, rows)` is the loss at
+each position.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class SampledSoftmax:
         self.seeds = keras.random.SeedGenerator(0, name="negatives")
 
     def rows(self, history: Any, target: Any) -> Any:
-        """int [R]: the distinct rows of the batch, then the negatives; the batch's rows come first."""
+        """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
         return batch_and_negatives(self, history, target)
 
     def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
@@ -109,7 +110,7 @@ class SampledSoftmax:
 
 
 def batch_and_negatives(objective: Any, history: Any, target: Any) -> Any:
-    """int [R]: the distinct rows of a batch, the padding row first, then `objective.negatives` uniform draws."""
+    """Rows to encode, int [R]: the distinct ones of a batch, padding first, then the uniform draws."""
     flat = tf.concat([[PAD], tf.reshape(history, [-1]), tf.reshape(target, [-1])], axis=0)
     rows = objective.trained_rows
     drawn = keras.random.randint((objective.negatives,), 0, len(rows), seed=objective.seeds)
@@ -129,5 +130,7 @@ def trained_rows(trained: Any) -> np.ndarray:
     if rows[0] <= PAD:
         raise ValueError(f"`trained` must name rows from {PAD + 1} on, row {PAD} is padding; received {rows[0]}.")
     if trained.dtype != bool and len(rows) < len(trained):
-        raise ValueError(f"`trained` must be bool [I] or distinct rows; received {len(trained) - len(rows)} repetitions.")
+        raise ValueError(
+            f"`trained` must be bool [I] or distinct rows; received {len(trained) - len(rows)} repetitions."
+        )
     return rows.astype("int32")

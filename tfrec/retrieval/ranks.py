@@ -29,7 +29,8 @@ def remove_seen(scores: Any, seen: Any, barred: Any) -> Any:
         return scores
     users = tf.broadcast_to(tf.range(tf.shape(seen)[0])[:, None], tf.shape(seen))
     places = tf.reshape(tf.stack([users, tf.cast(seen, tf.int32)], axis=-1), [-1, 2])
-    return tf.tensor_scatter_nd_update(scores, places, tf.fill([tf.shape(places)[0]], tf.constant(REMOVED, scores.dtype)))
+    removed = tf.fill([tf.shape(places)[0]], tf.constant(REMOVED, scores.dtype))
+    return tf.tensor_scatter_nd_update(scores, places, removed)
 
 
 def ranking_metrics(scores: Any, relevant: Any, cutoff: int) -> dict[str, Any]:

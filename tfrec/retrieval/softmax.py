@@ -14,7 +14,7 @@ IMPOSSIBLE = -1e9
 
 
 def log_sum_exp(logits: Any) -> Any:
-    """float [N]: the logarithm of the summed exponentials of each row of `logits`, float [N, C]."""
+    """The logarithm of the summed exponentials of each row, float [N], of `logits` [N, C]."""
 
     @tf.custom_gradient
     def forward(logits: Any) -> Any:

@@ -1,4 +1,4 @@
-"""In-batch and uniform negatives through TensorFlow Recommenders' `Retrieval` task; an objective of the two-tower model."""
+"""In-batch and uniform negatives through TensorFlow Recommenders' `Retrieval` task: an objective of `TwoTower`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ class TFRSRetrieval:
         self.trained_rows, self.negatives = trained_rows(trained), negatives
         self.counts = np.asarray(counts, "float32")
         if len(self.counts) <= self.trained_rows[-1]:
-            raise ValueError(f"`counts` must have a value for each of the rows up to {self.trained_rows[-1]}; "
-                             f"received {len(self.counts)} values.")
+            raise ValueError(
+                f"`counts` must have a value for each of the rows up to {self.trained_rows[-1]}; "
+                f"received {len(self.counts)} values."
+            )
         self.popularity = self.counts / max(float(self.counts.sum()), 1.0)
         self.seeds = keras.random.SeedGenerator(0, name="negatives")
         task = _retrieval_task()
@@ -60,7 +62,7 @@ class TFRSRetrieval:
         )
 
     def rows(self, history: Any, target: Any) -> Any:
-        """int [R]: the distinct rows of the batch, then the negatives."""
+        """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
         return batch_and_negatives(self, history, target)
 
     def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
@@ -87,7 +89,7 @@ class TFRSRetrieval:
         return self._task(queries, candidates, stated, ids)
 
     def sampling_probability(self, ids: Any, in_batch: Any) -> Any:
-        """float [C]: the probability of drawing each candidate, up to a common factor that makes the largest 1.
+        """Probability of drawing each candidate, float [C], up to a common factor that makes the largest 1.
 
         Args:
             ids: int [C], rows of the catalogue.

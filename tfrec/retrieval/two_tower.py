@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -108,7 +109,7 @@ class TwoTower(keras.Model):
         return states / self.temperature
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
-        """float [B, D]: the user's state after the last event.
+        """The user's state after the last event, float [B, D].
 
         Args:
             vectors: float [I, D], all item vectors.
@@ -123,12 +124,12 @@ class TwoTower(keras.Model):
         return tf.gather(states, length, batch_dims=1)
 
     def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:
-        """float [B, I]: the score of every row; what may not be recommended is far below the rest."""
+        """The score of every row, float [B, I]; what may not be recommended is far below the rest."""
         scores = tf.matmul(self.query(vectors, features), vectors, transpose_b=True)
         return remove_seen(scores, features.get(SEEN), self._barred)
 
     def call(self, features: Mapping[str, Any], training: bool = False) -> Any:
-        """float [B, I]: the scores of every row of the catalogue, from a batch of features."""
+        """The scores of every row of the catalogue, float [B, I], from a batch of features."""
         return self.scores(self.item_vectors(training=training), features)
 
     # -- learning ---------------------------------------------------------------------------------------------------
@@ -147,9 +148,10 @@ class TwoTower(keras.Model):
         """
         if not isinstance(optimizer, (str, dict, keras.optimizers.Optimizer)):
             kind = type(optimizer)
+            name = kind.__name__ if hasattr(keras.optimizers, kind.__name__) else "AdamW"
             raise ValueError(
-                f"`optimizer` must be one of `keras.optimizers` (Keras 3); received {kind.__module__}.{kind.__name__}. "
-                f"Use keras.optimizers.{kind.__name__}."
+                f"`optimizer` must be an optimizer of Keras 3; received {kind.__module__}.{kind.__name__}. "
+                f"Use keras.optimizers.{name}."
             )
         given = [name for name in ("loss", "loss_weights", "metrics", "weighted_metrics") if kwargs.get(name)]
         if given:
@@ -201,15 +203,13 @@ class TwoTower(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         """Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none."""
-        compiled, self.jit_compile = self.jit_compile, False
-        super().make_test_function(force)
-        self.jit_compile = compiled
+        with _without_xla(self):
+            super().make_test_function(force)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Nor is prediction, see `make_test_function`."""
-        compiled, self.jit_compile = self.jit_compile, False
-        super().make_predict_function(force)
-        self.jit_compile = compiled
+        with _without_xla(self):
+            super().make_predict_function(force)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -238,7 +238,7 @@ class TwoTower(keras.Model):
 
 
 def _candidates(candidates: Any, items: int) -> np.ndarray:
-    """int [C]: the distinct rows, in the catalogue's order."""
+    """The distinct rows, int [C], in the catalogue's order."""
     rows = np.asarray(candidates)
     if rows.dtype == bool or not rows.size or not np.issubdtype(rows.dtype, np.integer):
         raise ValueError(f"`candidates` must be the rows of at least one item; received {rows.size} of {rows.dtype}.")
@@ -247,6 +247,15 @@ def _candidates(candidates: Any, items: int) -> np.ndarray:
             f"`candidates` must be rows from {PAD + 1} to {items - 1}; received {rows.min()} to {rows.max()}."
         )
     return np.unique(rows)
+
+
+@contextlib.contextmanager
+def _without_xla(model: Any) -> Iterator[None]:
+    compiled, model.jit_compile = model.jit_compile, False
+    try:
+        yield
+    finally:
+        model.jit_compile = compiled
 
 
 def _unit(vectors: Any) -> Any:

@@ -121,7 +121,7 @@ class ExportedModel:
     def warn_unknown(self, ids: Any) -> None:
         """Name the ids that the model does not know; they are left out of the histories."""
         unique = pd.Index(pd.unique(pd.Series(ids, dtype=object)))
-        unknown = [item for item in unique[~unique.isin(self.items.index)] if item]
+        unknown = [item for item in unique[self.items.index.get_indexer(unique) < 0] if item]
         if unknown:
             named = ", ".join(unknown[:10]) + (", ..." if len(unknown) > 10 else "")
             logger.warning("left out: %d item ids that the model does not know: %s", len(unknown), named)

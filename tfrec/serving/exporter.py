@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrec.features import ITEM_ID
 from tfrec.serving import manifest
 from tfrec.serving.contract import Contract, ServedData
-from tfrec.serving.selfcheck import Check
+from tfrec.serving.selfcheck import HISTORIES, Check
 from tfrec.serving.signatures import ID_FILE, ServingGraph
 from tfrec.serving.versions import building, place
 
@@ -45,7 +46,8 @@ def export(
         version: the number; None takes one more than the largest in `folder` and in `base_path`.
         base_path: another folder of versions of the same model, such as the published ones.
         about: what the manifest says besides: `settings`, `metrics`, `data_hash`; JSON values.
-        histories: real histories of item ids for the check, oldest first; drawn from the catalogue where None.
+        histories: real histories of item ids for the check, oldest first. None takes users of the data set's test
+            split where it has one, else draws from the catalogue.
 
     Returns:
         The version's folder.
@@ -60,7 +62,9 @@ def export(
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
     with building(Path(folder)) as built:
         _write(model, vectors, contract, built)
-        report = Check(model, vectors, contract).run(built, histories)
+        report = Check(model, vectors, contract).run(
+            built, _test_histories(dataset) if histories is None else histories
+        )
         signatures = report.pop("signatures")
         hashes = {"data_hash": _content_hash(dataset)}
         manifest.write(built, contract, signatures, {**hashes, **(about or {}), "self_check": report})
@@ -74,6 +78,16 @@ def _write(model: Any, vectors: np.ndarray, contract: Contract, folder: Path) ->
         ServingGraph(model, vectors, contract, Path(assets) / ID_FILE).save(folder)
     (folder / manifest.EXTRA).mkdir(exist_ok=True)
     contract.items.iloc[1:].to_parquet(folder / manifest.ITEMS, index=False)
+
+
+def _test_histories(dataset: Any) -> list[list[str]] | None:
+    """Whole histories of some users of the test split, evenly spread over all; None where the data set has none."""
+    if not hasattr(dataset, "histories"):
+        return None
+    lists, ids = dataset.histories("test"), dataset.items[ITEM_ID].to_numpy(object)
+    count = len(lists.user_ids)
+    users = np.unique(np.linspace(0, count - 1, min(count, HISTORIES)).astype(int))
+    return [ids[lists.rows[lists.offsets[user] : lists.offsets[user + 1]]].tolist() for user in users]
 
 
 def _content_hash(dataset: Any) -> str | None:

@@ -50,9 +50,12 @@ class Run:
 
     def done(self, stage: str, key: str) -> bool:
         """Whether the stage was finished under this key, and its files are still as long as they were."""
-        entry = self._stages.get(stage, {})
-        files = {self.out / name: size for name, size in entry.get(FILES, {}).items()}
-        return entry.get(KEY) == key and all(path.is_file() and path.stat().st_size == files[path] for path in files)
+        files, same = self.files(stage), self._stages.get(stage, {}).get(KEY) == key
+        return same and all(path.is_file() and path.stat().st_size == size for path, size in files.items())
+
+    def files(self, stage: str) -> dict[Path, int]:
+        """Files that a finished stage left, and their bytes."""
+        return {self.out / name: size for name, size in self._stages.get(stage, {}).get(FILES, {}).items()}
 
     def figures(self, stage: str) -> dict[str, Any]:
         """What was remembered of a stage; empty where it was never finished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import Any
 
@@ -47,6 +48,7 @@ def _complete(run: Run) -> bool:
 
 def _perform(run: Run, key: str) -> None:
     start = time.perf_counter()
+    _remove_damaged(run)
     with run.opened():
         if run.pipeline.data.simulated is None:
             prepared = build.dataset(run.pipeline.data, run.path(DATASET))
@@ -57,6 +59,14 @@ def _perform(run: Run, key: str) -> None:
     figures: dict[str, Any] = {"seconds": time.perf_counter() - start, "peak_memory_mb": peak_memory_mb()}
     content = prepared.manifest["content_hash"]
     run.finish("prepare", key, files, content_hash=content, **figures, **prepared.manifest["counts"])
+
+
+def _remove_damaged(run: Run) -> None:
+    """Take away what is left of a data set without its manifest, where each file of it is known to be the run's."""
+    folder = run.path(DATASET)
+    left = {path for path in folder.rglob("*") if path.is_file()}
+    if left and not _complete(run) and left <= set(run.files("prepare")):
+        shutil.rmtree(folder)
 
 
 def _simulate(run: Run) -> Dataset:

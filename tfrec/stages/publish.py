@@ -22,7 +22,11 @@ def _complete(run: Run) -> bool:
 def _perform(run: Run, key: str) -> None:
     settings, version = run.pipeline.export, run.figures("export")["version"]
     folder = serving.publish(
-        run.path(EXPORT, str(version)), Path(settings.base_path), run.pipeline.name, keep=settings.keep
+        run.path(EXPORT, str(version)),
+        Path(settings.base_path),
+        run.pipeline.name,
+        keep=settings.keep,
+        settle=settings.settle_seconds,
     )
     run.finish("publish", key, [folder], folder=str(folder))
 

@@ -36,7 +36,8 @@ def open_model(run: Run) -> TwoTower:
     """
     path = run.path(CHECKPOINTS, MODEL)
     try:
-        return keras.saving.load_model(path, compile=False)
+        with build.precision(run.pipeline.training):
+            return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error

@@ -51,7 +51,7 @@ class ConvolutionEncoder(keras.layers.Layer):
         return x
 
     def _windows(self, x: Any, dilation: int) -> Any:
-        """[B, T, kernel * D]: each step beside the `kernel` - 1 steps before it, `dilation` apart, zeros before the row."""
+        """[B, T, kernel * D]: each step beside the `kernel` - 1 before it, `dilation` apart, zeros before the row."""
         length, reach = ops.shape(x)[1], (self.kernel - 1) * dilation
         padded = ops.pad(x, ((0, 0), (reach, 0), (0, 0)))
         return ops.concatenate([padded[:, i * dilation : i * dilation + length] for i in range(self.kernel)], axis=-1)

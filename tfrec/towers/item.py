@@ -112,9 +112,11 @@ class ItemTower(keras.layers.Layer):
         if trained is not None:
             self.trained.assign(_checked("trained", trained, (self.items,)).astype("float32")[:, None])
         if text is not None:
-            self.text.assign(_checked("text", text, (self.items, self.text_width)))
+            text = _checked("text", text, (self.items, self.text_width))
+            self.text.assign(text)
         for name, codes in (categories or {}).items():
-            self.codes[name].assign(self._checked_codes(name, codes))
+            codes = self._checked_codes(name, codes)
+            self.codes[name].assign(codes)
         if numbers is not None:
             numbers = _checked("numbers", numbers, (self.items, self.numbers)).astype("float32")
             missing = np.isnan(numbers)
@@ -128,13 +130,12 @@ class ItemTower(keras.layers.Layer):
         codes = _checked(f"categories[{name!r}]", codes, (self.items, values))
         if codes.min(initial=0) < 0 or codes.max(initial=0) >= size:
             raise ValueError(
-                f"`categories[{name!r}]` must hold codes from 0 to {size - 1}; "
-                f"received {codes.min()} to {codes.max()}."
+                f"`categories[{name!r}]` must hold codes from 0 to {size - 1}; received {codes.min()} to {codes.max()}."
             )
         return codes
 
     def call(self, rows: Any = None, training: bool = False) -> Any:
-        """int [N] item rows -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector."""
+        """Item rows, int [N], -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector."""
         if rows is None:
             rows = ops.arange(self.items)
             pick = ops.convert_to_tensor
@@ -142,8 +143,8 @@ class ItemTower(keras.layers.Layer):
             pick = lambda table: ops.take(table, rows, axis=0)  # noqa: E731
         parts = []
         if self.ids:
-            vectors = ops.cast(pick(self.embedding), self.compute_dtype) * ops.cast(pick(self.trained), self.compute_dtype)
-            parts.append(self._hide(vectors, training))
+            vectors, trained = (ops.cast(pick(table), self.compute_dtype) for table in (self.embedding, self.trained))
+            parts.append(self._hide(vectors * trained, training))
         if self.text_width:
             parts.append(self.text_projection(pick(self.text)))
         for name, embedding in self.category_embeddings.items():

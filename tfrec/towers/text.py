@@ -1,4 +1,4 @@
-"""The frozen text tower: a pretrained KerasHub backbone that turns texts into unit vectors, cached on disk by content."""
+"""The frozen text tower: a pretrained KerasHub backbone that turns texts into unit vectors, cached by content."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class TextEncoder:
             yield from zip(keys, vectors, strict=True)
 
     def _store(self, keys: Sequence[str], vectors: np.ndarray) -> None:
-        """Write a new shard under a temporary name, then rename it; a cache that cannot be written is only a warning."""
+        """Write a shard under a temporary name, then rename it; a cache that cannot be written is only a warning."""
         name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24] + ".npz"
         try:
             self._shards.mkdir(parents=True, exist_ok=True)

