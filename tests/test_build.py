@@ -56,7 +56,7 @@ def test_the_library_is_used_as_any_keras_model(data, tmp_path):
         warnings.simplefilter("error", UserWarning)
         history = model.fit(
             data.train(tokens_per_batch=128), validation_data=data.validation(), epochs=3, callbacks=callbacks,
-            shuffle=False, verbose=0,
+            verbose=0,
         ).history  # fmt: skip
     assert history["loss"][-1] < history["loss"][0]
     assert set(history) == {"loss", "val_hr@10", "val_ndcg@10", "val_mrr@10"}
@@ -179,6 +179,16 @@ def test_the_learning_rate_warms_up():
         optimizer.iterations.assign(step)
         rates.append(round(float(optimizer.learning_rate), 4))
     assert rates == [0.01, 0.055, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_the_cosine_schedule_ends_near_nothing_at_the_last_epoch(warmup):
+    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=warmup, schedule="cosine", epochs=5), 22)
+    rates = []
+    for step in (warmup, (110 + warmup) // 2, 110, 500):
+        optimizer.iterations.assign(step)
+        rates.append(round(float(optimizer.learning_rate), 4))
+    assert rates == [0.1, 0.051, 0.002, 0.002]
 
 
 def test_without_warm_up_the_rate_is_constant():

@@ -21,6 +21,9 @@ from tfrec.towers.text import TextEncoder, folder_hash, minilm_folder
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
 FULL_SOFTMAX_LOGITS = 2**29
 
+# `schedule: cosine` ends at this share of the learning rate.
+FINAL_RATE = 0.02
+
 
 def prepare_options(data: config.Data) -> PrepareOptions:
     """What `prepare` is told by the section `data` of a pipeline."""
@@ -148,15 +151,25 @@ def precision(training: config.Training) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def optimizer(training: config.Training) -> keras.optimizers.Optimizer:
-    """AdamW with a linear warm-up."""
+def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.optimizers.Optimizer:
+    """AdamW with a linear warm-up, then a constant or a decaying rate.
+
+    Args:
+        training: the settings.
+        steps_per_epoch: batches of an epoch; `schedule: cosine` needs it.
+    """
     rate: Any = training.learning_rate
-    if training.warmup_steps:
-        rate = keras.optimizers.schedules.PolynomialDecay(
-            initial_learning_rate=training.learning_rate / training.warmup_steps,
-            decay_steps=training.warmup_steps,
-            end_learning_rate=training.learning_rate,
+    warmup = training.warmup_steps
+    if training.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / warmup if warmup else rate,
+            decay_steps=max(training.epochs * steps_per_epoch - warmup, 1),
+            alpha=FINAL_RATE,
+            warmup_target=training.learning_rate if warmup else None,
+            warmup_steps=warmup,
         )
+    elif warmup:
+        rate = keras.optimizers.schedules.PolynomialDecay(rate / warmup, warmup, end_learning_rate=rate)
     return keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm)
 
 

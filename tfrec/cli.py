@@ -49,7 +49,18 @@ def _run(pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: st
     with _without_greetings():
         from tfrec import stages
 
-    stages.run(settings, out or Path("runs") / settings.name, only=only)
+    folder = stages.run(settings, out or Path("runs") / settings.name, only=only)
+    if only in (None, "evaluate"):
+        _print_results(folder)
+
+
+def _print_results(folder: Path) -> None:
+    """The test figures of a run as a table, and where the rest is."""
+    from tfrec.report import load_evaluations, tables
+
+    headings, rows = tables.results_table(load_evaluations(folder / "metrics.json"))
+    _console().print(tables.console(headings, rows, "test split, full ranking, ± 95 % half-width over users"))
+    click.echo(f"report: {folder / 'report.md'}   curves: tensorboard --logdir {folder / 'tensorboard'}")
 
 
 @command.command()
@@ -129,7 +140,6 @@ def recommend(
 
 
 def _print_answers(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -139,7 +149,14 @@ def _print_answers(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         cells = (str(row["rank"]), str(row["item_id"]), str(row["title"]), f"{row['score']:.4f}")
         table.add_row(*map(Text, cells))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    _console().print(table)
+
+
+def _console() -> Any:
+    """Rich's console on standard output; where that is no terminal, wide enough to cut nothing."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 @command.command()

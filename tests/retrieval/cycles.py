@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, RELEVANT, SEEN, TARGET, USER_ID
 from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
-from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, SelfAttentionEncoder
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
 ITEMS = 12  # Row 0 is padding.
 ROWS = np.arange(1, ITEMS)
@@ -65,7 +65,7 @@ def as_dataset(*batches):
 def two_tower(objective="softmax", *, dim=8, dropout=0.0, encoder=None, tower=None, **kwargs):
     """A model of one encoder, compiled, with weights that a seed makes."""
     keras.utils.set_random_seed(7)
-    encoders = [encoder or SelfAttentionEncoder(dim, blocks=1, dropout=dropout)]
+    encoders = [encoder or ConvolutionEncoder(dim, blocks=1, kernel=2, dropout=dropout)]
     model = TwoTower(
         ItemTower(dim, ITEMS),
         tower or BehaviorTower(dim, encoders, dropout=dropout),
@@ -74,7 +74,3 @@ def two_tower(objective="softmax", *, dim=8, dropout=0.0, encoder=None, tower=No
     )
     model.compile(keras.optimizers.Adam(0.02))
     return model
-
-
-def convolution(dim=8):
-    return ConvolutionEncoder(dim, blocks=1, kernel=2, dropout=0.0)

@@ -68,22 +68,16 @@ def test_gradient_is_that_of_the_loss():
         assert gradient[2, 1] == pytest.approx((above - below) / 2e-2, abs=2e-3)
 
 
-def million(smallest=1):
-    """A catalogue of a million, popularity by Zipf, its rarest items with `smallest` events."""
-    counts = np.maximum(1e7 / np.arange(1, 1_000_001), smallest)
-    return np.concatenate([[0], counts])
-
-
 def test_probabilities_of_a_large_catalogue_are_within_what_tfrs_takes():
-    objective = TFRSRetrieval(million() > 0, million(), negatives=1024)
+    counts = np.concatenate([[0], 1e7 / np.arange(1, 1_000_001)])  # A million items, popularity by Zipf.
+    objective = TFRSRetrieval(counts > 0, counts, negatives=1024)
     probability = objective.sampling_probability(np.array([1, 2, 1_000, 1_000_000]), 4096).numpy()
     assert 1e-6 < probability.min() < probability.max() == pytest.approx(1)
-    share = million() / million().sum()
-    mixture = 4096 * share + 1024 / 1e6
+    mixture = 4096 * counts / counts.sum() + 1024 / 1e6
     np.testing.assert_allclose(probability, mixture[[1, 2, 1_000, 1_000_000]] / mixture.max(), rtol=1e-4)
 
 
-def test_an_item_too_rare_for_tfrs_is_still_corrected(monkeypatch):
+def test_an_item_too_rare_for_tfrs_is_still_corrected():
     """A probability under the 1e-6 at which TFRS clips is corrected by the difference outside."""
     counts = np.array([0, 10**9, 10, 1, 10**8, 2, 0])
     objective = TFRSRetrieval(counts > 0, counts, negatives=0)

@@ -95,9 +95,7 @@ def test_an_absent_input_is_a_missing_one(absent):
 def test_what_the_tower_was_not_built_for_is_ignored():
     tower, (vectors, context) = made(WHOLE), everything(2, 3)
     more = {**context, "event_color": context["event_type"], "history": context["event_type"]}
-    np.testing.assert_array_equal(
-        WHOLE.outputs(tower, [vectors, more]), WHOLE.outputs(tower, [vectors, context])
-    )
+    np.testing.assert_array_equal(WHOLE.outputs(tower, [vectors, more]), WHOLE.outputs(tower, [vectors, context]))
 
 
 def test_training_hides_a_whole_input_from_whole_rows():

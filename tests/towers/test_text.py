@@ -29,7 +29,7 @@ class Counting(TextEncoder):
         return 4
 
 
-# -- the real weights ---------------------------------------------------------------------------------------------------
+# -- the real weights ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_nothing_to_embed_has_a_width(minilm):
     assert not minilm.embed(["", " "]).any()
 
 
-# -- what can be wrong --------------------------------------------------------------------------------------------------
+# -- what can be wrong -----------------------------------------------------------------------------------------------
 
 
 def test_absent_weights_say_how_to_install_them(monkeypatch):
@@ -117,8 +117,11 @@ def test_other_weights_are_refused(monkeypatch, tmp_path, content):
         "find_spec",
         lambda name: importlib.machinery.PathFinder.find_spec(name, [str(tmp_path)]),
     )
-    with pytest.raises(ValueError, match="model.safetensors: SHA-256 .* is not the published 53aa51.*Reinstall") as error:
+    with pytest.raises(
+        ValueError, match="model.safetensors: SHA-256 .* is not the published 53aa51.*Reinstall"
+    ) as error:
         minilm_folder()
+    assert INSTALL_MINILM in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -143,7 +146,7 @@ def test_room_for_a_token_is_needed():
         TextEncoder("any", max_tokens=2)
 
 
-# -- the cache ----------------------------------------------------------------------------------------------------------
+# -- the cache -------------------------------------------------------------------------------------------------------
 
 
 def test_a_text_is_encoded_once(tmp_path):

@@ -41,6 +41,9 @@ class Training(Settings):
     learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="steps until the learning rate is whole")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of the learning rate after the warm-up; `cosine` falls until the last of `epochs`"
+    )
     tokens_per_batch: Count = Field(4096, description="events of a batch, padding included")
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(

@@ -65,7 +65,8 @@ def prepare(
     with new_folder(path) as partial:
         draft.write(partial)
         write_manifest(partial, {"content_hash": content, "options": options.as_json(), **draft.manifest()})
-    logger.info("%s: %s", path, draft.counts)
+    words = ("users", "items", "events", "train_targets", "validation_users", "test_users")
+    logger.info("%s", ", ".join(f"{draft.counts[word]:,} {word.replace('_', ' ')}" for word in words))
     return Dataset(path, temporary)
 
 

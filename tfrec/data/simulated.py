@@ -12,9 +12,9 @@ among the items that are on sale (a_j <= t) and that he has not had. Nobody has 
     φ(t)    drift: departments have seasons, cos(2π(t - τ_d) / year); styles come into and out of fashion, linear in t.
     s_un    memory: s_u0 = 0, s_u,n+1 = ρ ∘ s_un + (1 - ρ) ∘ g(i_n, e_n), where i_n is the item of the n-th event and
             e_n its type. Brand, style and use of g say "more of the same"; its category block depends on e_n: a view
-            calls for the same category (the user compares), a purchase for the next role of the same department
-            (gear -> accessories -> supplies -> care -> gear). As ρ is 0.6 to 0.8, the events before the last one say
-            together more than the last one.
+            calls above all for the same category (the user compares), a purchase above all for the next role of the
+            same department (gear -> accessories -> supplies -> care -> gear). As ρ is 0.6 to 0.8, the events before
+            the last one say together more than the last one.
     e_n     purchase with a probability that depends on the device, else view; independent of all else.
 
 The sizes of all this are the constants of `simulated_process`.

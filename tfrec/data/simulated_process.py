@@ -19,7 +19,7 @@ SEASON, FASHION = 0.3, 0.4  # sizes of the two parts of φ
 
 # By block of the attribute vector: deviation of the taste θ, gain of g, and retention ρ of the memory.
 TASTE = {"department": 0.4, "category": 0.0, "brand": 0.4, "style": 0.4, "use": 0.4, "price": 0.2}
-GAIN = {"department": 0.0, "category": 7.5, "brand": 4.5, "style": 3.0, "use": 3.5, "price": 0.0}
+GAIN = {"department": 0.0, "category": 7.5, "brand": 5.0, "style": 3.5, "use": 3.5, "price": 0.0}
 RETENTION = {"department": 0.0, "category": 0.6, "brand": 0.8, "style": 0.7, "use": 0.8, "price": 0.0}
 # Whose taste is shared by region; the rest is shared by age band.
 REGIONAL = ("department", "brand")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tfrec.evaluation import Difference, Evaluation, compare
 
@@ -84,6 +85,14 @@ def _main_figures(slices: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
     return {
         name: {key: value for key, value in part.items() if key.startswith(wanted)} for name, part in slices.items()
     }
+
+
+def load_evaluations(path: str | os.PathLike[str]) -> dict[str, Evaluation]:
+    """The rows of the results table from a `metrics.json`: the model and the baselines, without slices and users."""
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    rows = {document["name"]: document["test"], **document["baselines"]}
+    return {name: Evaluation(metrics, {}, pd.DataFrame()) for name, metrics in rows.items()}
 
 
 def write_metrics(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:

@@ -41,10 +41,11 @@ def recommend(model: TwoTower, batches: tf.data.Dataset, item_ids: Any, *, k: in
     spec = {name: value for name, value in batches.element_spec.items() if name != USER_ID}
 
     @tf.function(input_signature=[spec])  # One trace for every batch, whatever its length.
-    def best(features: dict[str, Any]) -> tuple[Any, Any]:
+    def traced(features: dict[str, Any]) -> tuple[Any, Any]:
         top = tf.math.top_k(model.scores(vectors, features), k)
         return top.indices, top.values
 
+    best = traced.get_concrete_function()  # Else TensorFlow warns of retracing after a few calls of `recommend`.
     users, rows, scores = [], [], []
     for batch in batches:
         features = {name: value for name, value in batch.items() if name != USER_ID}

@@ -157,11 +157,15 @@ class TwoTower(keras.Model):
         if given:
             raise ValueError(f"`{given[0]}` must be left out: the loss is the objective's, the metrics are of ranks.")
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
+
+    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
+        """As for any Keras model, but `shuffle` is off: batches come shuffled, and else Keras warns that it cannot."""
+        return super().fit(*args, shuffle=shuffle, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile a loaded model as the saved one was, its optimizer ready for its state."""
+        """Compile a loaded model as the saved one was."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

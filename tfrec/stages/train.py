@@ -45,11 +45,11 @@ def open_model(run: Run) -> TwoTower:
 
 def _perform(run: Run, key: str) -> None:
     started, settings, data = time.perf_counter(), run.pipeline.training, open_dataset(run)
-    model = compiled(run, data)
+    plan = data.train_plan(settings.tokens_per_batch, run.pipeline.seed)
+    model = compiled(run, data, len(plan))
     run.begin("train")
     _clear_unless_mine(run, key)
     checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
-    plan = data.train_plan(settings.tokens_per_batch, run.pipeline.seed)
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
         history = train(
@@ -81,11 +81,11 @@ def _perform(run: Run, key: str) -> None:
     )
 
 
-def compiled(run: Run, data: Dataset) -> TwoTower:
+def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     """The model of a pipeline at its seed's initial weights."""
     settings = run.pipeline.training
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
-    model.compile(optimizer=build.optimizer(settings), jit_compile=settings.jit)
+    model.compile(optimizer=build.optimizer(settings, steps_per_epoch), jit_compile=settings.jit)
     return model
 
 
