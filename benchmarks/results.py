@@ -1,7 +1,7 @@
 """Records what finished runs gave, and writes the tables of the README from the records.
 
-    python benchmarks/results.py record NAME RUN [RUN ...]   runs of one pipeline, a seed each -> benchmarks/results/NAME.json
-    python benchmarks/results.py table                       the records -> the table between the marks in README.md
+python benchmarks/results.py record NAME RUN [RUN ...]   runs of one pipeline, one a seed -> results/NAME.json beside it
+python benchmarks/results.py table                       the records -> the table between the marks in README.md
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrec import config, stages
+from tfrec import config
 from tfrec.evaluation import compare
+from tfrec.features import MODEL_ROW, PER_USER, USER_ID
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -82,11 +83,11 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Paired bootstrap over users of the mean over seeds against each baseline: the 95 % interval, and the word for it."""
-    tables = [pd.read_parquet(folder / "per_user.parquet") for folder in folders]
+    """Paired bootstrap over users of the mean over seeds, against each baseline: 95 % interval and verdict."""
+    tables = [pd.read_parquet(folder / PER_USER) for folder in folders]
     result: dict[str, dict[str, Any]] = {}
-    for name in sorted(set(tables[0]["model"]) - {stages.MODEL_ROW, "oracle"}):
-        ours, theirs = [_rows(table, stages.MODEL_ROW) for table in tables], _rows(tables[0], name)
+    for name in sorted(set(tables[0]["model"]) - {MODEL_ROW, "oracle"}):
+        ours, theirs = [_rows(table, MODEL_ROW) for table in tables], _rows(tables[0], name)
         for figure, difference in compare(ours, theirs, metrics=list(FIGURES[:2])).items():
             ends = {"low": difference.low, "high": difference.high, "verdict": difference.verdict}
             result.setdefault(name, {})[figure] = ends
@@ -94,7 +95,7 @@ def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    return table[table["model"] == model].drop(columns="model").set_index("user_id")
+    return table[table["model"] == model].drop(columns="model").set_index(USER_ID)
 
 
 def table() -> str:

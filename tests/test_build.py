@@ -172,15 +172,6 @@ def test_a_local_text_model_is_known_by_its_content(tmp_path):
     assert [build.text_mark(name) for name in ("none", "minilm", "bert_tiny_en_uncased")] == [None] * 3
 
 
-def test_the_learning_rate_warms_up():
-    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=10))
-    rates = []
-    for step in (0, 5, 10, 99):
-        optimizer.iterations.assign(step)
-        rates.append(round(float(optimizer.learning_rate), 4))
-    assert rates == [0.01, 0.055, 0.1, 0.1]
-
-
 @pytest.mark.parametrize("warmup", [0, 10])
 def test_the_cosine_schedule_ends_near_nothing_at_the_last_epoch(warmup):
     optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=warmup, schedule="cosine", epochs=5), 22)
@@ -189,6 +180,29 @@ def test_the_cosine_schedule_ends_near_nothing_at_the_last_epoch(warmup):
         optimizer.iterations.assign(step)
         rates.append(round(float(optimizer.learning_rate), 4))
     assert rates == [0.1, 0.051, 0.002, 0.002]
+
+
+def rates(settings, steps, *arguments):
+    """The learning rate at some steps."""
+    optimizer, found = build.optimizer(settings, *arguments), []
+    for step in steps:
+        optimizer.iterations.assign(step)
+        found.append(round(float(optimizer.learning_rate), 4))
+    return found
+
+
+def test_the_learning_rate_warms_up():
+    assert rates(training(learning_rate=0.1, warmup_steps=10), (0, 5, 10, 99)) == [0.01, 0.055, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(10, [0.01, 0.055, 0.1]), (0, [0.1])])
+def test_a_cosine_falls_until_the_last_epoch(warmup, first):
+    settings = training(learning_rate=0.1, warmup_steps=warmup, schedule="cosine", epochs=11)
+    half = warmup + (110 - warmup) // 2
+    expected = [*first, 0.051, 0.002, 0.002]
+    assert rates(settings, [*range(0, warmup + 1, 5), half, 110, 999], 10) == pytest.approx(expected, abs=2e-4)
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be 1 or more for schedule: cosine; received 0"):
+        build.optimizer(settings)
 
 
 def test_without_warm_up_the_rate_is_constant():

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from tests import tiny_shop
 from tfrec import cli
 from tfrec.report.results import KEYS, TIMING_KEYS
+from tfrec.towers.text import MINILM_PACKAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score.py"
@@ -287,14 +289,8 @@ def test_a_simulated_shop_is_measured_against_its_oracle(tmp_path):
     assert len(pd.read_parquet(out / "recommendations_test.parquet")) == 60 * 50
 
 
+@pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed")
 def test_titles_enter_through_minilm(tmp_path, monkeypatch):
-    pytest.importorskip("keras_nlp")
-    from tfrec.towers.text import minilm_folder
-
-    try:
-        minilm_folder()
-    except ValueError:
-        pytest.skip("the MiniLM weights are not installed")
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     path = tiny_shop.write(tmp_path / "shop", epochs=1)
     changes = ["--set", "model.text=minilm", "--set", "model.behavior=convolution", "--set", "data.candidates=items"]

@@ -157,10 +157,15 @@ def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.opti
     Args:
         training: the settings.
         steps_per_epoch: batches of an epoch; `schedule: cosine` needs it.
+
+    Raises:
+        ValueError: `schedule: cosine` without it.
     """
     rate: Any = training.learning_rate
     warmup = training.warmup_steps
     if training.schedule == "cosine":
+        if steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be 1 or more for schedule: cosine; received {steps_per_epoch}.")
         rate = keras.optimizers.schedules.CosineDecay(
             rate / warmup if warmup else rate,
             decay_steps=max(training.epochs * steps_per_epoch - warmup, 1),
@@ -217,9 +222,7 @@ def _behavior_tower(data: Dataset, settings: config.Model) -> BehaviorTower:
 
 def _attention(settings: config.Model, max_length: int) -> SelfAttentionEncoder:
     blocks, heads, expansion = settings.attention.blocks, settings.attention.heads, settings.attention.expansion
-    return SelfAttentionEncoder(
-        settings.dim, blocks, heads, expansion, settings.dropout, max_length, name="attention"
-    )
+    return SelfAttentionEncoder(settings.dim, blocks, heads, expansion, settings.dropout, max_length, name="attention")
 
 
 def _lstm(settings: config.Model, max_length: int) -> LSTMEncoder:

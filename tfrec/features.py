@@ -41,6 +41,8 @@ USER_PREFIX = "user_"  # int32 [B]: a categorical column of the users, code 0 = 
 # Files of a run, read by more than one room.
 EVENTS_SCORED = "events_scored.csv.gz"
 RECOMMENDATIONS_TEST = "recommendations_test.parquet"
+PER_USER = "per_user.parquet"  # one row a test user and model, every figure; MODEL_ROW is the trained model
+MODEL_ROW = "tfrec"
 
 
 def event_feature(column: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 from tests import tiny_shop
 from tfrec import config, stages
 from tfrec.stages.ledger import Run
+from tfrec.stages.prepare import open_dataset
 from tfrec.stages.train import CHECKPOINTS, _clear_unless_mine, compiled, open_model
 
 
@@ -61,7 +62,7 @@ def test_half_removed_checkpoints_are_nobodys(started, monkeypatch):
     ("change", "told"),
     [
         ("model.text=/no/such/preset", "'/no/such/preset' could not be loaded"),
-        ("model={behavior: attention, dim: 8, time_features: true}", "model.time_features is true, and the events have no"),
+        ("model={behavior: lstm, dim: 8, time_features: true}", "time_features is true, and the events have no"),
     ],
 )
 def test_a_model_that_cannot_be_built_leaves_the_checkpoints(started, folder, change, told):
@@ -77,9 +78,7 @@ def test_a_model_that_cannot_be_built_leaves_the_checkpoints(started, folder, ch
 def test_the_model_of_a_pipeline_follows_from_its_settings(started, folder):
     run = opened(folder, "training.mixed_precision=true", "training.learning_rate=0.5", "training.warmup_steps=0")
     stages.run(run.pipeline, run.out, only="prepare")
-    from tfrec.stages.prepare import open_dataset
-
-    model = compiled(run, open_dataset(run))
+    model = compiled(run, open_dataset(run), 3)
     assert float(model.optimizer.learning_rate) == 0.5
     assert model.behavior_tower.encoders[0].compute_dtype == "bfloat16"
     model.save(run.path(CHECKPOINTS, "model.keras"))

@@ -9,8 +9,8 @@ Python 2, which no measure depends on.)
 How sure that is: the time order holds for every user whose times were at hand (users 1 to 2999). The tie rule agrees
 with the few lines of `ratings.dat` that could be compared, at the head of the file, and other rules do not: of all ties
 only 55 % are in the order of their item ids. The archive itself was not at hand. What decides is `sequence_digest`: a
-rebuilt table is compared with the digest of the one that this project's figures were measured on, the outcome is logged,
-and figures from a table that differs do not compare.
+rebuilt table is compared with the digest of the one that this project's figures were measured on, and the outcome is
+logged; figures from a table that differs do not compare.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 """Stages of a run: prepare, train, evaluate, export, publish; each is done once for a given input."""
 
-from tfrec.stages.evaluate import MODEL_ROW as MODEL_ROW
 from tfrec.stages.evaluate import evaluate as evaluate
 from tfrec.stages.run import run as run

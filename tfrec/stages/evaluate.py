@@ -15,7 +15,18 @@ import pandas as pd
 from tfrec import build, evaluation
 from tfrec.data import Dataset
 from tfrec.evaluation import Catalogue, Evaluation, Histories
-from tfrec.features import EVENTS_SCORED, HISTORY, ITEM_ID, RECOMMENDATIONS_TEST, RELEVANT, SEEN, TEXT, USER_ID
+from tfrec.features import (
+    EVENTS_SCORED,
+    HISTORY,
+    ITEM_ID,
+    MODEL_ROW,
+    PER_USER,
+    RECOMMENDATIONS_TEST,
+    RELEVANT,
+    SEEN,
+    TEXT,
+    USER_ID,
+)
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
 from tfrec.retrieval import TwoTower, recommend
@@ -24,8 +35,7 @@ from tfrec.stages.prepare import DATASET, open_dataset, open_oracle
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_model
 
-METRICS, REPORT, PER_USER, PLOTS = "metrics.json", "report.md", "per_user.parquet", "plots"
-MODEL_ROW = "tfrec"
+METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 HISTORY_ALONE = "history alone"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
