@@ -154,3 +154,19 @@ def test_a_text_file_is_never_half_written(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_text(tmp_path / "a.json", "half")
     assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    finished(tmp_path)
+    with Run(pipeline(), tmp_path).locked(), pytest.raises(ValueError, match="another tfrec is at work"):
+        with Run(pipeline(), tmp_path).locked():
+            pass
+    with Run(pipeline(), tmp_path).locked():
+        assert Run(pipeline(), tmp_path).done("train", "k1")
+
+
+def test_a_new_folder_is_locked_once_it_is_made(tmp_path):
+    first = Run(pipeline(), tmp_path / "new")
+    with first.locked(), first.opened(), pytest.raises(ValueError, match="another tfrec is at work"):
+        with Run(pipeline(), tmp_path / "new").locked():
+            pass

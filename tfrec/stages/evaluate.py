@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfrec import build, evaluation
 from tfrec.data import Dataset
@@ -30,7 +31,7 @@ from tfrec.features import (
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
 from tfrec.retrieval import TwoTower, recommend
-from tfrec.stages.ledger import Run
+from tfrec.stages.ledger import CONFIG, Run
 from tfrec.stages.prepare import DATASET, open_dataset, open_oracle
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_model
@@ -112,8 +113,7 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
     shared = {"cutoffs": measured.cutoffs, "vectors": model.item_vectors().numpy()}
     variants = {}
     if len(model.input_spec_dict) > 1:
-        bare = data.test().map(lambda batch: {name: batch[name] for name in BARE})
-        variants[HISTORY_ALONE] = recommend(model, bare, data.items[ITEM_ID], k=measured.depth)
+        variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=measured.depth)
     return Results(
         name=run.pipeline.name,
         validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth).metrics,
@@ -121,6 +121,11 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
         baselines={name: _measure(found, data, "test", **shared) for name, found in _baselines(run, data).items()},
         variants={name: _measure(found, data, "test", **shared) for name, found in variants.items()},
     )
+
+
+@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and what autograph says of it is noise.
+def _bare(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: batch[name] for name in BARE}
 
 
 def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
@@ -132,7 +137,7 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
     history = run.figures("train")["history"]
     curves = {name: [epoch[name] for epoch in history] for name in history[0]}
     plots = write_plots(run.path(PLOTS), results, curves)
-    settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run pipelines/{run.pipeline.name}.yaml"
+    settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run {run.path(CONFIG)} --out {run.out}"
     write_report(run.path(REPORT), results, plots=plots, settings=settings, command=command)
     write_test(run.path(TENSORBOARD), results.test.metrics)
     return [run.path(name) for name in (RECOMMENDATIONS_TEST, PER_USER, EVENTS_SCORED, METRICS, REPORT, PLOTS)]

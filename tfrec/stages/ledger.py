@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -36,8 +37,35 @@ class Run:
             OSError: it cannot be read.
         """
         self.pipeline, self.out = pipeline, Path(out)
+        self._locks: list[int] = []
         self._refuse_foreign()
         self._stages: dict[str, dict[str, Any]] = self._read()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder, where it exists; a new one is locked once it is made.
+
+        Raises:
+            ValueError: another process is at work in it.
+        """
+        try:
+            self._lock()
+            yield
+        finally:
+            while self._locks:
+                os.close(self._locks.pop())
+
+    def _lock(self) -> None:
+        """Lock the folder itself, so that no file of ours is left in it; the system frees it with the process."""
+        if self._locks or not self.out.exists():
+            return
+        self._locks.append(os.open(self.out, os.O_RDONLY))
+        try:
+            fcntl.flock(self._locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--out {self.out}: another tfrec is at work in it. Wait for it, or name another folder."
+            ) from None
 
     def path(self, *parts: str) -> Path:
         """A file or folder of the run."""
@@ -67,6 +95,7 @@ class Run:
         made, new = not self.out.exists(), not self.path(CONFIG).exists()
         if new:
             self._write_config()
+            self._lock()
         try:
             yield
         except BaseException:

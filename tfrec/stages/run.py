@@ -44,6 +44,13 @@ def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str |
     if only is not None and only not in STAGES:
         raise ValueError(f"`only` must be one of {', '.join(STAGES)}, or None for all; received {only!r}.")
     current = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
+    with current.locked():
+        _do(current, only)
+    return current.out
+
+
+def _do(current: Run, only: str | None) -> None:
+    """The stages, or the one, that are not done yet."""
     keys: dict[str | None, str] = {None: ""}
     for name in STAGES if only is None else _path_to(only):
         stage = STAGES[name]
@@ -60,7 +67,6 @@ def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str |
                 f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
                 f"Run `tfrec {name}` first, or `tfrec run` for all."
             )
-    return current.out
 
 
 def _path_to(stage: str) -> list[str]:
