@@ -1,7 +1,7 @@
 """Records what finished runs gave, and writes the tables of the README from the records.
 
-python benchmarks/results.py record NAME RUN [RUN ...]   runs of one pipeline, one a seed -> results/NAME.json beside it
-python benchmarks/results.py table                       the records -> the table between the marks in README.md
+python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
+python benchmarks/results.py table                                the records -> the table in README.md
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items")
 
 
-def record(name: str, folders: Sequence[Path]) -> Path:
-    """Write the record of some runs that differ in their seed alone.
+def record(name: str, revision: str, folders: Sequence[Path]) -> Path:
+    """Write the record of some runs that differ in their seed alone; `revision` is the code that they were made with.
 
     Raises:
         ValueError: the runs differ in more than the seed.
@@ -41,7 +41,7 @@ def record(name: str, folders: Sequence[Path]) -> Path:
     test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
     document = {
         "pipeline": settings[0]["name"],
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "commit": _commit(revision),
         "seeds": [run["settings"]["seed"] for run in runs],
         "settings": settings[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
@@ -67,6 +67,11 @@ def record(name: str, folders: Sequence[Path]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _commit(revision: str) -> str:
+    command = ["git", "rev-parse", "--verify", revision]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -131,8 +136,8 @@ def with_table(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    if len(arguments) > 2 and arguments[0] == "record":
-        print(record(arguments[1], [Path(folder) for folder in arguments[2:]]))
+    if len(arguments) > 3 and arguments[0] == "record":
+        print(record(arguments[1], arguments[2], [Path(folder) for folder in arguments[3:]]))
     elif list(arguments) == ["table"]:
         README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
     else:

@@ -16,10 +16,11 @@ PIPELINE = (
 
 
 @pytest.fixture
-def results(monkeypatch, tmp_path):
+def results(monkeypatch):
     spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "_commit", lambda revision: revision)
     return module
 
 
@@ -53,7 +54,7 @@ def test_the_readme_shows_what_the_records_say(results):
 def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.75)]
-    found = json.loads(results.record("small", folders).read_text())
+    found = json.loads(results.record("small", "HEAD", folders).read_text())
     assert found["seeds"] == [1, 2]
     assert found["test"]["hr@10"] == {"mean": 0.625, "spread": 0.25}
     assert found["differences"]["popularity"]["ndcg@10"]["verdict"] == "better"
@@ -63,4 +64,4 @@ def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_pat
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.5, length=20)]
     with pytest.raises(ValueError, match="differ in their seed alone"):
-        results.record("small", folders)
+        results.record("small", "HEAD", folders)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import types
 import warnings
 
 import keras
@@ -134,8 +135,8 @@ def test_objectives_by_name(data, objective, kind):
 
 def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch):
     monkeypatch.setattr(build, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
-    assert type(build.two_tower(data, dim=8).objective) is TFRSRetrieval
-    half = training(tokens_per_batch=2048)
+    whole, half = training(tokens_per_batch=4096), training(tokens_per_batch=2048)
+    assert type(build.two_tower(data, dim=8, training=whole).objective) is TFRSRetrieval
     assert type(build.two_tower(data, dim=8, training=half).objective) is FullSoftmax
 
 
@@ -252,3 +253,16 @@ def test_a_simulated_shop_takes_the_same_settings():
         assert not build.oracle_applies(changed)
     with pytest.raises(ValueError, match="data.events is missing"):
         build.tables(data)
+
+
+@pytest.mark.parametrize(("events", "tokens"), [(652_000, 4096), (131_000, 2048), (84_000, 2048), (1_152, 256)])
+def test_a_small_data_set_gets_smaller_batches(events, tokens):
+    data = types.SimpleNamespace(manifest={"counts": {"train_targets": events}})
+    assert build.batch_tokens(data, training()) == tokens
+    assert build.batch_tokens(data, training(tokens_per_batch=4096)) == 4096
+
+
+def test_the_warm_up_is_a_tenth_of_a_short_training():
+    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=100, epochs=5), 20)
+    optimizer.iterations.assign(10)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)

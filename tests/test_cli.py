@@ -55,8 +55,11 @@ def answers(monkeypatch):
     """A model that answers with what it is asked, and remembers the files it is asked for."""
 
     class Model:
+        items = pd.Series("a title", index=["a", "b", "c", " padded ", "all"])
+
         def recommend(self, histories, k):
-            rows = [(0, rank, f"i{rank}", f"鞋 👟 [{rank}]", 1 / rank) for rank in range(1, k + 1)]
+            last = 0 if histories == [["all"]] else k
+            rows = [(0, rank, f"i{rank}", f"鞋 👟 [{rank}]", 1 / rank) for rank in range(1, last + 1)]
             return pd.DataFrame(rows, columns=["row", "rank", "item_id", "title", "score"]).astype({"score": "float32"})
 
     module = types.SimpleNamespace(load=lambda path: Model(), files=[])
@@ -107,6 +110,27 @@ def test_answers_as_json(answers, capsys):
 def test_an_empty_history_is_a_new_user(answers, capsys):
     assert cli.main(["recommend", "model", "--history", "", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["history"] == []
+
+
+def test_ids_keep_the_blanks_that_the_model_knows(answers, capsys):
+    assert cli.main(["recommend", "model", "--history", "a , padded , new ,  ,b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["history"] == ["a", " padded ", "new", "b"]
+
+
+def test_an_exhausted_catalogue_is_said(answers, capsys):
+    assert cli.main(["recommend", "model", "--history", "all"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "nothing is left to recommend: the history holds all that the model may show\n"
+    assert cli.main(["recommend", "model", "--history", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"history": ["all"], "recommendations": []}
+
+
+@pytest.mark.parametrize("options", [[], ["--history", "a"], ["--events", "e.csv", "--output", "o.parquet"]])
+def test_a_text_is_not_taken_yet(answers, capsys, options):
+    line = error_of(capsys, "recommend", "model", "--text", "warm shoes", *options)
+    assert line == "--text: this model takes histories only; use --history or --events"
+    assert not answers.files
 
 
 def test_a_whole_file_is_answered(answers):

@@ -223,6 +223,15 @@ def test_a_stage_depends_on_its_own_settings_alone():
         config.stage_settings(first, "deploy")
 
 
+def test_where_the_tables_lie_is_no_setting_of_a_stage():
+    text = TABLES + "  items: {path: i.csv}\n  users: {path: u.csv}\n"
+    places = ["root", "events.path", "items.path", "users.path", "cold_items", "cold_items_validation"]
+    plain = config.stage_settings(config.parse(text), "prepare")
+    for place in places:
+        assert config.stage_settings(config.parse(text, [f"data.{place}=moved.csv"]), "prepare") == plain
+    assert config.stage_settings(config.parse(text, ["data.items.item_id=sku"]), "prepare") != plain
+
+
 def test_the_simulated_shop_has_these_settings():
     known = {name: field.default for name, field in Simulated.model_fields.items()}
     assert known == {name: one.default for name, one in inspect.signature(shop).parameters.items()}
@@ -231,6 +240,14 @@ def test_the_simulated_shop_has_these_settings():
 def test_the_documentation_is_what_the_settings_say():
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page(), "run `make docs`"
     assert not re.search(r"\| None \|", page())
+
+
+def test_the_documentation_says_what_each_path_is_relative_to():
+    head, *rows = page().split("\n## ", maxsplit=1)[0], *page().splitlines()
+    assert "Paths of tables are relative to `data.root`" in head
+    for key in ("model.text.source", "export.base_path"):
+        (row,) = (row for row in rows if row.startswith(f"| `{key}` "))
+        assert f"`{key}`" in head and "relative to the working directory" in row
 
 
 def test_the_pipelines_of_the_readme_are_valid():

@@ -255,18 +255,18 @@ def test_a_time_split_with_in_batch_negatives(tmp_path, capsys):
     path = tiny_shop.write(folder, name="timed", split=split, epochs=1)
     simpler = ["--set", "model.behavior=lstm", "--set", "training.objective={name: retrieval, negatives: 16}"]
     assert call("run", path, "--out", out, *simpler) == 0
-    document = metrics(out)
-    scored = score(out, "--cut", str(moment))
+    document, scored = metrics(out), score(out, "--cut", str(moment))
     assert_agree(document, scored)
     assert scored["new_users"]["users"] == document["slices"]["cold_users"]["users"] > 0
     capsys.readouterr()
-    question = ("--history", "003, 004,unknown", "--k", 3, "--json")
-    assert call("recommend", folder / "saved_models" / "timed", *question) == 0
+    model = folder / "saved_models" / "timed"
+    assert call("recommend", model, "--history", "003, 004,unknown", "--k", 3, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["rank"] for row in answer["recommendations"]] == [1, 2, 3]
     assert not {row["item_id"] for row in answer["recommendations"]} & {"003", "004"}
-    line = error_of(capsys, "recommend", out / "dataset", "--history", "003")
-    assert "is not a SavedModel" in line
+    assert call("recommend", model, "--events", folder / "events.csv", "--output", out / "recs.parquet", "--k", 3) == 0
+    assert pd.read_parquet(out / "recs.parquet")["user_id"].nunique() == tiny_shop.USERS
+    assert "is not a SavedModel" in error_of(capsys, "recommend", out / "dataset", "--history", "003")
 
 
 SIMULATED = """\

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +107,30 @@ def publish(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
 
 @command.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--history", metavar="A,B,C", help="Item ids, the oldest first.")
+@click.option(
+    "--history",
+    metavar="A,B,C",
+    help="Item ids, the oldest first, split at commas. Blanks around an id are dropped unless the model knows the id "
+    "with them. For ids that hold a comma use --events.",
+)
+@click.option("--text", help="What is wanted, in words. Not there yet: no model takes it so far.")
 @click.option("--events", type=_FILE, help="Table of events: every user in it gets recommendations.")
 @click.option("--output", type=_FILE, help="Parquet file for the answers to --events.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def recommend(
-    model: Path, history: str | None, events: Path | None, output: Path | None, k: int, *, as_json: bool
+    model: Path,
+    history: str | None,
+    text: str | None,
+    events: Path | None,
+    output: Path | None,
+    k: int,
+    *,
+    as_json: bool,
 ) -> None:
     """Ask an exported MODEL: a folder of versions, or one version."""
+    if text is not None:
+        raise click.UsageError("--text: this model takes histories only; use --history or --events")
     if (history is None) == (events is None):
         raise click.UsageError("give either --history or --events" + ("" if history is None else ", not both"))
     if (events is None) != (output is None):
@@ -130,13 +145,22 @@ def recommend(
     if events is not None and output is not None:
         answers.recommend_file(model, events, output, k=k)
         return
-    items = [item.strip() for item in (history or "").split(",") if item.strip()]
-    table = answers.load(model).recommend([items], k).drop(columns="row")
+    loaded = answers.load(model)
+    items = _ids(history or "", loaded.items.index)
+    table = loaded.recommend([items], k).drop(columns="row")
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
     if as_json:
         click.echo(json.dumps({"history": items, "recommendations": rows}, ensure_ascii=False))
-    else:
+    elif rows:
         _print_answers(rows)
+    else:
+        click.echo("nothing is left to recommend: the history holds all that the model may show", err=True)
+
+
+def _ids(history: str, known: Container[str]) -> list[str]:
+    """The ids between the commas: as `prepare` keeps them, blanks included, where the model knows them so."""
+    parts = [part for part in history.split(",") if part.strip()]
+    return [part if part in known else part.strip() for part in parts]
 
 
 def _print_answers(rows: Sequence[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.data.conftest import random_log
 from tfrec.data import EventColumns, PrepareOptions, prepare
+from tfrec.features import EVENTS_SCORED
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 SCORER = SHARED / "tools" / "score.py"
@@ -51,14 +52,12 @@ def test_truth_and_histories_are_those_of_a_slow_loop(seed, options):
     options = PrepareOptions(**options)
     dataset = prepare(log, options=options)
     for split, expected in slow_parts(log, options).items():
-        truth, history, users = dataset.truth(split), dataset.history(split), dataset.users_frame(split)
+        truth, history, lists = dataset.truth(split), dataset.history(split), dataset.histories(split)
         found = {user: ([], list(items)) for user, items in truth.groupby("user_id").item_id}
         for user, items in history.groupby("user_id").item_id:
             found[user] = (list(items), found[user][1])
         assert found == expected
-        assert dict(zip(users.user_id, users.history_length, strict=True)) == {
-            u: len(h) for u, (h, _) in expected.items()
-        }
+        assert dict(zip(lists.user_ids, lists.lengths, strict=True)) == {u: len(h) for u, (h, _) in expected.items()}
 
 
 def test_training_ends_where_validation_begins(log):
@@ -72,8 +71,7 @@ def test_training_ends_where_validation_begins(log):
 
 def test_users_without_a_history_are_tested(log):
     for options in (PrepareOptions(), PrepareOptions(**TIME)):
-        users = prepare(log, options=options).users_frame("test")
-        assert (users.history_length == 0).any()
+        assert (prepare(log, options=options).histories("test").lengths == 0).any()
 
 
 def test_shards_do_not_change_what_is_read(log):
@@ -132,7 +130,7 @@ def test_the_scorer_reads_the_same_truth_from_the_written_events(log, options):
     dataset = prepare(log, options=PrepareOptions(**options, min_user_events=2))
     for split in ("validation", "test") if not options.get("target_events") else ("test",):
         cut = dataset.manifest["split"].get(f"{split}_from")
-        events = score.read_table(dataset.events_path)
+        events = score.read_table(dataset.folder / EVENTS_SCORED)
         if cut is not None and split == "validation":
             events = events[pd.to_numeric(events.timestamp) < dataset.manifest["split"]["test_from"]].copy()
         history, relevant = score.truth(events, split, cut)
@@ -146,7 +144,7 @@ def popular(dataset, depth=20):
     seen = dataset.history("test").groupby("user_id").item_id.agg(set)
     rows = [
         (user, item, rank)
-        for user in dataset.users_frame("test").user_id
+        for user in dataset.histories("test").user_ids
         for rank, item in enumerate([item for item in items if item not in seen.get(user, ())][:depth], 1)
     ]
     return pd.DataFrame(rows, columns=["user_id", "item_id", "rank"])
@@ -165,7 +163,7 @@ def test_popularity_on_movielens_breaks_no_rule_of_the_scorer(tmp_path, options,
         sys.executable,
         str(SCORER),
         "--events",
-        str(dataset.events_path),
+        str(dataset.folder / EVENTS_SCORED),
         "--recs",
         str(tmp_path / "recs.parquet"),
     ]

@@ -44,6 +44,15 @@ def test_the_hash_sees_the_content_of_a_list_of_items(tiny, tmp_path):
     assert content_hash(tiny, options=options) != before
 
 
+@pytest.mark.parametrize("option", ["hold_out_items", "hold_out_validation_items"])
+def test_the_hash_does_not_see_the_name_of_a_list_of_items(tiny, tmp_path, option):
+    hashes = set()
+    for name in ("cold.csv", "renamed.csv"):
+        (tmp_path / name).write_text("item_id\nv\n")
+        hashes.add(content_hash(tiny, options=PrepareOptions(**{option: tmp_path / name})))
+    assert len(hashes) == 1 and content_hash(tiny) not in hashes
+
+
 def test_another_datasets_folder_is_refused_and_stays(made, tiny):
     before = listing(made)
     with pytest.raises(ValueError, match=r"holds another dataset \(content \w{12}, now \w{12}\): give another folder"):

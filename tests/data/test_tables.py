@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tfrec.data import content_hash
 from tfrec.data.tables import Table, read_table, spelled
 
 
@@ -21,6 +22,19 @@ def ids(values, **kwargs):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'events'.*no file .*absent\.csv.*Correct the path"):
         read_table(tmp_path / "absent.csv", "events")
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-100k"])
+def test_a_missing_public_table_can_be_fetched(tmp_path, name):
+    told = (
+        rf"no file .*events\.csv\.gz\. Correct the path.* `tfrec download {name}` fetches it, where there is a network"
+    )
+    for read in (read_table, lambda path, table: content_hash(path)):
+        with pytest.raises(FileNotFoundError, match=told):
+            read(tmp_path / name / "events.csv.gz", "events")
+        with pytest.raises(FileNotFoundError) as caught:
+            read(tmp_path / f"{name}.csv", "events")
+        assert "tfrec download" not in str(caught.value)
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):

@@ -37,11 +37,36 @@ def test_every_spelling_of_a_time_gives_the_same(values):
     assert times(values) == EXPECTED
 
 
-def test_a_day_before_the_month_is_told_by_the_first_value():
-    assert times(["13.03.2015", "02.03.2015"]) == [
-        SECOND_OF_13_MARCH * 10**9,
-        (SECOND_OF_13_MARCH - 11 * 86_400) * 10**9,
-    ]
+@pytest.mark.parametrize("layout", ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m-%d-%YT%H:%M:%S"])
+@pytest.mark.parametrize("back", [1, -1])
+def test_one_row_tells_whether_the_day_comes_before_the_month(layout, back):
+    seconds = [SECOND_OF_13_MARCH, SECOND_OF_13_MARCH - 11 * 86_400][::back]
+    values = [datetime.datetime.fromtimestamp(second, datetime.UTC).strftime(layout) for second in seconds]
+    assert times([*values, ""]) == [seconds[0] * 10**9, seconds[1] * 10**9, NO_TIME]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["05/05/2015", "", "01/02/2015"], "'time': 1 of 3 dates may .*, first in row 3 .*'01/02/2015'.*YYYY-MM-DD"),
+        (["1.2.2015 10:00", "3.4.2015 11:00"], "2 of 2 dates may have the day or the month first, and no row tells"),
+    ],
+)
+def test_dates_that_read_both_ways_are_refused(values, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        times(values)
+    assert "convert the column beforehand" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["2015-01-02", "2015/01/02", "2015.01.02", "2015-1-2", "2 Jan 2015", "Jan 2, 2015", "2015-01-02 00:00"]
+)
+def test_a_year_first_or_a_named_month_reads_one_way(value):
+    assert times([value]) == [1_420_156_800 * 10**9]
+
+
+def test_a_date_whose_day_is_its_month_reads_one_way():
+    assert times(["03/03/2015"]) == [1_425_340_800 * 10**9]
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")])
@@ -71,6 +96,8 @@ def test_missing_times_are_marked(values):
     [
         (["2015-03-01", "soon"], "'time': 1 of 2 are no times, first in row 2 .*'soon'"),
         (["01/02/2015", "13/13/2015"], "1 of 2 are no times, first in row 2"),
+        (["01/13/2015", "13/01/2015"], "1 of 2 are no times, first in row 2"),
+        (["01/02/2015", "13/02/2015", "14/02/2015", "02/13/2015"], "1 of 4 are no times, first in row 4"),
         ([True, False], "times are expected, and the column holds true and false"),
         ([20150301, 20150302], "2 of 2 are dates written as whole numbers.*Write them as 2015-03-01"),
         ([1.0, np.inf], "are no plausible times"),
@@ -110,6 +137,17 @@ def test_a_date_is_its_first_second():
 def test_what_is_no_cut_is_refused(cut):
     with pytest.raises(ValueError, match="test_from must be a date .*got"):
         cut_second("test_from", cut, SECONDS)
+
+
+@pytest.mark.parametrize("cut", ["01/03/2015", "1.3.2015 17:30"])
+def test_a_cut_that_reads_both_ways_is_refused(cut):
+    with pytest.raises(ValueError, match=f"test_from may have the day or the month first; .*YYYY-MM-DD; got '{cut}'"):
+        cut_second("test_from", cut, SECONDS)
+
+
+@pytest.mark.parametrize("cut", ["13/03/2015", "03/13/2015", "13 March 2015", "03/2015"])
+def test_a_cut_that_reads_one_way_is_taken(cut):
+    assert cut_second("test_from", cut, SECONDS) == SECOND_OF_13_MARCH - (12 * 86_400 if cut == "03/2015" else 0)
 
 
 @pytest.mark.parametrize("cut", ["0%", "100%", "120%", "x%"])

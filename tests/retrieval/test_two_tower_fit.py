@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.retrieval.cycles import ITEMS, OBJECTIVES, as_dataset, test_batch, train_batch, two_tower
-from tfrec.towers import SelfAttentionEncoder
+from tfrec.retrieval import TwoTower
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
 
 # -- fit, evaluate, predict ------------------------------------------------------------------------------------------
 
@@ -31,6 +32,37 @@ def test_evaluate_averages_over_users_not_batches():
     assert set(whole) == {"hr@3", "ndcg@3", "mrr@3"}
     for name, value in whole.items():
         assert value == pytest.approx((2 * parts[0][name] + 9 * parts[1][name]) / 11, abs=1e-6)
+
+
+def test_items_are_encoded_once_an_evaluation_and_never_stale():
+    model, tests = two_tower(), [test_batch(seed=seed) for seed in range(4)]
+    model.compile(keras.optimizers.Adam(0.5), run_eagerly=True)
+    encoded, item_vectors = [], model.item_vectors
+    model.item_vectors = lambda *rows, **options: encoded.append(1) or item_vectors(*rows, **options)
+    model.evaluate(as_dataset(*tests), verbose=0)
+    assert len(encoded) == 1
+    model.compile(keras.optimizers.Adam(0.5))
+    names = len(model.variables)
+    logs = model.fit(
+        as_dataset(train_batch()), epochs=3, verbose=0, validation_data=as_dataset(*tests), shuffle=False
+    ).history
+    assert len({*logs["val_mrr@10"]}) == 3
+    assert len(model.variables) == names  # The vectors are no weight.
+    for step in range(2):
+        fresh = two_tower()
+        fresh.set_weights(model.get_weights())
+        expected = fresh.evaluate(as_dataset(*tests), verbose=0, return_dict=True)
+        if not step:
+            assert {name: logs[f"val_{name}"][-1] for name in expected} == pytest.approx(expected, abs=1e-6)
+        assert model.evaluate(as_dataset(*tests), verbose=0, return_dict=True) == pytest.approx(expected, abs=1e-6)
+        model.item_tower.embedding.assign(model.item_tower.embedding.numpy()[::-1])
+    one = as_dataset(tests[0])
+    on_batch = model.test_on_batch(next(iter(one)), return_dict=True)
+    model.reset_metrics()
+    direct = {name: float(value) for name, value in model.test_step(next(iter(one))).items()}
+    expected = model.evaluate(one, verbose=0, return_dict=True)
+    assert on_batch == pytest.approx(expected, abs=1e-6)
+    assert direct == pytest.approx(expected, abs=1e-6)
 
 
 def test_predict_gives_the_scores():
@@ -86,6 +118,24 @@ def test_half_precision_trains(policy, objective):
     assert scores.dtype == vectors.dtype == tf.float32  # Ranks are not taken from numbers of three digits.
     assert np.isfinite(scores.numpy()).all()
     assert [len(set(row)) for row in scores.numpy()[:, 1:].tolist()] == [ITEMS - 1] * len(scores)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_of_half_precision_loads_under_any_policy(policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    try:
+        encoders = [SelfAttentionEncoder(8, blocks=1), LSTMEncoder(8), ConvolutionEncoder(8, blocks=1)]
+        features = {"event_columns": {"kind": 3}, "user_columns": {"region": 4}, "timestamps": True}
+        items = ItemTower(8, ITEMS, text_width=3, categories={"family": (4, 2)}, numbers=2)
+        model = TwoTower(items, BehaviorTower(8, encoders, **features), OBJECTIVES["softmax"]())
+        model.save(tmp_path / "model.keras")
+        expected = model(test_batch()).numpy()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(test_batch()).numpy(), expected)
+    layers = [layer for layer in loaded._flatten_layers(include_self=False) if "metric" not in type(layer).__module__]
+    assert {layer.dtype_policy.name for layer in layers} == {policy}
 
 
 def test_frozen_towers_stay_as_they_are():

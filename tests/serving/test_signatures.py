@@ -4,9 +4,12 @@ import pytest
 import tensorflow as tf
 
 from tests.serving.conftest import DIM, IDS, K_MAX, MAX_LENGTH, NOT_CANDIDATES, make_data, make_model
+from tfrec.data.vocabulary import Vocabulary
+from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.serving.exporter import export
 from tfrec.serving.session import open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE, _portable, newest, taken
+from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,18 @@ def test_k_max_is_cut_to_the_candidates_and_no_other_item_is_shown(keeping):
 def test_a_model_of_ids_alone_has_both_signatures(keeping):
     assert list(keeping.signatures) == ["recommend_full", "serving_default"]
     assert keeping.signatures["recommend_full"] == keeping.signatures["serving_default"]
+
+
+def test_a_column_that_was_empty_in_training_is_served(tmp_path):
+    tower = BehaviorTower(DIM, [LSTMEncoder(DIM)], event_columns={"coupon": 1}, user_columns={"country": 1})
+    model = TwoTower(ItemTower(DIM, len(IDS) + 1), tower, FullSoftmax(np.arange(1, len(IDS) + 1)))
+    empty = {"event_coupon": Vocabulary([]), "user_country": Vocabulary([])}
+    with open_session(export(model, make_data(vocabularies=empty), tmp_path, k_max=K_MAX)) as opened:
+        inputs = {"event_coupon": np.array([["", "ten %"]], object), "user_country": np.array(["US"], object)}
+        ids, scores = ask(opened, ["007", "7"], **inputs)
+        expected, same = ask(opened, ["007", "7"])
+    assert ids == expected
+    np.testing.assert_allclose(scores, same, atol=1e-5)
 
 
 def test_tracing_avoids_cudnn_and_leaves_the_layer_as_it_was():

@@ -8,6 +8,7 @@ import pytest
 
 from tests import tiny_shop
 from tfrec import cli, config
+from tfrec.features import EVENTS_SCORED
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset, open_oracle
 
@@ -48,9 +49,9 @@ def test_ids_and_titles_are_kept_as_they_are_written(shop):
 
 @pytest.mark.parametrize("spell", [lambda at: at * 1000, lambda at: pd.to_datetime(at, unit="s").astype(str)])
 def test_times_may_be_milliseconds_or_dates(shop, spell):
-    expected = pd.read_csv(prepared(shop).events_path, dtype=str)
+    expected = pd.read_csv(prepared(shop).folder / EVENTS_SCORED, dtype=str)
     log = tiny_shop.events()
-    found = pd.read_csv(prepared(shop, log=log.assign(at=spell(log["at"]))).events_path, dtype=str)
+    found = pd.read_csv(prepared(shop, log=log.assign(at=spell(log["at"]))).folder / EVENTS_SCORED, dtype=str)
     assert found["timestamp"].tolist() == expected["timestamp"].tolist()
 
 
@@ -71,7 +72,8 @@ def test_items_that_nobody_had_are_candidates_where_the_settings_say_so(shop):
 
 
 def test_users_with_one_event_are_tested_without_a_history(shop):
-    sizes = prepared(shop).users_frame("test").set_index("user_id")["history_length"]
+    histories = prepared(shop).histories("test")
+    sizes = dict(zip(histories.user_ids, histories.lengths, strict=True))
     assert sizes[f"{tiny_shop.USERS - 1:03d}"] == 0
     assert sizes["000"] == tiny_shop.EVENTS - 1 > 6  # Longer than the limit.
 
@@ -82,6 +84,44 @@ def test_the_same_tables_give_the_same_bytes(shop):
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     assert content() == content()
+
+
+def test_a_table_that_is_moved_or_renamed_repeats_nothing(shop, caplog):
+    (shop / "cold.csv").write_text("item_id\n003\n", encoding="utf-8")
+
+    def repeated(*overrides):
+        caplog.clear()
+        options = [part for override in overrides for part in ("--set", override)]
+        assert cli.main(["prepare", str(shop / "tiny.yaml"), "--out", str(shop.parent / "run"), *options]) == 0
+        return "prepare: done before, nothing to do" not in caplog.messages
+
+    assert repeated("data.cold_items=cold.csv")
+    for name in ("events.csv", "items.csv", "cold.csv"):
+        (shop / "other").mkdir(exist_ok=True)
+        (shop / name).rename(shop / "other" / f"new_{name}")
+    moved = [f"data.{key}=new_{key.partition('.')[0]}.csv" for key in ("events.path", "items.path")]
+    moved += [f"data.root={shop / 'other'}", "data.cold_items=new_cold.csv"]
+    assert not repeated(*moved)
+    (shop / "other" / "new_cold.csv").write_text("item_id\n004\n", encoding="utf-8")
+    assert repeated(*moved)
+
+
+def test_the_cold_items_of_a_simulated_shop_count_with_their_content(tmp_path, caplog):
+    path, cold = tmp_path / "simulated.yaml", tmp_path / "cold.csv"
+    path.write_text(SIMULATED, encoding="utf-8")
+
+    def held_out(*ids):
+        cold.write_text("\n".join(["item_id", *ids]), encoding="utf-8")
+        options = ["--out", str(tmp_path / "run"), "--set", f"data.cold_items={cold}"]
+        assert cli.main(["prepare", str(path), *options]) == 0
+        items = open_dataset(Run(config.load(path), tmp_path / "run")).items
+        return items.item_id[items.held_out == 1].tolist()
+
+    assert cli.main(["prepare", str(path), "--out", str(tmp_path / "run")]) == 0
+    first, second = open_dataset(Run(config.load(path), tmp_path / "run")).items.item_id[1:3]
+    assert held_out(first) == [first] and held_out(second) == [second]
+    caplog.clear()
+    assert held_out(second) == [second] and "prepare: done before, nothing to do" in caplog.messages
 
 
 SIMULATED = "name: simulated\ndata: {simulated: {users: 30, items: 200, mean_events: 10}}\n"

@@ -86,6 +86,57 @@ def test_a_figure_that_is_no_number_is_never_the_best(tmp_path):
     assert checkpoint.stopped
 
 
+@pytest.mark.parametrize("bad", ["loss", "weight"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_diverged_epoch_is_stopped_and_not_stored(tmp_path, bad, value):
+    model = new_model()
+    checkpoint = attached(tmp_path, model)
+    play(checkpoint, [0.1])
+    if bad == "weight":
+        model.trainable_variables[0].assign(np.full(model.trainable_variables[0].shape, value))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    logs = {"val_good": 0.9, "loss": value if bad == "loss" else 1.0}
+    told = rf"diverged in epoch 2: .*({value}|not finite)\. Lower training\.learning_rate, or set training\.clip_norm"
+    with pytest.raises(ValueError, match=told):
+        checkpoint.on_epoch_end(1, logs)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(checkpoint.history) == 1
+
+
+def test_tables_that_do_not_change_are_not_stored(tmp_path):
+    model, other = new_model(), new_model()
+    for each in (model, other):
+        object.__setattr__(each, "tables", [each.layers[0].bias])  # Not by Keras, which would track the list.
+    play(attached(tmp_path, model), [0.1])
+    stored = [np.load(tmp_path / name).files for name in ("last.npz", "best_1.npz")]
+    assert [len([name for name in files if not name.startswith(("state", "optimizer"))]) for files in stored] == [2, 2]
+    other.tables[0].assign(np.full(3, 7.0))
+    checkpoint = TrainingCheckpoint(tmp_path, monitor="val_good")
+    checkpoint.restore(other)
+    checkpoint.restore_best(other)
+    assert first_weight(other) == 0 and (np.asarray(other.tables[0].value) == 7).all()
+
+
+def test_patience_is_asked_anew_where_a_training_goes_on(tmp_path):
+    model = new_model()
+    play(attached(tmp_path, model, patience=2), [0.5, 0.4, 0.3])
+    for patience, stopped in ((None, False), (3, False), (2, True)):
+        checkpoint = TrainingCheckpoint(tmp_path, monitor="val_good", patience=patience)
+        checkpoint.restore(model)
+        assert checkpoint.stopped == stopped
+
+
+def test_a_training_that_is_longer_than_it_may_be_now(tmp_path):
+    assert not TrainingCheckpoint(tmp_path, monitor="val_good", patience=1).overshoots(1)
+    play(attached(tmp_path, new_model()), [0.5, 0.4, 0.3, 0.6])
+    found = {
+        (epochs, patience): TrainingCheckpoint(tmp_path, monitor="val_good", patience=patience).overshoots(epochs)
+        for epochs in (3, 4, 5)
+        for patience in (2, 3, None)
+    }
+    assert [case for case, longer in found.items() if not longer] == [(4, 3), (4, None), (5, 3), (5, None)]
+
+
 def test_no_checkpoint_is_the_beginning(tmp_path):
     model = new_model()
     fill(model, 7)

@@ -15,7 +15,7 @@ class EventColumns(Settings):
 
     user_id: str = Field("user_id", description="who")
     item_id: str = Field("item_id", description="what")
-    timestamp: str | None = Field(None, description="when: seconds, or anything pandas parses to a time")
+    timestamp: str | None = Field(None, description="when: seconds, or dates, best year first: 2015-03-01")
     position: str | None = Field(None, description="order within the user, where there is one; goes before `timestamp`")
     event_type: str | None = Field(None, description="what kind of event: view, cart, purchase")
 
@@ -89,7 +89,7 @@ class Simulated(Settings):
 class Data(Settings):
     """Tables, how they are filtered and split."""
 
-    root: str = Field("data", description="folder that the other paths are relative to; `TFREC_DATA` goes before it")
+    root: str = Field("data", description="folder that the tables' paths are relative to; `TFREC_DATA` goes before it")
     simulated: Simulated | None = Field(None, description="a made-up shop, in place of tables")
     events: Events | None = Field(None, description="the table of what users did")
     items: Items | None = Field(None, description="the table of items, where there is one")
@@ -98,7 +98,11 @@ class Data(Settings):
     min_user_events: Count = Field(1, description="users with fewer events are left out")
     min_item_events: Count = Field(1, description="items with fewer events are left out")
     target_events: Names | None = Field(None, description="event types that are predicted; all of them by default")
-    seen: Literal["remove", "keep"] = Field("remove", description="may what the user has had be recommended again")
+    seen: Literal["remove", "keep"] = Field(
+        "remove",
+        description="whether what is in the user's history, by an event of any type, may be recommended; `split: time` "
+        "leaves it out of the truth in either case",
+    )
     candidates: Literal["events", "items"] = Field(
         "events", description="the catalogue: items that occur in events, or the whole item table"
     )

@@ -15,7 +15,9 @@ class Text(Settings):
     """Where the texts of the items become vectors."""
 
     source: str = Field(
-        "none", description="`none`, `minilm`, a folder with a Keras preset, or the name of a Keras Hub preset"
+        "none",
+        description="`none`, `minilm`, a folder with a Keras preset (relative to the working directory), or the name "
+        "of a Keras Hub preset",
     )
     tuning: Literal["frozen"] = Field("frozen", description="what of the text tower is trained: nothing")
 

@@ -20,8 +20,9 @@ Written by `python -m tfrec.config > docs/settings.md` from the settings' own de
 
 Any of them can be changed on the command line: `--set model.dim=128`. An unknown key is refused. A list of one
 name may be written as the name. `model.text`, `data.split` and `training.objective` may be written as their first
-value: `text: minilm`. Paths are relative to `data.root`: `--set data.root=DIR` goes before the variable `TFREC_DATA`,
-and that before the file.
+value: `text: minilm`. Paths of tables are relative to `data.root`: `--set data.root=DIR` goes before the variable
+`TFREC_DATA`, and that before the file. `data.root` itself, a folder in `model.text.source` and `export.base_path` are
+relative to the working directory.
 """
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "any"}
 

@@ -40,11 +40,15 @@ class Training(Settings):
     patience: Count | None = Field(3, description="epochs without a better `monitor` before it stops; `null`: never")
     learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="steps until the learning rate is whole")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        100, description="steps until the learning rate is whole; a tenth of all steps at most"
+    )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="of the learning rate after the warm-up; `cosine` falls until the last of `epochs`"
     )
-    tokens_per_batch: Count = Field(4096, description="events of a batch, padding included")
+    tokens_per_batch: Count | None = Field(
+        None, description="events of a batch, padding included; `null`: 4096, and fewer where an epoch has few steps"
+    )
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
@@ -70,7 +74,9 @@ class Export(Settings):
     """What is handed to TensorFlow Serving."""
 
     k_max: Count = Field(100, description="items that an answer holds; a caller may cut it shorter")
-    base_path: str = Field("saved_models", description="folder that the server reads")
+    base_path: str = Field(
+        "saved_models", description="folder that the server reads, relative to the working directory"
+    )
     keep: Count = Field(3, description="versions kept, the newest ones; a labelled version stays in any case")
     settle_seconds: Annotated[float, Field(ge=0)] = Field(
         0.0,
@@ -96,11 +102,11 @@ class Pipeline(Settings):
 def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     """The settings that one stage depends on by itself, as plain values; its input depends on the earlier stages.
 
-    The place of the tables is left out: what counts is their content.
+    The places of the tables are left out: what counts is their content, which `prepare` takes as its input.
     """
     plain = pipeline.model_dump(mode="json")
     chosen = {
-        "prepare": {"data": {key: value for key, value in plain["data"].items() if key != "root"}},
+        "prepare": {"data": _without_places(plain["data"])},
         "train": {"seed": plain["seed"], "model": plain["model"], "training": plain["training"]},
         "evaluate": {"evaluation": plain["evaluation"]},
         "export": {"k_max": plain["export"]["k_max"]},
@@ -109,3 +115,13 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     if stage not in chosen:
         raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
     return chosen[stage]
+
+
+def _without_places(data: dict[str, Any]) -> dict[str, Any]:
+    """The section `data` without where its tables lie."""
+    kept = {key: value for key, value in data.items() if key != "root"} | {"cold_items": None}
+    kept["cold_items_validation"] = None
+    for table in ("events", "items", "users"):
+        if kept[table] is not None:
+            kept[table] = {key: value for key, value in kept[table].items() if key != "path"}
+    return kept

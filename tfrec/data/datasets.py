@@ -26,7 +26,7 @@ from tfrec.data.sequences import (
     training_windows,
 )
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.features import EVENTS_SCORED, ITEM_ID, TIMESTAMP, USER_ID, event_feature, user_feature
+from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, event_feature, user_feature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,7 +41,9 @@ class Dataset:
 
     Attributes:
         folder: the folder.
-        manifest: version, content hash, options, counts, split boundaries.
+        manifest: version, content hash, options, counts, split boundaries. Of the counts, `test_targets` are pairs of
+            user and target item, and `test_targets_in_history` those whose item the user's history holds already: they
+            cannot be recommended under `seen` "remove", and are no part of the truth under "time".
         items: the items; the index is the model's row, row 0 is padding. `item_id`, `title`, `text` (both "" where
             missing), `count` (training events of a target type), `candidate` (may be recommended), `trained` (is a
             target in training), `held_out` (1: of all but the test, 2: of training), and the categorical and numeric
@@ -110,11 +112,6 @@ class Dataset:
         """Categorical columns of the items -> number of codes, 0 included."""
         return {name: self.vocabularies["item_" + name].size for name in self.item_categories}
 
-    @property
-    def events_path(self) -> Path:
-        """The events as ordered and filtered: `user_id, item_id, position`, and time and type where there are some."""
-        return self.folder / EVENTS_SCORED
-
     @cached_property
     def sequences(self) -> Sequences:
         """All users' events, read from the shards once."""
@@ -141,25 +138,16 @@ class Dataset:
         return self._evaluation("test").dataset(batch_size)
 
     def truth(self, split: str) -> pd.DataFrame:
-        """Relevant pairs of "validation" or "test": `user_id`, `item_id`."""
+        """Relevant pairs of "validation" or "test": `user_id`, `item_id`; under "time" only what is new to the user."""
         return self._pairs(self._part(split)[1])
 
     def history(self, split: str) -> pd.DataFrame:
         """Whole histories of the users of `truth(split)`, oldest first: `user_id`, `item_id`."""
         return self._pairs(self.histories(split))
 
-    def users_frame(self, split: str) -> pd.DataFrame:
-        """The users of `truth(split)`: `user_id`, `history_length`."""
-        lists = self.histories(split)
-        return pd.DataFrame({USER_ID: lists.user_ids, "history_length": lists.lengths})
-
     def histories(self, split: str) -> Ragged:
         """Whole histories of the users of `truth(split)`, as item rows."""
         return histories(self.sequences, self._part(split)[0], split)
-
-    def relevant(self, split: str) -> Ragged:
-        """Relevant items of the users of `truth(split)`, as item rows."""
-        return self._part(split)[1]
 
     def training_sequences(self) -> Ragged:
         """Training events of every user, as item rows, without those held out; some lists may be empty."""

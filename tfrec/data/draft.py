@@ -36,6 +36,7 @@ class Draft:
         self.listed = self.items[ITEM_ID].isin(items[ITEM_ID]).to_numpy() if items is not None else None
         self.vocabularies: dict[str, Vocabulary] = {}
         self.categories: dict[str, np.ndarray] = {}
+        self.event_columns: list[str] = []
         self.numbers = np.zeros((len(self.items), 0), np.float32)
         self.held_out = self._held_out()
         self.sequences = self._sequences()
@@ -85,10 +86,7 @@ class Draft:
             "train_events": len(self.training),
             "train_targets": len(targets),
         }
-        for part in ("validation", "test"):
-            excluded = (held_out == 1) & (part == "validation")
-            new_only = options.split == "time"
-            counts[f"{part}_users"] = len(relevant_items(sequences, part, new_only=new_only, excluded=excluded)[0])
+        counts |= self._count_targets("validation") | self._count_targets("test")
         for part in ("train", "validation", "test"):
             if not counts[f"{part}_users"]:
                 raise ValueError(
@@ -97,14 +95,39 @@ class Draft:
                 )
         return counts
 
+    def _count_targets(self, part: str) -> dict[str, int]:
+        """Users, pairs of user and target, and those of them whose item the user's history holds already."""
+        excluded = (self.held_out == 1) & (part == "validation")
+        users, every = relevant_items(self.sequences, part, new_only=False, excluded=excluded)
+        new_users, new = relevant_items(self.sequences, part, new_only=True, excluded=excluded)
+        total, repeated = len(every.rows), len(every.rows) - len(new.rows)
+        by_time = self.options.split == "time"
+        if repeated and by_time:
+            logger.info(
+                "%d of %d %s targets are in the user's history and are dropped: split: time asks for new items",
+                repeated, total, part,
+            )  # fmt: skip
+        elif repeated and self.options.seen == "remove":
+            logger.warning(
+                "%d of %d %s targets are in the user's history and cannot be recommended under seen: remove; set"
+                " data.seen: keep if what a user has had, or only viewed, may be recommended",
+                repeated, total, part,
+            )  # fmt: skip
+        counted = new_users if by_time else users
+        return {f"{part}_users": len(counted), f"{part}_targets": total, f"{part}_targets_in_history": repeated}
+
     def add_event_features(self) -> None:
-        """Codes of the event types and context columns; their vocabularies are those of the training events."""
+        """Codes of the event types and context columns; their vocabularies are those of the training events.
+
+        Here and below, a column without any value in training is left out, and said.
+        """
         events = self.split.events
         features: dict[str, np.ndarray] = {}
-        for name in self.event_columns:
+        for name in events.columns.drop([USER_ID, ITEM_ID, TIMESTAMP], errors="ignore"):
             vocabulary = Vocabulary.of(events[name].iloc[self.training].unique())
-            self.vocabularies[event_feature(name)] = vocabulary
-            features[event_feature(name)] = vocabulary.codes(events[name])
+            if self._add_vocabulary(event_feature(name), vocabulary, "events", self._event_column(name)):
+                self.event_columns.append(str(name))
+                features[event_feature(name)] = vocabulary.codes(events[name])
         if TIMESTAMP in events:
             seconds = events[TIMESTAMP].to_numpy()
             features[TIMESTAMP] = np.where(seconds == NO_TIME, 0, seconds)
@@ -123,8 +146,8 @@ class Draft:
         for name in users.columns.drop(USER_ID):
             values = np.where(place < 0, "", users[name].to_numpy(dtype=object)[place])
             vocabulary = Vocabulary.of(values[trains])
-            self.vocabularies[user_feature(name)] = vocabulary
-            features[user_feature(name)] = vocabulary.codes(values)
+            if self._add_vocabulary(user_feature(name), vocabulary, "users", name):
+                features[user_feature(name)] = vocabulary.codes(values)
         self.sequences = dataclasses.replace(self.sequences, users=features)
 
     def add_item_features(self) -> None:
@@ -134,14 +157,23 @@ class Draft:
         for name, separator in columns.categorical.items():
             if name in self.items:
                 codes, vocabulary = category_codes(self.items[name], separator, known)
-                self.categories[name], self.vocabularies["item_" + name] = codes, vocabulary
+                if self._add_vocabulary("item_" + name, vocabulary, "items", name):
+                    self.categories[name] = codes
         numeric = [name for name in columns.numeric if name in self.items]
         self.numbers = standardised(self.items[numeric].to_numpy(dtype=np.float64), known)
 
-    @property
-    def event_columns(self) -> list[str]:
-        """Names of the categorical columns of the events."""
-        return [str(name) for name in self.split.events if name not in (USER_ID, ITEM_ID, TIMESTAMP)]
+    def _add_vocabulary(self, feature: str, vocabulary: Vocabulary, table: str, column: str) -> bool:
+        """Keep the vocabulary of a feature; False, after a warning, where it is empty."""
+        if not len(vocabulary):
+            logger.warning("The table %r, column %r: it holds no value in training and is left out", table, column)
+            return False
+        self.vocabularies[feature] = vocabulary
+        return True
+
+    def _event_column(self, name: str) -> str:
+        """What the table of events calls a column."""
+        columns = self.options.events
+        return columns.event_type or name if columns is not None and name == EVENT_TYPE else name
 
     def manifest(self) -> dict[str, Any]:
         """What the dataset is, without its files."""

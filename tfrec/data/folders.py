@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from tfrec.data.options import PrepareOptions
-from tfrec.data.tables import Source
+from tfrec.data.tables import Source, missing_file
 
 MANIFEST = "manifest.json"
 KIND = "tfrec dataset"
@@ -24,12 +24,16 @@ VERSION = 1
 
 
 def content_hash(
-    events: Source, items: Source | None = None, users: Source | None = None, *, options: PrepareOptions | None = None
+    events: Source | None,
+    items: Source | None = None,
+    users: Source | None = None,
+    *,
+    options: PrepareOptions | None = None,
 ) -> str:
     """A hash of the tables' content and the options: equal ones give the same dataset.
 
     Args:
-        events: path or DataFrame; a file counts with its bytes.
+        events: path or DataFrame; a file counts with its bytes, not its name. None for those made from a seed.
         items: likewise.
         users: likewise.
         options: what `prepare` would be given.
@@ -41,11 +45,15 @@ def content_hash(
         FileNotFoundError: a table is not there.
     """
     options = options or PrepareOptions()
-    digest = hashlib.sha256(f"{KIND} {VERSION} {json.dumps(options.as_json(), sort_keys=True)}".encode())
+    plain = options.as_json()
     sources: dict[str, Any] = {"events": events, "items": items, "users": users}
     for name in ("hold_out_items", "hold_out_validation_items"):
         ids = getattr(options, name)
-        sources[name] = ids if isinstance(ids, (str, os.PathLike)) else None
+        if isinstance(ids, (str, os.PathLike)):
+            sources[name], plain[name] = ids, "a table"
+        else:
+            sources[name] = None
+    digest = hashlib.sha256(f"{KIND} {VERSION} {json.dumps(plain, sort_keys=True)}".encode())
     for name, source in sources.items():
         digest.update(b"\0" + (b"" if source is None else _source_hash(source, name)))
     return digest.hexdigest()
@@ -185,7 +193,7 @@ def _source_hash(source: Any, name: str) -> bytes:
         digest.update(rows.to_numpy().tobytes())
     elif isinstance(source, (str, os.PathLike)):
         if not Path(source).is_file():
-            raise FileNotFoundError(f"The table {name!r}: there is no file {source}. Correct the path or put it there.")
+            raise missing_file(Path(source), name)
         with open(source, "rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     else:

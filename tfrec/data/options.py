@@ -126,8 +126,10 @@ class PrepareOptions:
         min_item_events: events of items with fewer events are left out.
         target_events: event types that are predicted; empty for all. The others are context.
         seen: "remove" when what a user has had is not recommended again, "keep" when it may be (groceries, music).
+            Events of every type count: under "remove" a purchase after a view of the same item is never a hit.
         candidates: "events" to recommend from the items that occur in events, "items" from the whole item table.
-        split: "leave_last" (the last target event tests, the one before validates) or "time" (two cuts).
+        split: "leave_last" (the last target event tests, the one before validates) or "time" (two cuts). Under "time"
+            an item that the history holds already, by an event of any type, is no target, whatever `seen` says.
         validation_from: first moment of validation under "time": text that pandas parses, a date, seconds since 1970,
             or a share of the events such as "80%". Cuts are rounded up to whole seconds; without a zone they are UTC.
         test_from: first moment of the test under "time", written likewise.

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfrec.data.download import SOURCES
+
 Source = pd.DataFrame | str | os.PathLike[str]
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -131,7 +133,7 @@ def _read_file(path: Path, name: str) -> pd.DataFrame:
     if not path.name.endswith(SUFFIXES):
         raise ValueError(f"The table {name!r} ({path}) must be a {', '.join(SUFFIXES)} file; write it as one of them.")
     if not path.exists():
-        raise FileNotFoundError(f"The table {name!r}: there is no file {path}. Correct the path or put the file there.")
+        raise missing_file(path, name)
     if path.is_dir():
         raise ValueError(f"The table {name!r}: {path} is a folder; give the path of one file.")
     try:
@@ -148,6 +150,15 @@ def _read_file(path: Path, name: str) -> pd.DataFrame:
         kind = "Parquet" if path.name.endswith(".parquet") else "UTF-8 CSV"
         reason = " ".join(str(error).split())
         raise ValueError(f"The table {name!r} ({path}) cannot be read as {kind}: {reason}. Write it anew.") from error
+
+
+def missing_file(path: Path, name: str) -> FileNotFoundError:
+    """What to raise for a table whose file is not there; it says so where `tfrec download` fetches the table."""
+    known = next((part for part in path.parts[:-1] if part in SOURCES), None)
+    hint = f" `tfrec download {known}` fetches it, where there is a network." if known else ""
+    return FileNotFoundError(
+        f"The table {name!r}: there is no file {path}. Correct the path or put the file there.{hint}"
+    )
 
 
 def missing_texts(texts: pd.Series) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
+import re
 import warnings
 
 import numpy as np
@@ -30,7 +31,8 @@ def read_times(table: Table, column: str) -> np.ndarray:
     """Times of a column, whatever they are written as.
 
     Numbers are seconds since 1970, or milli-, micro- or nanoseconds where their median is too large for the coarser
-    unit (a warning says so). Texts are parsed by pandas: ISO 8601, else the format of the first one. No zone means UTC.
+    unit (a warning says so). Texts are ISO 8601, else of the format of the first one, with the month first or the day
+    first, whichever reads every row. No zone means UTC.
 
     Args:
         table: the table.
@@ -40,7 +42,7 @@ def read_times(table: Table, column: str) -> np.ndarray:
         int64 [rows], nanoseconds since 1970, `NO_TIME` where missing.
 
     Raises:
-        ValueError: a value is no time; the message shows the first one.
+        ValueError: a value is no time, or no row tells the day from the month; the message shows the first one.
     """
     series = table.frame[column]
     if pd.api.types.is_bool_dtype(series):
@@ -88,6 +90,9 @@ def cut_second(name: str, cut: Cut, seconds: np.ndarray) -> int:
             f"{name} must be a date such as '2015-03-01', seconds since 1970, or a share of the events such as '80%';"
             f" got {cut!r}."
         )
+    layouts = _layouts(cut) if isinstance(cut, str) else []
+    if len({pd.to_datetime(cut, utc=True, errors="coerce", format=layout) for layout in layouts} - {pd.NaT}) > 1:
+        raise ValueError(f"{name} may have the day or the month first; write it as YYYY-MM-DD; got {cut!r}.")
     return -(-int(_from_dates(moment)[0]) // SECOND)
 
 
@@ -152,19 +157,40 @@ def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _from_texts(table: Table, column: str, texts: pd.Series, missing: np.ndarray) -> np.ndarray:
+    undecided = np.zeros(len(texts), bool)
     try:
         dates = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
         if (dates.isna().to_numpy() & ~missing).any():
-            first = texts[~missing].iloc[0]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that 13/01/2015 has its day first
-                layout = pd.tseries.api.guess_datetime_format(first)
-            dates = pd.to_datetime(texts, utc=True, errors="coerce", format=layout) if layout else dates
+            layouts = _layouts(texts[~missing].iloc[0])
+            readings = [pd.to_datetime(texts, utc=True, errors="coerce", format=layout) for layout in layouts]
+            dates = min(readings, key=lambda reading: int(reading.isna().sum()), default=dates)
+            undecided = _undecided(readings, missing)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{table.label}, column {column!r}: cannot be parsed as times: {error}.") from error
     bad = dates.isna().to_numpy() & ~missing
     table.refuse(column, bad, "are no times", "Write seconds since 1970 or dates such as 2015-03-01 17:30:00.")
+    what = "dates may have the day or the month first, and no row tells which"
+    table.refuse(column, undecided, what, "Write them as YYYY-MM-DD, or convert the column beforehand.")
     return _from_dates(dates)
+
+
+def _layouts(text: str) -> list[str]:
+    """The formats that a date may have: none, one, or two where its numbers do not tell the month from the day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 13/01/2015 has its day first
+        layout = pd.tseries.api.guess_datetime_format(text)
+    if layout is None:
+        return []
+    if layout.startswith("%Y") or "%m" not in layout or "%d" not in layout:
+        return [layout]
+    return [layout, re.sub("%[md]", lambda found: "%d" if found[0] == "%m" else "%m", layout)]
+
+
+def _undecided(readings: list[pd.Series], missing: np.ndarray) -> np.ndarray:
+    """Rows that two readings of the whole column take for different times; bool [rows]."""
+    if len(readings) < 2 or any((reading.isna().to_numpy() & ~missing).any() for reading in readings):
+        return np.zeros(len(missing), bool)
+    return (readings[0] != readings[1]).to_numpy() & ~missing
 
 
 def _from_dates(dates: pd.Series) -> np.ndarray:

@@ -51,18 +51,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def peak_memory_mb(*, children: bool = False) -> float:
+def peak_memory_mb() -> float:
     """The most resident memory that this process has held so far, in MiB.
 
-    Args:
-        children: take the larger of it and the largest ended child process.
-
-    Returns:
-        MiB; the process's own history counts, so a figure for one stage needs a process of its own.
+    The process's own history counts, so a figure for one stage needs a process of its own.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if children:
-        peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     return round(peak / (_MEBIBYTE if sys.platform == "darwin" else 1024), 1)
 
 

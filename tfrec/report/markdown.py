@@ -18,7 +18,6 @@ _TIMING = {
     "epoch_seconds": "an epoch, median (s)",
     "events_per_second": "training events a second, median epoch",
     "evaluate_seconds": "evaluating (s)",
-    "export_seconds": "exporting (s)",
 }
 _ENVIRONMENT = {"matmul_gflops": "matmul, float32 (GFLOP/s)", "memory_mb": "memory (MiB)"}
 _NOTES = """\

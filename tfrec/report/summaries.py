@@ -6,7 +6,6 @@ The last module of `report` in the flow, and the only one that needs TensorFlow;
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -128,17 +127,6 @@ class ThroughputSummary(keras.callbacks.Callback):
         write_scalars(self._folder, values, step=epoch)
         if logs is not None:
             logs |= values
-
-    def timing(self) -> dict[str, float]:
-        """The keys of `metrics.json` that this knows: `epochs`; `epoch_seconds`, `events_per_second` by the median."""
-        if not self.epoch_seconds:
-            return {"epochs": 0}
-        seconds = statistics.median(self.epoch_seconds)
-        return {
-            "epochs": len(self.epoch_seconds),
-            "epoch_seconds": seconds,
-            "events_per_second": self._events / seconds,
-        }
 
 
 def write_scalars(folder: str | os.PathLike[str], values: Mapping[str, float], *, step: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -75,10 +76,16 @@ class TwoTower(keras.Model):
             item_tower.build()
         if not behavior_tower.built:
             behavior_tower.build((None, None, item_tower.dim))
+        self._encoded = SimpleNamespace(vectors=None, used=False)  # Held so that no weight comes of it.
         self._trackers = {name: keras.metrics.Mean(name=f"{name}@{cutoff}") for name in ("hr", "ndcg", "mrr")}
         self.built = True
 
     # -- the forward pass -------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> list[Any]:
+        """Variables that hold the catalogue; training changes none of them, and checkpoints do not store them."""
+        return self.item_tower.tables
 
     @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
@@ -200,13 +207,28 @@ class TwoTower(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Ranking metrics of a batch that carries `RELEVANT`."""
         features = data[0] if isinstance(data, tuple) else data
-        scores = self(features, training=False)
+        scores = self.scores(self._encoded.vectors if self._encoded.used else self.item_vectors(), features)
         for name, values in ranking_metrics(scores, features[RELEVANT], self.cutoff).items():
             self._trackers[name].update_state(values)
         return {tracker.name: tracker.result() for tracker in self._trackers.values()}
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As for any Keras model; the items are encoded once, not for each batch."""
+        self._encoded.used = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._encoded.used = False
+
     def make_test_function(self, force: bool = False) -> None:
-        """Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none."""
+        """Encode the items, since Keras calls this wherever an evaluation begins, and make the function.
+
+        Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none.
+        """
+        vectors = self.item_vectors()
+        if self._encoded.vectors is None:
+            self._encoded.vectors = tf.Variable(vectors, trainable=False)
+        self._encoded.vectors.assign(vectors)
         with _without_xla(self):
             super().make_test_function(force)
 

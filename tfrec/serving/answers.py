@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrec.data.events import read_events, user_offsets
+from tfrec.data.events import user_offsets
 from tfrec.data.options import EventColumns
-from tfrec.data.tables import Source, read_table
-from tfrec.features import EVENT_TYPE, HISTORY, ITEM_ID, POSITION, RANK, SCORE, TIMESTAMP, TITLE, USER_ID
-from tfrec.serving import manifest, server_config
+from tfrec.data.tables import Source
+from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TIMESTAMP, TITLE, USER_ID
+from tfrec.serving import event_tables, manifest, server_config
 from tfrec.serving.versions import SAVED_MODEL, version_of, versions
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def recommend_file(
 ) -> Path:
     """Write recommendations for every user of a table of events.
 
-    A user's history is all of the user's events in the table, ordered as `tfrec.data.events.read_events` orders them.
+    A user's history is all of the user's events in the table, in the order that `prepare` gave the model's data.
     Where the table has columns that the model was trained with, under the names they had then, or times and the model
     reads times, they are sent too (`recommend_full`); what it lacks is missing. A column of the users counts with its
     value at the user's last event. With nothing but ids, `serving_default` is asked.
@@ -176,22 +176,21 @@ def recommend_file(
         events: .csv, .csv.gz or .parquet file, or DataFrame.
         output: the Parquet file to write; an old one is replaced when the new one is whole.
         k: items a user; fewer where the catalogue is exhausted.
-        columns: which column holds what; None takes the standard names.
+        columns: which column holds what; None takes the names that the model's data had, else the standard ones.
 
     Returns:
         `output`, with the columns user_id, item_id, rank and score, users in the order of their ids.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
-        ValueError: the table cannot be read, `k` is too large, the model is none.
+        ValueError: the table has other columns or cannot be read, `k` is too large, the model is none.
     """
     target = Path(output)
     if target.suffix != ".parquet" or target.is_dir():
         raise ValueError(f"`output` must name a .parquet file; received {str(output)!r}.")
     loaded = model if isinstance(model, ExportedModel) else load(model)
     loaded.check_k(k)
-    table, columns = _with_inputs(events, columns, loaded)
-    frame = read_events(table, columns)
+    frame = event_tables.read(events, loaded.manifest, columns)
     loaded.warn_unknown(frame[ITEM_ID])
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
@@ -201,20 +200,6 @@ def recommend_file(
     finally:
         temporary.unlink(missing_ok=True)
     return target
-
-
-def _with_inputs(
-    events: Source, columns: EventColumns | None, model: ExportedModel
-) -> tuple[pd.DataFrame, EventColumns]:
-    """The table, and the mapping that also reads the columns that the model knows."""
-    table = read_table(events, "events").frame
-    present = set(map(str, table.columns))
-    if columns is not None:
-        return table, columns
-    known = {column for feature, column in model.manifest["inputs"].items() if feature != TIMESTAMP} & present
-    order = {name: name for name in (TIMESTAMP, POSITION) if name in present}
-    event_type = EVENT_TYPE if EVENT_TYPE in known else None
-    return table, EventColumns(**order, event_type=event_type, context=tuple(sorted(known - {EVENT_TYPE})))
 
 
 def _write_chunks(model: ExportedModel, events: pd.DataFrame, path: Path, k: int) -> None:

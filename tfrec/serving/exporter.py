@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import ITEM_ID
-from tfrec.serving import manifest
+from tfrec.serving import event_tables, manifest
 from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.selfcheck import HISTORIES, Check
 from tfrec.serving.signatures import ID_FILE, ServingGraph
@@ -66,8 +66,9 @@ def export(
             built, _test_histories(dataset) if histories is None else histories
         )
         signatures = report.pop("signatures")
-        hashes = {"data_hash": _content_hash(dataset)}
-        manifest.write(built, contract, signatures, {**hashes, **(about or {}), "self_check": report})
+        said = {"data_hash": _content_hash(dataset), **(about or {})}
+        said |= {"events": event_tables.recorded(dataset), "self_check": report}
+        manifest.write(built, contract, signatures, said)
         placed = place(built, Path(folder), version, *([Path(base_path)] if base_path else []))
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])
     return placed

@@ -14,7 +14,7 @@ import numpy as np
 from tfrec.features import HISTORY
 from tfrec.serving import manifest, server_config
 from tfrec.serving.session import open_session
-from tfrec.serving.versions import building, place, remove, version_of, versions, writing
+from tfrec.serving.versions import building, place, prune, version_of, versions, writing
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def publish(
         with server_config.locked(root):
             target = _placed(source, root / name)
             _label(root, name, label, int(target.name), settle)
-            _prune(root, name, keep)
+            prune(root / name, keep, server_config.labels(root, name).values())
     logger.info("published %s as %s", target, label)
     return target
 
@@ -125,11 +125,3 @@ def _label(root: Path, name: str, label: str, version: int, settle: float) -> No
         server_config.write(root, name, before, also=(version,))
         time.sleep(settle)
     server_config.write(root, name, {**before, label: version})
-
-
-def _prune(root: Path, name: str, keep: int) -> None:
-    """Remove what is neither labelled nor among the newest `keep`."""
-    kept = {*versions(root / name)[-keep:], *server_config.labels(root, name).values()}
-    for version in versions(root / name):
-        if version not in kept:
-            remove(root / name / str(version))

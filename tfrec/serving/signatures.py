@@ -155,8 +155,9 @@ def _with_slot(values: Any) -> Any:
 
 
 def _code_table(values: tuple[str, ...]) -> Any:
-    keys = tf.constant(list(values), tf.string, shape=[len(values)])
-    codes = tf.range(1, len(values) + 1, dtype=tf.int32)
+    """Value -> code, `PAD` for any other; a table needs a key, and in a column without values "" is that."""
+    keys = tf.constant(list(values) or [""], tf.string)
+    codes = tf.range(1, len(values) + 1, dtype=tf.int32) if values else tf.constant([PAD], tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, codes), PAD)
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,3 +99,10 @@ def remove(folder: Path) -> None:
     hidden = folder.with_name(f".removed-{uuid.uuid4().hex[:12]}")
     os.rename(folder, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def prune(folder: Path, keep: int, labelled: Iterable[int] = ()) -> None:
+    """Remove the versions that are neither labelled nor among the newest `keep`."""
+    found = versions(folder)
+    for version in set(found) - {*found[-keep:], *labelled}:
+        remove(folder / str(version))

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrec import build, evaluation
+from tfrec import evaluation
 from tfrec.data import Dataset
-from tfrec.evaluation import Catalogue, Evaluation, Histories
+from tfrec.evaluation import Evaluation
 from tfrec.features import (
     EVENTS_SCORED,
     HISTORY,
@@ -25,14 +25,14 @@ from tfrec.features import (
     RECOMMENDATIONS_TEST,
     RELEVANT,
     SEEN,
-    TEXT,
     USER_ID,
 )
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
 from tfrec.retrieval import TwoTower, recommend
+from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.ledger import CONFIG, Run
-from tfrec.stages.prepare import DATASET, open_dataset, open_oracle
+from tfrec.stages.prepare import DATASET, open_dataset
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_model
 
@@ -55,7 +55,15 @@ def evaluate(
 
     Returns:
         Figures with half-widths, slices, and a table by user.
+
+    Raises:
+        ValueError: `data` is no data set: batches alone do not say what is measured.
     """
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            "`data` must be the data set, as tfrec.data.prepare returns, not batches of it; received "
+            f"{type(data).__name__}. Call tfrec.evaluate(model, dataset), with split='validation' for the other split."
+        )
     batches = data.test() if split == "test" else data.validation()
     table = recommend(model, batches, data.items[ITEM_ID], k=depth)
     return _measure(table, data, split, cutoffs=cutoffs, vectors=model.item_vectors().numpy())
@@ -73,26 +81,6 @@ def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, ve
     )
 
 
-def _baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
-    """Name -> recommendations for the test users."""
-    catalogue = Catalogue.from_items(data.items)
-    ids, depth, keep = catalogue.item_ids, run.pipeline.evaluation.depth, data.seen == "keep"
-    histories = Histories.from_frame(data.history("test"), pd.Index(data.truth("test")[USER_ID].unique()), ids)
-    past = data.training_sequences()
-    training = Histories(past.user_ids, past.rows, past.offsets)
-    found = {
-        "popularity": evaluation.popularity(catalogue, histories, k=depth, keep_seen=keep),
-        "cooccurrence": evaluation.cooccurrence(catalogue, histories, training, k=depth, keep_seen=keep),
-    }
-    vectors = build.text_vectors(data.items[TEXT], run.pipeline.model.text.source)
-    if vectors is not None:
-        found["text_neighbours"] = evaluation.text_neighbours(catalogue, histories, vectors, k=depth, keep_seen=keep)
-    oracle = open_oracle(run)
-    if oracle is not None:
-        found["oracle"] = oracle[oracle["rank"] <= depth]
-    return found
-
-
 def _perform(run: Run, key: str) -> None:
     started, data, model = time.perf_counter(), open_dataset(run), open_model(run)
     table = recommend(model, data.test(), data.items[ITEM_ID], k=run.pipeline.evaluation.depth)
@@ -103,6 +91,7 @@ def _perform(run: Run, key: str) -> None:
         peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
         environment=describe(),
     )
+    warn_of_better(results)
     run.begin("evaluate")
     run.finish("evaluate", key, _write(run, results, table))
 
@@ -118,7 +107,7 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
         name=run.pipeline.name,
         validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth).metrics,
         test=_measure(table, data, "test", **shared),
-        baselines={name: _measure(found, data, "test", **shared) for name, found in _baselines(run, data).items()},
+        baselines={name: _measure(found, data, "test", **shared) for name, found in baselines(run, data).items()},
         variants={name: _measure(found, data, "test", **shared) for name, found in variants.items()},
     )
 

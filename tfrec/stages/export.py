@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrec import serving
+from tfrec.serving import server_config, versions
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
@@ -29,6 +30,7 @@ def _perform(run: Run, key: str) -> None:
         about={"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run)},
     )
     run.finish("export", key, [folder], version=int(folder.name))
+    versions.prune(run.path(EXPORT), run.pipeline.export.keep, server_config.labels(run.out, EXPORT).values())
 
 
 def _validation(run: Run) -> dict[str, Any]:

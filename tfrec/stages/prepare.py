@@ -33,9 +33,10 @@ def open_oracle(run: Run) -> pd.DataFrame | None:
 
 def _inputs(run: Run) -> str:
     data = run.pipeline.data
-    if data.simulated is not None:
-        return "simulated"
-    return content_hash(*build.tables(data), options=build.prepare_options(data))
+    if data.simulated is None:
+        return content_hash(*build.tables(data), options=build.prepare_options(data))
+    cold = data.cold_items or data.cold_items_validation
+    return content_hash(None, options=build.simulated_options(data)) if cold else "simulated"
 
 
 def _complete(run: Run) -> bool:

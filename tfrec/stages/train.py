@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import logging
 import math
 import os
 import shutil
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import keras
 
-from tfrec import build
+from tfrec import build, config
 from tfrec.data import Dataset
 from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
@@ -27,6 +30,8 @@ from tfrec.training import TrainingCheckpoint, train
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 MODEL, OWNER = "model.keras", "key"
 
+logger = logging.getLogger(__name__)
+
 
 def open_model(run: Run) -> TwoTower:
     """The trained model of a run, its best epoch.
@@ -36,8 +41,7 @@ def open_model(run: Run) -> TwoTower:
     """
     path = run.path(CHECKPOINTS, MODEL)
     try:
-        with build.precision(run.pipeline.training):
-            return keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
@@ -45,11 +49,11 @@ def open_model(run: Run) -> TwoTower:
 
 def _perform(run: Run, key: str) -> None:
     started, settings, data = time.perf_counter(), run.pipeline.training, open_dataset(run)
-    plan = data.train_plan(settings.tokens_per_batch, run.pipeline.seed)
+    plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")
-    _clear_unless_mine(run, key)
     checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
+    _clear_unless_mine(run, _mark(run, data, model), checkpoint)
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
         history = train(
@@ -89,15 +93,37 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     return model
 
 
-def _clear_unless_mine(run: Run, key: str) -> None:
-    """Keep checkpoints of this very training, so that it goes on; take away those of another."""
+def _mark(run: Run, data: Dataset, model: TwoTower) -> str:
+    """A hash of all that an epoch computes follows from.
+
+    `epochs` and `patience` only say when to stop, so that a training goes on where they are raised. Where a schedule
+    or a warm-up follows from `epochs`, the optimizer's own settings say so.
+    """
+    settings = config.stage_settings(run.pipeline, "train")
+    training = {name: value for name, value in settings["training"].items() if name not in ("epochs", "patience")}
+    text = build.text_mark(run.pipeline.model.text.source)
+    optimizer = {**model.optimizer.get_config(), "name": ""}  # Keras counts names from model to model of a process.
+    parts = [{**settings, "training": training}, data.manifest["content_hash"], text, optimizer]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint) -> None:
+    """Keep checkpoints of this very training, so that it goes on; take away those of another, and say so."""
     owner = run.path(CHECKPOINTS, OWNER)
-    if not owner.exists() or owner.read_text(encoding="utf-8") != key:
-        owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
-        for folder in (CHECKPOINTS, TENSORBOARD):
-            shutil.rmtree(run.path(folder), ignore_errors=True)
-        owner.parent.mkdir(parents=True)
-        write_text(owner, key)
+    if not owner.exists() or owner.read_text(encoding="utf-8") != mark:
+        reason = "of a training with other settings, data or text model"
+    elif checkpoint.overshoots(run.pipeline.training.epochs):
+        reason = "of a training longer than training.epochs and training.patience now allow"
+    else:
+        return
+    there = [folder for folder in map(run.path, (CHECKPOINTS, TENSORBOARD)) if folder.exists()]
+    if there:
+        logger.warning("train: removing %s: %s", " and ".join(map(str, there)), reason)
+    owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
+    for folder in there:
+        shutil.rmtree(folder, ignore_errors=True)
+    owner.parent.mkdir(parents=True)
+    write_text(owner, mark)
 
 
 def _write_projector(run: Run, data: Dataset, model: TwoTower) -> None:

@@ -31,17 +31,20 @@ class AttentionBlock(keras.layers.Layer):
             **kwargs: name, dtype and so on, as for any Keras layer.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         if dim % heads:
             raise ValueError(f"`dim` must be a multiple of `heads`; received dim={dim}, heads={heads}.")
         self.dim, self.heads, self.expansion, self.dropout, self.max_length = dim, heads, expansion, dropout, max_length
         inner = int(dim * expansion)
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, center=False, name="attention_norm")
-        self.feed_norm = keras.layers.LayerNormalization(epsilon=1e-6, center=False, name="feed_norm")
-        self.attention_in = keras.layers.Dense(4 * dim, use_bias=False, name="attention_in")
-        self.attention_out = keras.layers.Dense(dim, use_bias=False, name="attention_out")
-        self.feed_in = keras.layers.Dense(2 * inner + dim, use_bias=False, name="feed_in")
-        self.feed_out = keras.layers.Dense(dim, use_bias=False, name="feed_out")
-        self.drop = keras.layers.Dropout(dropout, name="dropout")
+        self.attention_norm = keras.layers.LayerNormalization(
+            epsilon=1e-6, center=False, dtype=policy, name="attention_norm"
+        )
+        self.feed_norm = keras.layers.LayerNormalization(epsilon=1e-6, center=False, dtype=policy, name="feed_norm")
+        self.attention_in = keras.layers.Dense(4 * dim, use_bias=False, dtype=policy, name="attention_in")
+        self.attention_out = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="attention_out")
+        self.feed_in = keras.layers.Dense(2 * inner + dim, use_bias=False, dtype=policy, name="feed_in")
+        self.feed_out = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="feed_out")
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""
@@ -117,10 +120,12 @@ class SelfAttentionEncoder(keras.layers.Layer):
             **kwargs: as for any Keras layer.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         self.dim, self.blocks, self.heads, self.expansion = dim, blocks, heads, expansion
         self.dropout, self.max_length = dropout, max_length
         self.stack = [
-            AttentionBlock(dim, heads, expansion, dropout, max_length, name=f"block_{i}") for i in range(blocks)
+            AttentionBlock(dim, heads, expansion, dropout, max_length, dtype=policy, name=f"block_{i}")
+            for i in range(blocks)
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

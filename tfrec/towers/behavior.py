@@ -50,16 +50,17 @@ class BehaviorTower(keras.layers.Layer):
             ValueError: no encoder.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         if not encoders:
             raise ValueError("`encoders` must hold at least one layer; received none.")
         self.dim, self.encoders, self.timestamps = dim, list(encoders), timestamps
         self.event_columns, self.user_columns = dict(event_columns or {}), dict(user_columns or {})
         self.dropout, self.input_dropout = dropout, input_dropout
-        self.drop = keras.layers.Dropout(dropout, name="dropout")
-        self.hide = keras.layers.Dropout(input_dropout, noise_shape=(None, 1), name="input_dropout")
-        self.time = TimeEmbedding(dim, name="time") if timestamps else None
-        self.fusion = GatedFusion(dim, len(encoders), name="fusion") if len(encoders) > 1 else None
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="state_norm")
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.hide = keras.layers.Dropout(input_dropout, noise_shape=(None, 1), dtype=policy, name="input_dropout")
+        self.time = TimeEmbedding(dim, dtype=policy, name="time") if timestamps else None
+        self.fusion = GatedFusion(dim, len(encoders), dtype=policy, name="fusion") if len(encoders) > 1 else None
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="state_norm")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""

@@ -27,11 +27,14 @@ class ConvolutionEncoder(keras.layers.Layer):
             **kwargs: as for any Keras layer.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         self.dim, self.blocks, self.kernel, self.dropout = dim, blocks, kernel, dropout
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}") for i in range(blocks)]
-        self.convolutions = [keras.layers.Dense(2 * dim, name=f"convolution_{i}") for i in range(blocks)]
-        self.projections = [keras.layers.Dense(dim, name=f"projection_{i}") for i in range(blocks)]
-        self.drop = keras.layers.Dropout(dropout, name="dropout")
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"norm_{i}") for i in range(blocks)
+        ]
+        self.convolutions = [keras.layers.Dense(2 * dim, dtype=policy, name=f"convolution_{i}") for i in range(blocks)]
+        self.projections = [keras.layers.Dense(dim, dtype=policy, name=f"projection_{i}") for i in range(blocks)]
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""

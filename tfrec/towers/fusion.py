@@ -24,8 +24,9 @@ class GatedFusion(keras.layers.Layer):
             **kwargs: as for any Keras layer.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         self.dim, self.encoders = dim, encoders
-        self.gate = keras.layers.Dense(encoders * dim, kernel_initializer="zeros", name="gate")
+        self.gate = keras.layers.Dense(encoders * dim, kernel_initializer="zeros", dtype=policy, name="gate")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, E * D)."""

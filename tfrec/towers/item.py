@@ -49,6 +49,7 @@ class ItemTower(keras.layers.Layer):
             ValueError: nothing describes an item, or there is none.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         self.categories = {name: tuple(size) for name, size in (categories or {}).items()}
         if not (ids or text_width or self.categories or numbers):
             raise ValueError("`ids` is false and there is neither text nor a feature: nothing describes an item.")
@@ -57,11 +58,11 @@ class ItemTower(keras.layers.Layer):
         self.dim, self.items, self.ids = dim, items, ids
         self.text_width, self.numbers, self.id_dropout = text_width, numbers, id_dropout
         self.described = bool(text_width or self.categories or numbers)
-        self.id_drop = keras.layers.Dropout(id_dropout, noise_shape=(None, 1), name="id_dropout")
+        self.id_drop = keras.layers.Dropout(id_dropout, noise_shape=(None, 1), dtype=policy, name="id_dropout")
         if text_width:
-            self.text_projection = keras.layers.Dense(dim, use_bias=False, name="text_projection")
+            self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="text_projection")
         if numbers:
-            self.number_projection = keras.layers.Dense(dim, use_bias=False, name="number_projection")
+            self.number_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="number_projection")
 
     def build(self, input_shape: Any = None) -> None:
         """Create the weights; the shape is known from the constructor."""
@@ -83,6 +84,12 @@ class ItemTower(keras.layers.Layer):
                 (size, self.dim), initializer=scale.clone(), name=f"category_{label}"
             )
         self.built = True
+
+    @property
+    def tables(self) -> list[Any]:
+        """The variables that hold the catalogue; training changes none of them."""
+        tables = [getattr(self, name, None) for name in ("trained", "text", "number")]
+        return [*(table for table in tables if table is not None), *getattr(self, "codes", {}).values()]
 
     def _feature(self, name: str, shape: tuple[int, ...], initializer: str = "zeros", dtype: str | None = None) -> Any:
         """A table of the catalogue: saved with the model, never trained."""

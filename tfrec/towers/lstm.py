@@ -27,11 +27,16 @@ class LSTMEncoder(keras.layers.Layer):
             **kwargs: as for any Keras layer.
         """
         super().__init__(**kwargs)
+        policy = self.dtype_policy
         self.dim, self.layers, self.units, self.dropout = dim, layers, units or dim, dropout
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}") for i in range(layers)]
-        self.cells = [keras.layers.LSTM(self.units, return_sequences=True, name=f"lstm_{i}") for i in range(layers)]
-        self.projections = [keras.layers.Dense(dim, name=f"projection_{i}") for i in range(layers)]
-        self.drop = keras.layers.Dropout(dropout, name="dropout")
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"norm_{i}") for i in range(layers)
+        ]
+        self.cells = [
+            keras.layers.LSTM(self.units, return_sequences=True, dtype=policy, name=f"lstm_{i}") for i in range(layers)
+        ]
+        self.projections = [keras.layers.Dense(dim, dtype=policy, name=f"projection_{i}") for i in range(layers)]
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""

@@ -21,6 +21,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     The best epoch is chosen by a validation figure, larger being better. Files are written under a temporary name and
     renamed: first the weights of a new best epoch, under the epoch's number, then the state that names it. A crash at
     any moment leaves a checkpoint that can be resumed. Variables are stored one by one, as they are: nothing is merged.
+    Those that the model names as its `tables` are left out: a new model has them too, and training leaves them alone.
     """
 
     def __init__(self, folder: str | Path, *, monitor: str = "val_ndcg@10", patience: int | None = None) -> None:
@@ -52,9 +53,29 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             return 0
         state, values = _read(path)
         _assign(_variables(model, optimizer=True), values, path)
-        self.history, self.stopped = state["history"], state["stopped"]
-        self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
+        self.history, self.best_epoch, self.best_value = (state[key] for key in ("history", "best_epoch", "best_value"))
+        self.stopped = self._over(len(self.history) - 1, self.best_epoch)
         return len(self.history)
+
+    def overshoots(self, epochs: int) -> bool:
+        """Whether the stored training is longer than one of at most `epochs` with this patience would have been.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        path = self.folder / LAST
+        history = _read(path)[0]["history"] if path.exists() else []
+        best, best_value = -1, -np.inf
+        for epoch, logs in enumerate(history[:-1]):
+            if logs[self.monitor] > best_value:
+                best, best_value = epoch, logs[self.monitor]
+            if self._over(epoch, best):
+                return True
+        return len(history) > epochs
+
+    def _over(self, epoch: int, best: int) -> bool:
+        """Whether patience is at its end after an epoch, the best so far being `best`; -1 = none."""
+        return self.patience is not None and epoch - best >= self.patience
 
     def restore_best(self, model: keras.Model) -> None:
         """Bring `model` to the best epoch's weights; it stays as it is where no epoch has been better than none.
@@ -67,21 +88,25 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             _assign(_variables(model, optimizer=False), _read(path)[1], path)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Store the epoch."""
+        """Store the epoch.
+
+        Raises:
+            ValueError: the figure to monitor is missing, or the training has diverged; then nothing is stored.
+        """
         logs = {name: float(value) for name, value in (logs or {}).items()}
         if self.monitor not in logs:
             raise ValueError(f"`monitor` {self.monitor!r} is not in the epoch's figures: {', '.join(sorted(logs))}.")
+        self._refuse_diverged(epoch, logs)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.history.append(logs)
         if logs[self.monitor] > self.best_value:
             self.best_epoch, self.best_value = epoch, logs[self.monitor]
             _write(self._best(epoch), _variables(self.model, optimizer=False), {"epoch": epoch})
-        self.stopped = self.patience is not None and epoch - self.best_epoch >= self.patience
+        self.stopped = self._over(epoch, self.best_epoch)
         state = {
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
-            "stopped": self.stopped,
         }
         _write(self.folder / LAST, _variables(self.model, optimizer=True), state)
         for path in self.folder.glob("best_*"):
@@ -89,6 +114,17 @@ class TrainingCheckpoint(keras.callbacks.Callback):
                 path.unlink()
         if self.stopped:
             self.model.stop_training = True
+
+    def _refuse_diverged(self, epoch: int, logs: dict[str, float]) -> None:
+        """A loss that is no number is stopped; so is a weight, from which every later loss would be none."""
+        found = f"its loss is {logs['loss']}" if not np.isfinite(logs.get("loss", 0.0)) else ""
+        if not found and not all(np.isfinite(_value(weight)).all() for weight in self.model.trainable_variables):
+            found = "a weight is not finite"
+        if found:
+            raise ValueError(
+                f"the training diverged in epoch {epoch + 1}: {found}. Lower training.learning_rate, or set "
+                "training.clip_norm (lower it, if it is set). The epochs before this one stay stored."
+            )
 
     def _best(self, epoch: int) -> Path:
         return self.folder / BEST.format(epoch + 1)
@@ -100,7 +136,9 @@ def _variables(model: keras.Model, *, optimizer: bool) -> dict[str, Any]:
     Names alone are not different. Paths, and the optimizer's names, which are made of them, hold counters that go on
     from model to model of a process: there the place has to do.
     """
-    variables = {f"{place}:{variable.name}": variable for place, variable in enumerate(model.variables)}
+    tables = {id(table) for table in getattr(model, "tables", ())}
+    changing = [variable for variable in model.variables if id(variable) not in tables]
+    variables = {f"{place}:{variable.name}": variable for place, variable in enumerate(changing)}
     if optimizer:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -132,9 +170,13 @@ def _assign(variables: dict[str, Any], values: dict[str, np.ndarray], path: Path
         variable.assign(values[name])
 
 
+def _value(variable: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable.value)
+
+
 def _write(path: Path, variables: dict[str, Any], state: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
-    values = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in variables.items()}
+    values: dict[str, Any] = {name: _value(variable) for name, variable in variables.items()}
     with open(temporary, "wb") as file:
         np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
         file.flush()

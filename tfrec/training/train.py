@@ -42,7 +42,7 @@ def train(
         The logs of each epoch, the resumed ones included.
 
     Raises:
-        ValueError: `epochs` is below 1, or the checkpoint is damaged or another model's.
+        ValueError: `epochs` is below 1, the training diverges, or the checkpoint is damaged or another model's.
     """
     if epochs < 1:
         raise ValueError(f"`epochs` must be 1 or more; received {epochs}.")

@@ -1,0 +1,64 @@
+"""The baselines of stage 3: what needs no training, for the same users and under the same rules as the model."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from tfrec import build, evaluation
+from tfrec.data import Dataset
+from tfrec.evaluation import Catalogue, Histories
+from tfrec.features import TEXT, USER_ID
+from tfrec.report.results import ORACLE, Results
+from tfrec.report.tables import main_cutoff
+from tfrec.stages.ledger import Run
+from tfrec.stages.prepare import open_oracle
+
+logger = logging.getLogger(__name__)
+
+
+def baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
+    """Name -> recommendations for the test users."""
+    catalogue = Catalogue.from_items(data.items)
+    ids, depth, keep = catalogue.item_ids, run.pipeline.evaluation.depth, data.seen == "keep"
+    histories = Histories.from_frame(data.history("test"), pd.Index(data.truth("test")[USER_ID].unique()), ids)
+    past = data.training_sequences()
+    training = Histories(past.user_ids, past.rows, past.offsets)
+    found = {
+        "popularity": evaluation.popularity(catalogue, histories, k=depth, keep_seen=keep),
+        "cooccurrence": evaluation.cooccurrence(catalogue, histories, training, k=depth, keep_seen=keep),
+    }
+    vectors = _text_vectors(run, data)
+    if vectors is not None:
+        found["text_neighbours"] = evaluation.text_neighbours(catalogue, histories, vectors, k=depth, keep_seen=keep)
+    oracle = open_oracle(run)
+    if oracle is not None:
+        found["oracle"] = oracle[oracle["rank"] <= depth]
+    return found
+
+
+def _text_vectors(run: Run, data: Dataset) -> np.ndarray | None:
+    """Vectors for the text neighbours: those of the model's text, else MiniLM's; None where either is missing."""
+    source = run.pipeline.model.text.source
+    if not data.items[TEXT].str.strip().any():
+        return None
+    try:
+        return build.text_vectors(data.items[TEXT], "minilm" if source == "none" else source)
+    except ValueError as error:
+        logger.warning("no baseline of text neighbours: %s", error)
+        return None
+
+
+def warn_of_better(results: Results) -> None:
+    """Say it when a baseline, which needs no training, is better than the model."""
+    figure = f"ndcg@{main_cutoff(results.test.metrics)}"
+    ours = results.test.metrics[figure]
+    for name, baseline in results.baselines.items():
+        if name != ORACLE and baseline.metrics[figure] > ours:
+            logger.warning(
+                "the model's %s of %.4f is below that of the baseline %s, %.4f: see the training curve in report.md; "
+                "more epochs, smaller batches (training.tokens_per_batch) or another training.learning_rate may help",
+                figure, ours, name, baseline.metrics[figure],
+            )  # fmt: skip
