@@ -262,7 +262,9 @@ def test_a_small_data_set_gets_smaller_batches(events, tokens):
     assert build.batch_tokens(data, training(tokens_per_batch=4096)) == 4096
 
 
-def test_the_warm_up_is_a_tenth_of_a_short_training():
+def test_the_warm_up_takes_one_epoch_at_most():
     optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=100, epochs=5), 20)
-    optimizer.iterations.assign(10)
+    optimizer.iterations.assign(19)
+    assert float(optimizer.learning_rate) < 0.1
+    optimizer.iterations.assign(20)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)

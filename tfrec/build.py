@@ -170,7 +170,7 @@ def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.opti
 
     Args:
         training: the settings.
-        steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes a tenth of all steps at most;
+        steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it.
 
     Raises:
@@ -178,8 +178,8 @@ def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.opti
     """
     rate: Any = training.learning_rate
     warmup, steps = training.warmup_steps, training.epochs * steps_per_epoch
-    if steps:
-        warmup = min(warmup, steps // 10)
+    if steps_per_epoch:
+        warmup = min(warmup, steps_per_epoch)
     if training.schedule == "cosine":
         if steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be 1 or more for schedule: cosine; received {steps_per_epoch}.")

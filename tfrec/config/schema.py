@@ -41,7 +41,7 @@ class Training(Settings):
     learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
-        100, description="steps until the learning rate is whole; a tenth of all steps at most"
+        100, description="steps until the learning rate is whole; an epoch's at most"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="of the learning rate after the warm-up; `cosine` falls until the last of `epochs`"
