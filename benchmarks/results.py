@@ -1,6 +1,7 @@
 """Records what finished runs gave, and writes the tables of the README from the records.
 
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
+python benchmarks/results.py compare RUN OTHER                    paired difference of two runs on the same test users
 python benchmarks/results.py table                                the records -> the table in README.md
 """
 
@@ -103,6 +104,15 @@ def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return table[table["model"] == model].drop(columns="model").set_index(USER_ID)
 
 
+def difference(run: Path, other: Path) -> str:
+    """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users."""
+    ours, theirs = (_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in (run, other))
+    found = compare(ours, theirs, metrics=list(FIGURES[:2])).values()
+    return "\n".join(
+        f"{each.metric}: {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f}), {each.verdict}" for each in found
+    )
+
+
 def table() -> str:
     """The README's table, from every record."""
     lines = [
@@ -138,6 +148,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     if len(arguments) > 3 and arguments[0] == "record":
         print(record(arguments[1], arguments[2], [Path(folder) for folder in arguments[3:]]))
+    elif len(arguments) == 3 and arguments[0] == "compare":
+        print(difference(Path(arguments[1]), Path(arguments[2])))
     elif list(arguments) == ["table"]:
         README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
     else:

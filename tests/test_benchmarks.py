@@ -61,6 +61,15 @@ def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_pat
     assert "| small | 0.6250 ± 0.1000 |" in results.table()
 
 
+def test_two_runs_are_compared_user_by_user(results, tmp_path):
+    better, worse = run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.25)
+    assert results.difference(better, worse).splitlines() == [
+        "hr@10: +0.2500 (+0.2500 to +0.2500), better",
+        "ndcg@10: +0.2500 (+0.2500 to +0.2500), better",
+    ]
+    assert results.difference(worse, better).endswith("worse")
+
+
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.5, length=20)]
     with pytest.raises(ValueError, match="differ in their seed alone"):

@@ -11,7 +11,6 @@ import os
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -48,7 +47,7 @@ def open_model(run: Run) -> TwoTower:
 
 
 def _perform(run: Run, key: str) -> None:
-    started, settings, data = time.perf_counter(), run.pipeline.training, open_dataset(run)
+    settings, data = run.pipeline.training, open_dataset(run)
     plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")
@@ -74,7 +73,6 @@ def _perform(run: Run, key: str) -> None:
         key,
         [run.path(CHECKPOINTS, MODEL)],
         seconds=sum(seconds),
-        wall_seconds=time.perf_counter() - started,
         epochs=len(history),
         best_epoch=checkpoint.best_epoch + 1,
         epoch_seconds=statistics.median(seconds),
@@ -96,8 +94,8 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
 def _mark(run: Run, data: Dataset, model: TwoTower) -> str:
     """A hash of all that an epoch computes follows from.
 
-    `epochs` and `patience` only say when to stop, so that a training goes on where they are raised. Where a schedule
-    or a warm-up follows from `epochs`, the optimizer's own settings say so.
+    `epochs` and `patience` only say when to stop, so that a training goes on where they are raised. Where the
+    schedule follows from `epochs`, the optimizer's own settings say so.
     """
     settings = config.stage_settings(run.pipeline, "train")
     training = {name: value for name, value in settings["training"].items() if name not in ("epochs", "patience")}
