@@ -134,7 +134,7 @@ def test_objectives_by_name(data, objective, kind):
 
 
 def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch):
-    monkeypatch.setattr(build, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
+    monkeypatch.setattr(build.model, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
     whole, half = training(tokens_per_batch=4096), training(tokens_per_batch=2048)
     assert type(build.two_tower(data, dim=8, training=whole).objective) is TFRSRetrieval
     assert type(build.two_tower(data, dim=8, training=half).objective) is FullSoftmax

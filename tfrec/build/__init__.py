@@ -1,0 +1,14 @@
+"""The one factory: settings and a data set become models and optimizers; "attention" becomes an object here."""
+
+from tfrec.build.model import two_tower as two_tower
+from tfrec.build.optimization import batch_tokens as batch_tokens
+from tfrec.build.optimization import monitor_cutoff as monitor_cutoff
+from tfrec.build.optimization import optimizer as optimizer
+from tfrec.build.optimization import precision as precision
+from tfrec.build.tables import dataset as dataset
+from tfrec.build.tables import oracle_applies as oracle_applies
+from tfrec.build.tables import prepare_options as prepare_options
+from tfrec.build.tables import simulated_options as simulated_options
+from tfrec.build.tables import tables as tables
+from tfrec.build.text import text_mark as text_mark
+from tfrec.build.text import text_vectors as text_vectors

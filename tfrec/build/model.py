@@ -1,0 +1,131 @@
+"""The two-tower model that the section `model` of a pipeline describes; names of encoders become layers here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfrec import config
+from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
+from tfrec.build.text import text_vectors
+from tfrec.data import Dataset
+from tfrec.features import TEXT
+from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
+
+# Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
+FULL_SOFTMAX_LOGITS = 2**29
+
+
+def two_tower(
+    data: Dataset,
+    settings: config.Model | None = None,
+    *,
+    training: config.Training | None = None,
+    seed: int | None = None,
+    **changes: Any,
+) -> TwoTower:
+    """A two-tower model for a data set, ready to be compiled.
+
+    Args:
+        data: the prepared data set; the catalogue and its features come from it.
+        settings: the section `model` of a pipeline; the defaults where None.
+        training: the section `training`, of which the objective and the size of a step count.
+        seed: the initial weights follow from it (`keras.utils.set_random_seed`); None leaves Keras's state as it is.
+        **changes: settings by name, as in YAML: `behavior=["attention", "lstm"]`, `text="minilm"`, `dim=64`.
+
+    Raises:
+        ValueError: no data set, an unknown setting or value, text that cannot be embedded.
+    """
+    if not isinstance(data, Dataset):
+        raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
+    settings, training = config.change(settings or config.Model(), changes), training or config.Training()
+    vectors = text_vectors(data.items[TEXT], settings.text.source)
+    if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
+        keras.utils.set_random_seed(seed)
+    with precision(training):
+        return TwoTower(
+            _item_tower(data, settings, vectors),
+            _behavior_tower(data, settings),
+            _objective(data, training),
+            candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
+            similarity=settings.similarity,
+            temperature=settings.temperature,
+            cutoff=monitor_cutoff(training.monitor),
+            name="two_tower",
+        )
+
+
+def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:
+    categories = data.item_categories if settings.item_features else {}
+    numbers = data.item_numbers if settings.item_features else np.zeros((len(data.items), 0), "float32")
+    tower = ItemTower(
+        settings.dim,
+        len(data.items),
+        ids=settings.ids,
+        text_width=0 if vectors is None else vectors.shape[1],
+        categories={name: (data.category_sizes[name], codes.shape[1]) for name, codes in categories.items()},
+        numbers=numbers.shape[1],
+        id_dropout=settings.id_dropout,
+        name="item_tower",
+    )
+    tower.build()
+    trained = data.items["trained"].to_numpy(bool)
+    tower.set_features(
+        trained=trained, text=vectors, categories=categories, numbers=numbers if numbers.shape[1] else None
+    )
+    return tower
+
+
+def _behavior_tower(data: Dataset, settings: config.Model) -> BehaviorTower:
+    times = data.has_timestamps if settings.time_features is None else settings.time_features
+    if times and not data.has_timestamps:
+        raise ValueError("model.time_features is true, and the events have no timestamp column: map one, or say false.")
+    return BehaviorTower(
+        settings.dim,
+        [_ENCODERS[name](settings, data.max_length) for name in settings.behavior],
+        event_columns=data.event_columns if settings.event_features else {},
+        user_columns=data.user_columns if settings.user_features else {},
+        timestamps=times,
+        dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+        name="behavior_tower",
+    )
+
+
+def _attention(settings: config.Model, max_length: int) -> SelfAttentionEncoder:
+    blocks, heads, expansion = settings.attention.blocks, settings.attention.heads, settings.attention.expansion
+    return SelfAttentionEncoder(settings.dim, blocks, heads, expansion, settings.dropout, max_length, name="attention")
+
+
+def _lstm(settings: config.Model, max_length: int) -> LSTMEncoder:
+    return LSTMEncoder(settings.dim, settings.lstm.layers, settings.lstm.units, settings.dropout, name="lstm")
+
+
+def _convolution(settings: config.Model, max_length: int) -> ConvolutionEncoder:
+    blocks, kernel = settings.convolution.blocks, settings.convolution.kernel
+    return ConvolutionEncoder(settings.dim, blocks, kernel, settings.dropout, name="convolution")
+
+
+_ENCODERS: dict[str, Callable[[config.Model, int], keras.layers.Layer]] = {
+    "attention": _attention,
+    "lstm": _lstm,
+    "convolution": _convolution,
+}
+
+
+def _objective(data: Dataset, training: config.Training) -> Any:
+    """The objective by its name; the default is the full softmax, and TFRS Retrieval where its logits would not fit."""
+    trained, counts = data.items["trained"].to_numpy(bool), data.items["count"].to_numpy()
+    name, negatives = training.objective.name, training.objective.negatives
+    if name == "auto":
+        small = batch_tokens(data, training) * int(trained.sum()) <= FULL_SOFTMAX_LOGITS
+        name = "softmax" if small else "retrieval"
+    if name == "softmax":
+        return FullSoftmax(trained)
+    if name == "sampled_softmax":
+        return SampledSoftmax(trained, negatives)
+    return TFRSRetrieval(trained, counts, negatives)

@@ -1,0 +1,73 @@
+"""What the section `data` of a pipeline becomes: options of `prepare`, places of tables, a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tfrec import config
+from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserColumns, prepare
+from tfrec.features import EVENT_TYPE
+
+
+def prepare_options(data: config.Data) -> PrepareOptions:
+    """What `prepare` is told by the section `data` of a pipeline."""
+    events, items, users, split = data.events, data.items, data.users, data.split
+    cuts: dict[str, Any] = {"validation_from": split.validation_from, "test_from": split.test_from}
+    return PrepareOptions(
+        events=EventColumns(**events.columns.model_dump(), context=tuple(events.context)) if events else None,
+        items=ItemColumns(items.item_id, tuple(items.text), dict(items.categorical), tuple(items.numeric))
+        if items
+        else None,
+        users=UserColumns(users.user_id, tuple(users.categorical)) if users else None,
+        min_user_events=data.min_user_events,
+        min_item_events=data.min_item_events,
+        target_events=tuple(data.target_events or ()),
+        seen=data.seen,
+        candidates=data.candidates,
+        split=split.kind,
+        hold_out_items=_ids_table(data, data.cold_items),
+        hold_out_validation_items=_ids_table(data, data.cold_items_validation),
+        max_length=data.max_length,
+        shards=data.shards,
+        **(cuts if split.kind == "time" else {}),
+    )
+
+
+def simulated_options(data: config.Data) -> PrepareOptions:
+    """What `prepare` is told of the simulated shop, whose columns are known, and all of whose items are on sale."""
+    return dataclasses.replace(
+        prepare_options(data),
+        events=EventColumns(timestamp="timestamp", event_type=EVENT_TYPE, context=("device",)),
+        items=ItemColumns(text=("title",), categorical={"category": None}, numeric=("price",)),
+        users=UserColumns(categorical=("region", "age_band")),
+        candidates="items",
+    )
+
+
+def oracle_applies(data: config.Data) -> bool:
+    """Whether the simulated shop's oracle answers the test: each user's last event, of the whole log."""
+    filtered = data.min_user_events > 1 or data.min_item_events > 1 or data.target_events
+    return data.split.kind == "leave_last" and data.seen == "remove" and not filtered
+
+
+def _ids_table(data: config.Data, name: str | None) -> str | tuple[str, ...]:
+    return str(data.path(name)) if name else ()
+
+
+def tables(data: config.Data) -> tuple[Path, Path | None, Path | None]:
+    """Where the events lie, and the items and the users where there are some.
+
+    Raises:
+        ValueError: the data is simulated and lies nowhere.
+    """
+    if data.events is None:
+        raise ValueError("data.events is missing: there are no tables to read.")
+    items, users = (data.path(section.path) if section else None for section in (data.items, data.users))
+    return data.path(data.events.path), items, users
+
+
+def dataset(data: config.Data, folder: Path) -> Dataset:
+    """Prepare the tables that the settings name; what `folder` held before is replaced."""
+    return prepare(*tables(data), options=prepare_options(data), folder=folder, replace=True)

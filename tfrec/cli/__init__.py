@@ -1,0 +1,48 @@
+"""The `tfrec` command: reads the arguments, calls the room that does the work, prints; the last step of the flow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import tfrec
+from tfrec.cli import pipelines, recommend
+from tfrec.cli.group import command
+
+__all__ = ["command", "main", "pipelines", "recommend"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the status is 0, 1 after one line on standard error, or 130 when interrupted."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("tfrec").setLevel(logging.INFO)
+    try:
+        tfrec.check_backend()
+        with command.make_context("tfrec", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("tfrec: interrupted", file=sys.stderr)
+        return 130
+    except (click.ClickException, ValueError, OSError, EOFError, ImportError) as error:
+        if os.environ.get("TFREC_DEBUG"):
+            raise
+        print(f"tfrec: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,99 @@
+"""The commands that take a pipeline: a whole run, or one stage of it; and `download`, which comes before."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfrec.cli.group import FILE, FOLDER, command, console, without_greetings
+
+
+def _pipeline_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the two options that every stage takes."""
+
+    @click.argument("pipeline", type=click.Path(path_type=Path))
+    @click.option("--out", type=FILE, help="Folder of the run; runs/<pipeline name> by default.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change one setting; repeatable.")
+    @functools.wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        function(**arguments)
+
+    return wrapped
+
+
+def _run(pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: str | None = None) -> None:
+    from tfrec import config
+
+    settings = config.load(pipeline, overrides)
+    with without_greetings():
+        from tfrec import stages
+
+    folder = stages.run(settings, out or Path("runs") / settings.name, only=only)
+    if only in (None, "evaluate"):
+        _print_results(folder)
+
+
+def _print_results(folder: Path) -> None:
+    """The test figures of a run as a table, and where the rest is."""
+    from tfrec.report import load_evaluations, tables
+
+    headings, rows = tables.results_table(load_evaluations(folder / "metrics.json"))
+    console().print(tables.console(headings, rows, "test split, full ranking, ± 95 % half-width over users"))
+    click.echo(f"report: {folder / 'report.md'}   curves: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+@command.command()
+@_pipeline_options
+def run(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Prepare, train, evaluate, export and publish; a finished stage is not repeated."""
+    _run(pipeline, out, overrides)
+
+
+@command.command()
+@_pipeline_options
+def prepare(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Read the tables and write the data set."""
+    _run(pipeline, out, overrides, only="prepare")
+
+
+@command.command()
+@_pipeline_options
+def train(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Train on the prepared data set; an interrupted training goes on where it was."""
+    _run(pipeline, out, overrides, only="train")
+
+
+@command.command()
+@_pipeline_options
+def evaluate(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Measure the trained model and write the report."""
+    _run(pipeline, out, overrides, only="evaluate")
+
+
+@command.command()
+@_pipeline_options
+def export(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Write the trained model for TensorFlow Serving, and check it."""
+    _run(pipeline, out, overrides, only="export")
+
+
+@command.command()
+@_pipeline_options
+def publish(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Move the exported model to where the server finds it."""
+    _run(pipeline, out, overrides, only="publish")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--root", type=FOLDER, help="Folder for data; TFREC_DATA, else data, by default.")
+def download(name: str, root: Path | None) -> None:
+    """Fetch a public data set, where there is a network: ml-1m, ml-100k."""
+    from tfrec.data import download as fetching
+
+    click.echo(fetching.download(name, root or Path(os.environ.get("TFREC_DATA") or "data")))
