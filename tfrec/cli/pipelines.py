@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from tfrec.cli.group import FILE, FOLDER, command, console, without_greetings
+from tfrec.cli.group import FOLDER, command, console, without_greetings
 
 
 def _pipeline_options(function: Callable[..., None]) -> Callable[..., None]:
     """The argument and the two options that every stage takes."""
 
     @click.argument("pipeline", type=click.Path(path_type=Path))
-    @click.option("--out", type=FILE, help="Folder of the run; runs/<pipeline name> by default.")
+    @click.option("--out", type=FOLDER, help="Folder of the run; runs/<pipeline name> by default.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change one setting; repeatable.")
     @functools.wraps(function)
     def wrapped(**arguments: Any) -> None:
