@@ -43,7 +43,7 @@ def two_tower(
     if not isinstance(data, Dataset):
         raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
-    vectors = text_vectors(data.items[TEXT], settings.text.source)
+    vectors = text_vectors(data.items[TEXT], settings.text)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
     with precision(training):

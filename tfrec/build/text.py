@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrec.towers.text import TextEncoder, folder_hash, minilm_folder
+from tfrec import config
+from tfrec.towers.text import TextEncoder, minilm_folder
+from tfrec.towers.text_models import folder_hash
 
 
 def text_mark(source: str) -> str | None:
@@ -16,8 +19,24 @@ def text_mark(source: str) -> str | None:
     return folder_hash(Path(source)) if local else None
 
 
-def text_vectors(texts: Any, source: str) -> np.ndarray | None:
-    """float32 [I, W]: the frozen vectors of the items' texts; None for `source: none`."""
-    if source == "none":
+def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncoder | None:
+    """What embeds texts as the settings say; None for `source: none`.
+
+    Args:
+        settings: the section `model.text`.
+        tuned: a folder of tuned weights, which goes before that of the settings.
+
+    Raises:
+        ValueError: MiniLM is asked for and its weights are absent or damaged.
+    """
+    if settings.source == "none":
         return None
-    return TextEncoder(minilm_folder() if source == "minilm" else source).embed([str(text) for text in texts])
+    source = minilm_folder() if settings.source == "minilm" else settings.source
+    chosen = tuned or settings.tuned
+    return TextEncoder(source, pooling=settings.pooling, max_tokens=settings.max_tokens, tuned=chosen)
+
+
+def text_vectors(texts: Iterable[Any], settings: config.Text) -> np.ndarray | None:
+    """float32 [N, W]: the frozen vectors of texts; None for `source: none`."""
+    encoder = text_encoder(settings)
+    return None if encoder is None else encoder.embed([str(text) for text in texts])

@@ -2,7 +2,7 @@
 
 from tfrec.config.data import Data
 from tfrec.config.loading import change, dump, load, parse
-from tfrec.config.model import Model
+from tfrec.config.model import Model, Text
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Export",
     "Model",
     "Pipeline",
+    "Text",
     "Training",
     "change",
     "dump",

@@ -11,15 +11,67 @@ from tfrec.config.values import Count, Positive, Settings, Share, one_or_more
 Branch = Literal["attention", "lstm", "convolution"]
 
 
+Tuning = Literal["frozen", "lora", "adapter", "prefix", "partial", "full", "joint"]
+
+
 class Text(Settings):
-    """Where the texts of the items become vectors."""
+    """How the texts of the items become vectors, and what of that trains."""
 
     source: str = Field(
         "none",
-        description="`none`, `minilm`, a folder with a Keras preset (relative to the working directory), or the name "
-        "of a Keras Hub preset",
+        description="`none`, `minilm`, a folder with a Keras or Hugging Face preset (relative to the working "
+        "directory), such as one that `tfrec pretrain` wrote, the name of a Keras Hub preset, or a handle `hf://...`, "
+        "`kaggle://...`",
     )
-    tuning: Literal["frozen"] = Field("frozen", description="what of the text tower is trained: nothing")
+    pooling: Literal["auto", "mean", "first", "last"] = Field(
+        "auto", description="tokens to one vector; `auto`: `last` for causal models such as GPT-2, else `mean`"
+    )
+    max_tokens: Annotated[int, Field(ge=3)] = Field(64, description="tokens of a text that are read, marks included")
+    tuned: str | None = Field(
+        None, description="folder of tuned weights of this source, such as `checkpoints/text` of a run"
+    )
+    tuning: Tuning = Field(
+        "frozen",
+        description="what of the text model trains: nothing (`frozen`: vectors are computed once), low-rank factors "
+        "(`lora`), bottlenecks (`adapter`), learnt states before the text (`prefix`), its top blocks (`partial`), all "
+        "of it (`full`), or all of it with a masked-language-model loss beside (`joint`)",
+    )
+    size: Count | None = Field(
+        None,
+        description="rank of `lora` (4 by default), width of `adapter` (32), states of `prefix` (8), blocks of "
+        "`partial` (2)",
+    )
+    start: str | None = Field(
+        None, description="folder of a finished run with `tuning: frozen` whose towers the tuning starts from"
+    )
+    learning_rate: Positive | None = Field(
+        None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 5e-4 for the others"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of the text model")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors"
+    )
+    mask_weight: Positive = Field(0.1, description="of the masked-language-model loss, for `joint`")
+    delta: Positive | None = Field(
+        None,
+        description="longest an item's id vector may be, in lengths of its text's vector, so that the text leads; "
+        "`null`: no bound",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.source == "none":
+            given = [name for name in ("tuned", "start") if getattr(self, name) is not None]
+            if self.tuning != "frozen" or given:
+                what = given[0] if given else f"tuning: {self.tuning}"
+                raise ValueError(f"{what} needs a text model; source is none")
+        if self.tuning == "frozen" and self.start is not None:
+            raise ValueError("start is for tuning; tuning: frozen trains the towers from the beginning")
+        if self.tuning != "frozen" and self.tuned is not None:
+            raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
+        if self.tuning in ("frozen", "full", "joint") and self.size is not None:
+            raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
+        return self
 
 
 class Attention(Settings):

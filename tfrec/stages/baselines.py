@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from tfrec import build, evaluation
+from tfrec import build, config, evaluation
 from tfrec.data import Dataset
 from tfrec.evaluation import Catalogue, Histories
 from tfrec.features import TEXT, USER_ID
@@ -41,11 +41,11 @@ def baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
 
 def _text_vectors(run: Run, data: Dataset) -> np.ndarray | None:
     """Vectors for the text neighbours: those of the model's text, else MiniLM's; None where either is missing."""
-    source = run.pipeline.model.text.source
+    text = run.pipeline.model.text
     if not data.items[TEXT].str.strip().any():
         return None
     try:
-        return build.text_vectors(data.items[TEXT], "minilm" if source == "none" else source)
+        return build.text_vectors(data.items[TEXT], config.Text(source="minilm") if text.source == "none" else text)
     except ValueError as error:
         logger.warning("no baseline of text neighbours: %s", error)
         return None

