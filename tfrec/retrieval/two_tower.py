@@ -93,9 +93,9 @@ class TwoTower(keras.Model):
         tower = self.behavior_tower
         return batch_spec(list(tower.event_columns), list(tower.user_columns), timestamps=tower.timestamps)
 
-    def item_vectors(self, rows: Any = None, training: bool = False) -> Any:
-        """float32 [I, D] (or [N, D] of int `rows`): what stands for items as candidates and in histories."""
-        vectors = ops.cast(self.item_tower(rows, training=training), "float32")
+    def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
+        """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
+        vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
         return _unit(vectors) if self.similarity == "cosine" else vectors
 
     def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
@@ -183,14 +183,18 @@ class TwoTower(keras.Model):
         """
         history, target = x[HISTORY], x[TARGET]
         rows = self.objective.rows(history, target)
-        vectors = self.item_vectors(rows, training=training)
+        vectors = self.training_vectors(rows, x, training)
         if rows is not None:
-            history, target = _places(rows, history), _places(rows, target)
+            history, target = places_of(rows, history), places_of(rows, target)
         states = self.states(ops.take(vectors, history, axis=0), x, training=training)
         where = tf.where(x[TARGET] != PAD)
         queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
         losses = self.objective.loss(queries, targets, vectors, rows)
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+
+    def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
+        """`item_vectors` of the rows of a step on `features`."""
+        return self.item_vectors(rows, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of features."""
@@ -289,7 +293,7 @@ def _unit(vectors: Any) -> Any:
     return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True) + 1e-9)
 
 
-def _places(rows: Any, values: Any) -> Any:
+def places_of(rows: Any, values: Any) -> Any:
     """Where each of `values` stands in `rows`; the first place where it stands there twice."""
     order = tf.argsort(rows, stable=True)
     found = tf.searchsorted(tf.gather(rows, order), tf.reshape(values, [-1]))

@@ -141,8 +141,11 @@ class ItemTower(keras.layers.Layer):
             )
         return codes
 
-    def call(self, rows: Any = None, training: bool = False) -> Any:
-        """Item rows, int [N], -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector."""
+    def call(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
+        """Item rows, int [N], -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector.
+
+        `text`, float [N, text_width], takes the place of the text vectors that the tower holds.
+        """
         if rows is None:
             rows = ops.arange(self.items)
             pick = ops.convert_to_tensor
@@ -153,7 +156,7 @@ class ItemTower(keras.layers.Layer):
             vectors, trained = (ops.cast(pick(table), self.compute_dtype) for table in (self.embedding, self.trained))
             parts.append(self._hide(vectors * trained, training))
         if self.text_width:
-            parts.append(self.text_projection(pick(self.text)))
+            parts.append(self.text_projection(pick(self.text) if text is None else text))
         for name, embedding in self.category_embeddings.items():
             codes = pick(self.codes[name])
             present = ops.cast(codes != PAD, self.compute_dtype)[..., None]

@@ -117,7 +117,7 @@ class TextEncoder:
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, W]."""
-        return encode(self.model, *(part.numpy() for part in self.model.tokens(list(texts))))
+        return Embedder(self.model).encode(*(part.numpy() for part in self.model.tokens(list(texts))))
 
     # -- the cache --------------------------------------------------------------------------------------------------
 
@@ -152,21 +152,24 @@ class TextEncoder:
             logger.warning("%s: text vectors are not cached (%s)", self.cache, error)
 
 
-def encode(model: TextModel, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """float32 [N, W]: the vectors of token ids int32 [N, T] with their lengths int32 [N].
+class Embedder:
+    """Computes the vectors of many texts; the graph is traced once, and follows the weights as they train."""
 
-    Texts are batched by length, so that little padding is computed. A text without words has no vector: zeros.
-    """
+    def __init__(self, model: TextModel) -> None:
+        """Take a model."""
+        self._width = model.width
+        self._pooled = tf.function(lambda ids, lengths: model.vectors(ids, lengths), reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def pooled(ids: Any, lengths: Any) -> Any:
-        return model.vectors(ids, lengths)
+    def encode(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """float32 [N, W]: the vectors of token ids int32 [N, T] with their lengths int32 [N].
 
-    vectors = np.zeros((len(ids), model.width), "float32")
-    for places in _progress(list(_batches(lengths))):
-        short = ids[places, : max(1, int(lengths[places].max()))]
-        vectors[places] = pooled(tf.constant(short), tf.constant(lengths[places])).numpy()
-    return vectors
+        Texts are batched by length, so that little padding is computed.
+        """
+        vectors = np.zeros((len(ids), self._width), "float32")
+        for places in _progress(list(_batches(lengths))):
+            short = ids[places, : max(1, int(lengths[places].max()))]
+            vectors[places] = self._pooled(tf.constant(short), tf.constant(lengths[places])).numpy()
+        return vectors
 
 
 def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:

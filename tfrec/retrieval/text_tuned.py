@@ -1,0 +1,172 @@
+"""A two-tower model whose text model trains with it; `without_text` is then the model that is evaluated and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import HISTORY, PAD, TARGET
+from tfrec.retrieval.two_tower import TwoTower, places_of
+from tfrec.towers.text import Embedder
+from tfrec.towers.text_models import TextModel
+
+# Texts of a step are sorted by length and cut into chunks here, as shares of their number from the longest on: lengths
+# have a long tail, and a chunk is as wide as its longest text.
+CUTS = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of the catalogue, as the text model reads them.
+
+    Attributes:
+        ids: int32 [I, L], token ids of each row's text.
+        lengths: int32 [I], how many of them are real; 0 where a row has no text.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Any, model: TextModel) -> Texts:
+        """Read the texts [I] of all rows; a text of blanks alone is none."""
+        ids, lengths = (part.numpy() for part in model.tokens(list(texts)))
+        empty = np.array([not text.strip() for text in texts])
+        return cls(ids, np.where(empty, 0, lengths).astype("int32"))
+
+
+class TextTunedTwoTower(TwoTower):
+    """A two-tower model and the text model behind its text vectors, trained together.
+
+    A step encodes the distinct texts of its batch (or a share of them, drawn anew at each step) with gradients; every
+    other item, negatives included, stands there with the vector that it had when it was last encoded. Those vectors lie
+    in the item tower's table, as in a frozen model; before each evaluation, all of them are computed anew.
+    Source: candidates from a cache, as in the cross-batch memory of Wang et al., arXiv:1912.06798.
+    """
+
+    def __init__(
+        self,
+        model: TwoTower,
+        text: TextModel,
+        texts: Texts,
+        *,
+        share: float = 1.0,
+        masked: Any = None,
+        mask_weight: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        """Join a model and the text model of its item tower.
+
+        Args:
+            model: the towers; its table of text vectors is brought up to date here and in training.
+            text: the tuned model, see `text_tuning.tune`.
+            texts: the texts of all rows.
+            share: share of a batch's texts that a step encodes anew.
+            masked: a layer with `loss(ids, lengths, training)`, whose loss on the texts of a step is added; None = none.
+            mask_weight: weight of that loss.
+            **kwargs: as for any Keras model.
+
+        Raises:
+            ValueError: the text model is not as wide as the vectors that the item tower was built for, or `share` is
+                not above 0 and at most 1.
+        """
+        if text.width != model.item_tower.text_width:
+            raise ValueError(
+                f"`text` gives vectors of width {text.width}, and the item tower was built for "
+                f"{model.item_tower.text_width}."
+            )
+        if not 0 < share <= 1:
+            raise ValueError(f"`share` must be above 0 and at most 1; received {share}.")
+        own = ("similarity", "temperature", "cutoff", "candidates")
+        towers = (model.item_tower, model.behavior_tower, model.objective)
+        super().__init__(*towers, **{name: getattr(model, name) for name in own}, **kwargs)
+        self.backbone, self.masked = text.backbone, masked  # Attributes, so that Keras tracks their weights.
+        self.share, self.mask_weight = share, mask_weight
+        self.draws = keras.random.SeedGenerator(0, name="texts")
+        self._parts = SimpleNamespace(  # Held so that nothing of it is tracked twice.
+            without_text=model, text=text, texts=texts, embedder=Embedder(text)
+        )
+        self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
+
+    @property
+    def without_text(self) -> TwoTower:
+        """The towers alone, with the text vectors of the last `refresh`."""
+        return self._parts.without_text
+
+    @property
+    def text(self) -> TextModel:
+        """The text model."""
+        return self._parts.text
+
+    @property
+    def tables(self) -> list[Any]:
+        """Variables that a checkpoint need not hold: those of the catalogue, and what of the text model is frozen."""
+        return [*super().tables, *self.backbone.non_trainable_variables]
+
+    def refresh(self) -> None:
+        """Compute all text vectors anew."""
+        texts = self._parts.texts
+        rows = np.flatnonzero(texts.lengths)
+        vectors = np.zeros((len(texts.ids), self.item_tower.text_width), "float32")
+        vectors[rows] = self._parts.embedder.encode(texts.ids[rows], texts.lengths[rows])
+        self.item_tower.text.assign(vectors)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Refresh the vectors wherever an evaluation begins; see `TwoTower.make_test_function`."""
+        self.refresh()
+        super().make_test_function(force)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The loss of `TwoTower`, and the masked-language-model loss where there is one."""
+        loss = super().compute_loss(x, training=training)
+        if self.masked is None:
+            return loss
+        return loss + self.mask_weight * self._masked_loss(self._chosen(x), training)
+
+    def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
+        """`item_vectors` of the step's rows, the batch's own texts encoded anew; the table then holds their vectors."""
+        chosen = self._chosen(features)
+        fresh = tf.concat([self.text.vectors(*part, training) for part in self._chunks(chosen)], axis=0)
+        table = tf.convert_to_tensor(self.item_tower.text)
+        known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))
+        text = tf.tensor_scatter_nd_update(known, places[:, None], fresh)
+        self.item_tower.text.value.scatter_nd_update(chosen[:, None], tf.stop_gradient(fresh))
+        return self.item_vectors(rows, training=training, text=text)
+
+    def _chosen(self, features: Mapping[str, Any]) -> Any:
+        """int32 [F]: the distinct rows of a batch that have a text, or a share of them, the longest text first."""
+        both = [tf.reshape(features[name], [-1]) for name in (HISTORY, TARGET)]
+        rows = tf.unique(tf.concat(both, axis=0)).y
+        rows = tf.boolean_mask(rows, (tf.gather(self._lengths, rows) > 0) & (rows != PAD))
+        if self.share < 1:
+            count = tf.cast(tf.math.ceil(self.share * tf.cast(tf.size(rows), tf.float32)), tf.int32)
+            rows = keras.random.shuffle(rows, seed=self.draws)[:count]
+        return tf.gather(rows, tf.argsort(tf.gather(self._lengths, rows), direction="DESCENDING", stable=True))
+
+    def _chunks(self, rows: Any) -> list[tuple[Any, Any]]:
+        """Token ids [n, T] and lengths [n] of rows, in their order, T the longest of each chunk."""
+        count = tf.cast(tf.size(rows), tf.float32)
+        bounds = [tf.cast(tf.math.ceil(count * cut), tf.int32) for cut in CUTS]
+        parts = [rows[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+        lengths = [tf.gather(self._lengths, part) for part in parts]
+        widths = [tf.reduce_max(tf.concat([length, [1]], axis=0)) for length in lengths]
+        return [
+            (tf.gather(self._ids, part)[:, :width], length)
+            for part, length, width in zip(parts, lengths, widths, strict=True)
+        ]
+
+    def _masked_loss(self, rows: Any, training: bool) -> Any:
+        """Mean over the chunks, each weighted by its tokens."""
+        chunks = self._chunks(rows)
+        losses = [self.masked.loss(ids, lengths, training) for ids, lengths in chunks]
+        tokens = [tf.cast(tf.reduce_sum(lengths), tf.float32) for _, lengths in chunks]
+        total = sum(loss * weight for loss, weight in zip(losses, tokens, strict=True))
+        return tf.math.divide_no_nan(total, sum(tokens))
