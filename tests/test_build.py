@@ -167,10 +167,12 @@ def test_initial_weights_do_not_depend_on_whether_text_came_from_the_cache(data,
 
 def test_a_local_text_model_is_known_by_its_content(tmp_path):
     (tmp_path / "weights").write_bytes(b"1")
-    first = build.text_mark(str(tmp_path))
+    first = build.text_mark(config.Text(source=str(tmp_path)))
     (tmp_path / "weights").write_bytes(b"2")
-    assert first and build.text_mark(str(tmp_path)) not in (first, None)
-    assert [build.text_mark(name) for name in ("none", "minilm", "bert_tiny_en_uncased")] == [None] * 3
+    assert first and build.text_mark(config.Text(source=str(tmp_path))) not in (first, None)
+    assert [build.text_mark(config.Text(source=name)) for name in ("none", "minilm", "bert_tiny_en_uncased")] == [
+        None
+    ] * 3
 
 
 @pytest.mark.parametrize("warmup", [0, 10])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from tfrec import config
+from tfrec.build.text import text_rate
 from tfrec.data import Dataset
+from tfrec.training import TwoRateAdamW
 
 # The token budget where none is set: the largest that leaves an epoch this many steps. On Beauty and the simulated shop
 # 2048 tokens (75 and 50 steps) learnt more an epoch than 4096 did; on MovieLens-1M (160 steps) 4096 was enough.
@@ -41,13 +43,21 @@ def batch_tokens(data: Dataset, training: config.Training) -> int:
     return tokens
 
 
-def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.optimizers.Optimizer:
+def optimizer(
+    training: config.Training,
+    steps_per_epoch: int = 0,
+    *,
+    text: config.Text | None = None,
+    text_variables: Sequence[Any] = (),
+) -> keras.optimizers.Optimizer:
     """AdamW with a linear warm-up, then a constant or a decaying rate.
 
     Args:
         training: the settings.
         steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it.
+        text: the section `model.text`, where the text model trains.
+        text_variables: what of the text model trains; these variables have the rate and the decay of `text`.
 
     Raises:
         ValueError: `schedule: cosine` without it.
@@ -68,7 +78,15 @@ def optimizer(training: config.Training, steps_per_epoch: int = 0) -> keras.opti
         )
     elif warmup:
         rate = keras.optimizers.schedules.PolynomialDecay(rate / warmup, warmup, end_learning_rate=rate)
-    return keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm)
+    shared: dict[str, Any] = {
+        "weight_decay": training.weight_decay,
+        "global_clipnorm": training.clip_norm,
+        "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
+    }
+    if text is None or not text_variables:
+        return keras.optimizers.AdamW(rate, **shared)
+    factor = text_rate(text) / training.learning_rate
+    return TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared).slow(text_variables)
 
 
 def monitor_cutoff(monitor: str) -> int:

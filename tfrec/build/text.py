@@ -1,22 +1,35 @@
-"""What `model.text` becomes: the text model by its name, and the vectors of texts."""
+"""What `model.text` becomes: the text model by its name, what of it trains, and the vectors of texts."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfrec import config
+from tfrec.data import Dataset
+from tfrec.features import TEXT
+from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
+from tfrec.towers import text_models
+from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text import TextEncoder, minilm_folder
 from tfrec.towers.text_models import folder_hash
+from tfrec.towers.text_tuning import Tuning, tune
+
+# What the settings leave open, by tuning: the size (see `text_tuning.Tuning`) and the learning rate of the text model.
+SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
+WHOLE_RATE, ADDED_RATE = 2e-5, 5e-4
 
 
-def text_mark(source: str) -> str | None:
-    """A hash of a text model that lies in a local folder; None where its name says which one it is."""
-    local = source not in ("none", "minilm") and Path(source).is_dir()
-    return folder_hash(Path(source)) if local else None
+def text_mark(settings: config.Text) -> str | None:
+    """A hash of what the settings name by its place: a local text model, tuned weights. None where there is neither."""
+    named = (settings.source if settings.source not in ("none", "minilm") else None, settings.tuned)
+    marks = [folder_hash(Path(name)) for name in named if name is not None and Path(name).is_dir()]
+    return hashlib.sha256("".join(marks).encode()).hexdigest() if marks else None
 
 
 def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncoder | None:
@@ -31,12 +44,55 @@ def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncode
     """
     if settings.source == "none":
         return None
-    source = minilm_folder() if settings.source == "minilm" else settings.source
     chosen = tuned or settings.tuned
-    return TextEncoder(source, pooling=settings.pooling, max_tokens=settings.max_tokens, tuned=chosen)
+    return TextEncoder(_source(settings), pooling=settings.pooling, max_tokens=settings.max_tokens, tuned=chosen)
 
 
 def text_vectors(texts: Iterable[Any], settings: config.Text) -> np.ndarray | None:
     """float32 [N, W]: the frozen vectors of texts; None for `source: none`."""
     encoder = text_encoder(settings)
     return None if encoder is None else encoder.embed([str(text) for text in texts])
+
+
+def tuning(settings: config.Text) -> Tuning | None:
+    """What of the text model trains; None where nothing does."""
+    if settings.tuning == "frozen":
+        return None
+    kind = "full" if settings.tuning == "joint" else settings.tuning
+    return Tuning(kind, settings.size or SIZES.get(kind, 1))
+
+
+def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: int | None = None) -> TextTunedTwoTower:
+    """A two-tower model together with its text model, of which the settings say what trains.
+
+    Args:
+        model: what `two_tower` returned for the same settings.
+        data: the data set.
+        settings: the section `model.text`, its tuning not `frozen`.
+        seed: what is added to the text model starts from it; None leaves Keras's state as it is.
+
+    Raises:
+        ValueError: `tuning: frozen`, or the text model does not allow the tuning.
+    """
+    chosen = tuning(settings)
+    if chosen is None:
+        raise ValueError(f"`settings` must tune something; received tuning={settings.tuning!r}.")
+    text = text_models.load(_source(settings), pooling=settings.pooling, max_tokens=settings.max_tokens)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    text = tune(text, chosen)
+    masked = MaskedLanguageModel(text, name="masked_language") if settings.tuning == "joint" else None
+    texts = Texts.of(data.items[TEXT], text)
+    return TextTunedTwoTower(
+        model, text, texts, share=settings.share, masked=masked, mask_weight=settings.mask_weight, name="text_tuned"
+    )
+
+
+def text_rate(settings: config.Text) -> float:
+    """The learning rate of the text model."""
+    whole = settings.tuning in ("partial", "full", "joint")
+    return settings.learning_rate or (WHOLE_RATE if whole else ADDED_RATE)
+
+
+def _source(settings: config.Text) -> str | Path:
+    return minilm_folder() if settings.source == "minilm" else settings.source

@@ -49,6 +49,7 @@ class Training(Settings):
     tokens_per_batch: Count | None = Field(
         None, description="events of a batch, padding included; `null`: 4096, and fewer where an epoch has few steps"
     )
+    accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"

@@ -3,5 +3,7 @@
 from tfrec.retrieval.objectives import FullSoftmax as FullSoftmax
 from tfrec.retrieval.objectives import SampledSoftmax as SampledSoftmax
 from tfrec.retrieval.recommend import recommend as recommend
+from tfrec.retrieval.text_tuned import Texts as Texts
+from tfrec.retrieval.text_tuned import TextTunedTwoTower as TextTunedTwoTower
 from tfrec.retrieval.tfrs_objective import TFRSRetrieval as TFRSRetrieval
 from tfrec.retrieval.two_tower import TwoTower as TwoTower

@@ -1,7 +1,8 @@
-"""A two-tower model whose text model trains with it; `without_text` is then the model that is evaluated and exported."""
+"""A two-tower model whose text model trains with it; `without_text` is what is then evaluated and exported."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -68,7 +69,7 @@ class TextTunedTwoTower(TwoTower):
             text: the tuned model, see `text_tuning.tune`.
             texts: the texts of all rows.
             share: share of a batch's texts that a step encodes anew.
-            masked: a layer with `loss(ids, lengths, training)`, whose loss on the texts of a step is added; None = none.
+            masked: a layer with `loss(ids, lengths, training)`, which is added for the texts of a step; None = none.
             mask_weight: weight of that loss.
             **kwargs: as for any Keras model.
 
@@ -83,9 +84,16 @@ class TextTunedTwoTower(TwoTower):
             )
         if not 0 < share <= 1:
             raise ValueError(f"`share` must be above 0 and at most 1; received {share}.")
-        own = ("similarity", "temperature", "cutoff", "candidates")
-        towers = (model.item_tower, model.behavior_tower, model.objective)
-        super().__init__(*towers, **{name: getattr(model, name) for name in own}, **kwargs)
+        super().__init__(
+            model.item_tower,
+            model.behavior_tower,
+            model.objective,
+            candidates=model.candidates,
+            similarity=model.similarity,
+            temperature=model.temperature,
+            cutoff=model.cutoff,
+            **kwargs,
+        )
         self.backbone, self.masked = text.backbone, masked  # Attributes, so that Keras tracks their weights.
         self.share, self.mask_weight = share, mask_weight
         self.draws = keras.random.SeedGenerator(0, name="texts")
@@ -93,6 +101,8 @@ class TextTunedTwoTower(TwoTower):
             without_text=model, text=text, texts=texts, embedder=Embedder(text)
         )
         self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
+        self._vectors = _traced_once(text.vectors)
+        self._losses = _traced_once(masked.loss) if masked is not None else None
 
     @property
     def without_text(self) -> TwoTower:
@@ -134,7 +144,7 @@ class TextTunedTwoTower(TwoTower):
     def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
         """`item_vectors` of the step's rows, the batch's own texts encoded anew; the table then holds their vectors."""
         chosen = self._chosen(features)
-        fresh = tf.concat([self.text.vectors(*part, training) for part in self._chunks(chosen)], axis=0)
+        fresh = tf.concat([self._vectors[training](*part) for part in self._chunks(chosen)], axis=0)
         table = tf.convert_to_tensor(self.item_tower.text)
         known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))
         text = tf.tensor_scatter_nd_update(known, places[:, None], fresh)
@@ -166,7 +176,16 @@ class TextTunedTwoTower(TwoTower):
     def _masked_loss(self, rows: Any, training: bool) -> Any:
         """Mean over the chunks, each weighted by its tokens."""
         chunks = self._chunks(rows)
-        losses = [self.masked.loss(ids, lengths, training) for ids, lengths in chunks]
+        losses = [self._losses[training](ids, lengths) for ids, lengths in chunks]
         tokens = [tf.cast(tf.reduce_sum(lengths), tf.float32) for _, lengths in chunks]
         total = sum(loss * weight for loss, weight in zip(losses, tokens, strict=True))
         return tf.math.divide_no_nan(total, sum(tokens))
+
+
+def _traced_once(function: Any) -> dict[bool, Any]:
+    """`training` -> a graph function of ids [N, T] and lengths [N] that is traced once for all chunks, gradient too."""
+    spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    return {
+        training: tf.function(functools.partial(function, training=training), input_signature=spec, autograph=False)
+        for training in (False, True)
+    }

@@ -12,6 +12,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -20,15 +21,17 @@ from tfrec.data import Dataset
 from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
-from tfrec.retrieval import TwoTower
+from tfrec.retrieval import TextTunedTwoTower, TwoTower
+from tfrec.stages import starting
 from tfrec.stages.ledger import Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
+from tfrec.towers import text_weights
 from tfrec.towers.text import TextEncoder
 from tfrec.training import TrainingCheckpoint, train
 
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
-MODEL, OWNER = "model.keras", "key"
+MODEL, OWNER, TEXT_WEIGHTS = "model.keras", "key", "text"
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ def open_model(run: Run) -> TwoTower:
 
 def text_encoder(run: Run) -> TextEncoder | None:
     """What embeds texts as the trained model of a run read them; None where it reads none."""
-    return build.text_encoder(run.pipeline.model.text)
+    settings = run.pipeline.model.text
+    return build.text_encoder(settings, run.path(CHECKPOINTS, TEXT_WEIGHTS) if build.tuning(settings) else None)
 
 
 def _perform(run: Run, key: str) -> None:
@@ -71,13 +75,13 @@ def _perform(run: Run, key: str) -> None:
             callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD)))],
             verbose=1 if sys.stderr.isatty() else 2,
         )
+    files = _save(run, model)
     _write_projector(run, data, model)
-    _save(model, run.path(CHECKPOINTS, MODEL))
     seconds = [epoch["epoch_seconds"] for epoch in history]
     run.finish(
         "train",
         key,
-        [run.path(CHECKPOINTS, MODEL)],
+        files,
         seconds=sum(seconds),
         epochs=len(history),
         best_epoch=checkpoint.best_epoch + 1,
@@ -90,10 +94,17 @@ def _perform(run: Run, key: str) -> None:
 
 
 def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
-    """The model of a pipeline at its seed's initial weights."""
-    settings = run.pipeline.training
+    """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
+    settings, text = run.pipeline.training, run.pipeline.model.text
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
-    model.compile(optimizer=build.optimizer(settings, steps_per_epoch), jit_compile=settings.jit)
+    trained: list[Any] = []
+    if build.tuning(text):
+        if text.start is not None:
+            starting.take_over(model, text.start, data)
+        model = build.text_tuned(model, data, text, seed=run.pipeline.seed)
+        trained = model.backbone.trainable_variables
+    optimizer = build.optimizer(settings, steps_per_epoch, text=text, text_variables=trained)
+    model.compile(optimizer=optimizer, jit_compile=settings.jit)
     return model
 
 
@@ -105,7 +116,7 @@ def _mark(run: Run, data: Dataset, model: TwoTower) -> str:
     """
     settings = config.stage_settings(run.pipeline, "train")
     training = {name: value for name, value in settings["training"].items() if name not in ("epochs", "patience")}
-    text = build.text_mark(run.pipeline.model.text.source)
+    text = _inputs(run)
     optimizer = {**model.optimizer.get_config(), "name": ""}  # Keras counts names from model to model of a process.
     parts = [{**settings, "training": training}, data.manifest["content_hash"], text, optimizer]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -135,11 +146,27 @@ def _write_projector(run: Run, data: Dataset, model: TwoTower) -> None:
     ProjectorWriter(run.path(TENSORBOARD)).write(model.item_vectors().numpy(), ids, titles)
 
 
-def _save(model: TwoTower, path: Path) -> None:
-    """Write the model under a temporary name, then rename it."""
+def _save(run: Run, model: TwoTower) -> list[Path]:
+    """Write the towers, and the tuned text weights beside them, under temporary names first; what was written."""
+    written = []
+    if isinstance(model, TextTunedTwoTower):
+        model.refresh()
+        chosen = build.tuning(run.pipeline.model.text)
+        assert chosen is not None
+        written.append(text_weights.save(model.text, chosen, run.path(CHECKPOINTS, TEXT_WEIGHTS)))
+        model = model.without_text
+    path = run.path(CHECKPOINTS, MODEL)
     temporary = path.with_name("writing-" + path.name)
     model.save(temporary)
     os.replace(temporary, path)
+    return [path, *written]
 
 
-train_stage = Stage(_perform, reads="prepare", inputs=lambda run: build.text_mark(run.pipeline.model.text.source))
+def _inputs(run: Run) -> list[str] | None:
+    """What the training reads besides the data set, by content: the text model, and the run that it starts from."""
+    text = run.pipeline.model.text
+    marks = [build.text_mark(text), starting.mark(text.start) if text.start is not None else None]
+    return [mark for mark in marks if mark] or None
+
+
+train_stage = Stage(_perform, reads="prepare", inputs=_inputs)

@@ -52,8 +52,7 @@ def tune(model: TextModel, tuning: Tuning) -> TextModel:
     """
     backbone = _states_alone(model.backbone)
     for layer in backbone._flatten_layers(include_self=False):
-        layer.trainable = False
-    backbone.trainable = tuning.kind == "full"
+        layer.trainable = tuning.kind == "full"
     if tuning.kind == "lora":
         _add_factors(backbone, tuning.size)
     elif tuning.kind == "partial":

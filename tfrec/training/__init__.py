@@ -1,5 +1,6 @@
 """Training: `fit` with seeds, checkpoints and summaries that make a run repeatable and resumable."""
 
 from tfrec.training.checkpoint import TrainingCheckpoint as TrainingCheckpoint
+from tfrec.training.optimizers import TwoRateAdamW as TwoRateAdamW
 from tfrec.training.seeding import EpochSeeds as EpochSeeds
 from tfrec.training.train import train as train

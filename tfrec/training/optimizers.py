@@ -32,8 +32,7 @@ class TwoRateAdamW(keras.optimizers.AdamW):
         """
         if slow_factor <= 0 or slow_decay < 0:
             raise ValueError(
-                "`slow_factor` must be positive and `slow_decay` 0 or more; "
-                f"received {slow_factor} and {slow_decay}."
+                f"`slow_factor` must be positive and `slow_decay` 0 or more; received {slow_factor} and {slow_decay}."
             )
         super().__init__(learning_rate, **kwargs)
         self.slow_factor, self.slow_decay = slow_factor, slow_decay

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrec.retrieval import TextTunedTwoTower
 from tfrec.training.checkpoint import TrainingCheckpoint
 from tfrec.training.seeding import EpochSeeds
 
@@ -47,6 +48,8 @@ def train(
     if epochs < 1:
         raise ValueError(f"`epochs` must be 1 or more; received {epochs}.")
     first = checkpoint.restore(model)
+    if first and isinstance(model, TextTunedTwoTower):
+        model.refresh()  # The vectors are no part of a checkpoint; every epoch ends with fresh ones.
     if first and not checkpoint.stopped:
         logger.info("training goes on after epoch %d", first)
     if first < epochs and not checkpoint.stopped:
