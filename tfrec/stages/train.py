@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from tfrec import build, config
 from tfrec.data import Dataset
@@ -44,6 +45,11 @@ def open_model(run: Run) -> TwoTower:
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
+
+
+def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
+    """float32 [N, W]: the vectors that the trained model's text tower makes of N texts; None where it reads none."""
+    return build.text_vectors(texts, run.pipeline.model.text.source)
 
 
 def _perform(run: Run, key: str) -> None:
