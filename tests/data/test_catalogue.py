@@ -100,22 +100,30 @@ def test_more_values_than_before_widen_the_codes(data):
 
 def test_what_training_does_not_know_is_said(data, caplog):
     extended(data, row("a", family="unheard"), row("b", family="unheard"), row("c", family="?", tags="t0|x", price=1e4))
-    assert (
-        "'family' holds 2 values that training lacked, such as 'unheard': they count as missing, for 3" in caplog.text
-    )
-    assert "'tags' holds 1 values that training lacked, such as 'x'" in caplog.text
-    assert "'price' holds 1 numbers far outside those of training (12 to 39), such as 10000" in caplog.text
+    assert "'family', 3 of 34 items: values that training lacked count as missing: 2, such as 'unheard'" in caplog.text
+    assert "'tags', 1 of 34 items: values that training lacked count as missing: 1, such as 'x'" in caplog.text
+    assert "'price', 1 of 34 items: numbers far outside those of training (12 to 39), such as 10000" in caplog.text
     caplog.clear()
     extended(data, row("a", family="family 1", price=30))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_an_emptied_column_is_said(data, caplog):
+    wide = extended(data, old=table().assign(family="", price=np.nan))
+    assert not wide.item_categories["family"].any() and np.isnan(wide.item_numbers).all()
+    for name in ("family", "price"):
+        assert f"column '{name}' holds no value: it is missing for all 31 items" in caplog.text
+
+
 def test_ids_that_look_alike_are_said(data, caplog):
     extended(data, row("7"), row("8.0"), old=table().drop(index=[7, 8]))
-    assert "2 new ids, such as '7', differ from ids that the table lacks, such as '007', in nothing but" in caplog.text
+    assert (
+        "2 of the new ids are like ids that the table lacks but for zeros, blanks or case, such as '7' and '007'"
+        in (caplog.text)
+    )
     caplog.clear()
     extended(data, row("7"))  # Beside 007 it is another item.
-    assert "differ from ids" not in caplog.text
+    assert "are like ids" not in caplog.text
 
 
 def test_files_are_read_as_prepare_reads_them(data, tmp_path):

@@ -43,6 +43,7 @@ def with_catalogue(data: Dataset, source: Source) -> Dataset:
     listed = listed[[name for name in listed if name in data.items]]
     place = pd.Index(data.items[ITEM_ID]).get_indexer(pd.Index(listed[ITEM_ID]))
     _check_ids(data.items, listed, place)
+    _say_empty(listed, [*data.item_categories, *data.manifest["item_numbers"]])
     extended = copy.copy(data)
     extended.items = _laid_over(data.items, listed, place)
     extended.item_categories = {
@@ -68,8 +69,8 @@ def _check_ids(items: pd.DataFrame, listed: pd.DataFrame, place: np.ndarray) -> 
     alike = [item for item in new if _bare(item) in plain]
     if alike:
         logger.warning(
-            "items: %d new ids, such as %r, differ from ids that the table lacks, such as %r, in nothing but zeros, "
-            "blanks or case: they count as other items",
+            "items: %d of the new ids are like ids that the table lacks but for zeros, blanks or case, such as %r and "
+            "%r: they count as other items",
             len(alike), alike[0], plain[_bare(alike[0])],
         )  # fmt: skip
 
@@ -77,6 +78,12 @@ def _check_ids(items: pd.DataFrame, listed: pd.DataFrame, place: np.ndarray) -> 
 def _bare(item: str) -> str:
     """An id without what a spreadsheet may change of it."""
     return item.strip().lstrip("0").removesuffix(".0").casefold()
+
+
+def _say_empty(listed: pd.DataFrame, features: list[str]) -> None:
+    for name in features:
+        if listed[name].isin(["", np.nan]).all():
+            logger.warning("items: column %r holds no value: it is missing for all %d items", name, len(listed))
 
 
 def _laid_over(items: pd.DataFrame, listed: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
@@ -107,8 +114,8 @@ def _codes(data: Dataset, name: str, separator: str | None, width: int) -> np.nd
     unknown = parts[(parts != "") & (vocabulary.codes(parts) == 0) & data.items["candidate"].reindex(parts.index)]
     if len(unknown):
         logger.warning(
-            "items: column %r holds %d values that training lacked, such as %r: they count as missing, for %d items",
-            name, unknown.nunique(), unknown.iloc[0], unknown.index.nunique(),
+            "items: column %r, %d of %d items: values that training lacked count as missing: %d, such as %r",
+            name, unknown.index.nunique(), data.items["candidate"].sum(), unknown.nunique(), unknown.iloc[0],
         )  # fmt: skip
     return codes_of(parts, len(data.items), vocabulary, width)
 
@@ -130,7 +137,7 @@ def _say_far(name: str, values: pd.Series, trained: pd.Series) -> None:
     far = values[(values < low - (high - low)) | (values > high + (high - low))]
     if len(far):
         logger.warning(
-            "items: column %r holds %d numbers far outside those of training (%g to %g), such as %g: are they in the "
-            "same unit?",
-            name, len(far), low, high, far.iloc[0],
+            "items: column %r, %d of %d items: numbers far outside those of training (%g to %g), such as %g: are they "
+            "in the same unit?",
+            name, len(far), len(values), low, high, far.iloc[0],
         )  # fmt: skip
