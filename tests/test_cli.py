@@ -93,6 +93,17 @@ def test_a_stage_can_be_asked_for_alone(pipeline, calls, tmp_path, stage):
     assert (settings.model.dim, settings.seed, out, options) == (32, 3, tmp_path / "out", {"only": stage})
 
 
+def test_an_export_takes_a_table_of_items(pipeline, calls):
+    assert cli.main(["export", pipeline, "--items", "new.csv"]) == 0
+    assert calls[0][2] == {"only": "export", "items": Path("new.csv")}
+
+
+@pytest.mark.parametrize("stage", ["run", *(stage for stage in STAGES if stage != "export")])
+def test_no_other_stage_takes_a_table_of_items(pipeline, calls, capsys, stage):
+    assert "No such option" in error_of(capsys, stage, pipeline, "--items", "new.csv")
+    assert not calls
+
+
 def test_answers_are_shown_with_titles(answers, capsys):
     assert cli.main(["recommend", "model", "--history", "a, b,,c", "--k", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()

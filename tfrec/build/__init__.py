@@ -1,5 +1,6 @@
 """The one factory: settings and a data set become models and optimizers; "attention" becomes an object here."""
 
+from tfrec.build.extension import with_items as with_items
 from tfrec.build.model import two_tower as two_tower
 from tfrec.build.optimization import batch_tokens as batch_tokens
 from tfrec.build.optimization import monitor_cutoff as monitor_cutoff

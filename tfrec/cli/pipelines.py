@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tfrec.cli.group import FOLDER, command, console, without_greetings
+from tfrec.cli.group import FILE, FOLDER, command, console, without_greetings
 
 
 def _pipeline_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -26,14 +26,16 @@ def _pipeline_options(function: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _run(pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: str | None = None) -> None:
+def _run(
+    pipeline: Path, out: Path | None, overrides: Sequence[str], *, only: str | None = None, **options: Any
+) -> None:
     from tfrec import config
 
     settings = config.load(pipeline, overrides)
     with without_greetings():
         from tfrec import stages
 
-    folder = stages.run(settings, out or Path("runs") / settings.name, only=only)
+    folder = stages.run(settings, out or Path("runs") / settings.name, only=only, **options)
     if only in (None, "evaluate"):
         _print_results(folder)
 
@@ -77,9 +79,15 @@ def evaluate(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None
 
 @command.command()
 @_pipeline_options
-def export(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+@click.option(
+    "--items",
+    type=FILE,
+    help="Table of items, its columns called as in the pipeline: what may be recommended from now on. New ones enter "
+    "by their text and features, without training; those that it lacks stay in histories.",
+)
+def export(pipeline: Path, out: Path | None, overrides: Sequence[str], items: Path | None) -> None:
     """Write the trained model for TensorFlow Serving, and check it."""
-    _run(pipeline, out, overrides, only="export")
+    _run(pipeline, out, overrides, only="export", **({} if items is None else {"items": items}))
 
 
 @command.command()

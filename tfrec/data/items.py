@@ -115,25 +115,54 @@ def category_codes(values: pd.Series, separator: str | None, known: np.ndarray) 
     Returns:
         int32 [I, M] codes, filled with 0 on the right, M at least 1, and the vocabulary.
     """
-    lists = values.str.split(separator, regex=False) if separator is not None else values.map(lambda value: [value])
-    parts = lists.explode().astype("str").str.strip()
+    parts = category_values(values, separator)
     vocabulary = Vocabulary.of(parts[known[parts.index]].unique())
+    return codes_of(parts, len(values), vocabulary), vocabulary
+
+
+def category_values(values: pd.Series, separator: str | None) -> pd.Series:
+    """The single values of a categorical column; the index is the row, and a row of several values is there as often.
+
+    Args:
+        values: texts [I], "" where missing.
+        separator: what stands between the values of one row, None for single values.
+    """
+    lists = values.str.split(separator, regex=False) if separator is not None else values.map(lambda value: [value])
+    return lists.explode().astype("str").str.strip()
+
+
+def codes_of(parts: pd.Series, rows: int, vocabulary: Vocabulary, width: int = 1) -> np.ndarray:
+    """Codes of the single values of `rows` rows, as `category_values` gives them.
+
+    Returns:
+        int32 [I, M] distinct codes, those of unknown values left out, filled with 0 on the right; M is `width` or more.
+    """
     pairs = pd.DataFrame({"row": parts.index, "code": vocabulary.codes(parts)})
     pairs = pairs[pairs.code > 0].drop_duplicates()
     place = pairs.groupby("row").cumcount().to_numpy()
-    codes = np.zeros((len(values), int(place.max(initial=0)) + 1), np.int32)
+    codes = np.zeros((rows, max(width, int(place.max(initial=0)) + 1)), np.int32)
     codes[pairs.row, place] = pairs.code
-    return codes, vocabulary
+    return codes
 
 
-def standardised(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Numbers [I, n] with mean 0 and deviation 1 over the rows `known` (bool [I]); float32, NaN where missing."""
+def standardised(numbers: np.ndarray, known: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    """Numbers in units of what training knows of them.
+
+    Args:
+        numbers: float [I, n], NaN where missing.
+        known: bool, the rows of `reference` that have mean 0 and deviation 1.
+        reference: float [J, n]; `numbers` themselves where None.
+
+    Returns:
+        float32 [I, n], NaN where missing.
+    """
+    reference = numbers if reference is None else reference
     result = np.full(numbers.shape, np.nan, np.float32)
     for column in range(numbers.shape[1]):
-        values = numbers[:, column]
+        values = reference[:, column]
         seen = values[known & ~np.isnan(values)]
         if len(seen):
-            result[:, column] = (values - seen.mean()) / (seen.std() or 1.0)
+            result[:, column] = (numbers[:, column] - seen.mean()) / (seen.std() or 1.0)
     return result
 
 

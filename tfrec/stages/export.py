@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from pathlib import Path
 from typing import Any
 
-from tfrec import serving
+from tfrec import build, serving
+from tfrec.data import content_hash
 from tfrec.serving import server_config, versions
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import open_model
+from tfrec.stages.train import embed_texts, open_model
 
 EXPORT = "export"
+CATALOGUE = "catalogue"
+
+logger = logging.getLogger(__name__)
 
 
 def published(run: Run) -> Path:
@@ -20,16 +26,43 @@ def published(run: Run) -> Path:
     return Path(run.pipeline.export.base_path) / run.pipeline.name
 
 
-def _perform(run: Run, key: str) -> None:
+def export_of(items: Path | None) -> Stage:
+    """The stage with the items of a table as the catalogue; with those of the pipeline where None."""
+    return Stage(
+        functools.partial(_perform, items=items),
+        reads="train",
+        inputs=lambda run: None if items is None else _content(items),
+        recorded=lambda run: catalogue(run).get("content_hash"),
+    )
+
+
+def catalogue(run: Run) -> dict[str, Any]:
+    """The table of items that the run was last exported with: `path`, `content_hash`; empty where the pipeline's."""
+    return run.figures("export").get(CATALOGUE) or {}
+
+
+def _content(items: Path) -> str:
+    """A hash of the table: its bytes count, not its name."""
+    return content_hash(None, items)
+
+
+def _perform(run: Run, key: str, items: Path | None = None) -> None:
+    model, data, told = open_model(run), open_dataset(run), {}
+    if items is not None:
+        told = {CATALOGUE: {"path": str(items.absolute()), "content_hash": _content(items)}}
+        model, data = build.with_items(model, data, items, text=functools.partial(embed_texts, run))
+    elif catalogue(run):
+        path = catalogue(run)["path"]
+        logger.warning("export: the pipeline's own items again; `tfrec export` with --items %s brings back those", path)
     folder = serving.export(
-        open_model(run),
-        open_dataset(run),
+        model,
+        data,
         run.path(EXPORT),
         k_max=run.pipeline.export.k_max,
         base_path=published(run),
-        about={"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run)},
+        about={"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run), **told},
     )
-    run.finish("export", key, [folder], version=int(folder.name))
+    run.finish("export", key, [folder], version=int(folder.name), **told)
     versions.prune(run.path(EXPORT), run.pipeline.export.keep, server_config.labels(run.out, EXPORT).values())
 
 
@@ -40,4 +73,4 @@ def _validation(run: Run) -> dict[str, Any]:
     return {name.removeprefix("val_"): value for name, value in chosen.items() if name.startswith("val_")}
 
 
-export_stage = Stage(_perform, reads="train")
+export_stage = export_of(None)

@@ -39,6 +39,12 @@ def _inputs(run: Run) -> str:
     return content_hash(None, options=build.simulated_options(data)) if cold else "simulated"
 
 
+def _recorded(run: Run) -> Any:
+    """What `_inputs` was when the data set was prepared; of tables it is the content hash of the data set."""
+    data = run.pipeline.data
+    return run.figures("prepare").get("content_hash") if data.simulated is None else _inputs(run)
+
+
 def _complete(run: Run) -> bool:
     """Whether the folder holds the data set that the ledger speaks of; a crash may have come between the two."""
     try:
@@ -88,4 +94,4 @@ def _simulate(run: Run) -> Dataset:
     return prepared
 
 
-prepare_stage = Stage(_perform, inputs=_inputs, complete=_complete)
+prepare_stage = Stage(_perform, inputs=_inputs, complete=_complete, recorded=_recorded)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfrec import config
 from tfrec.stages.evaluate import evaluate_stage
-from tfrec.stages.export import export_stage
+from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import prepare_stage
 from tfrec.stages.publish import publish_stage
@@ -24,7 +24,13 @@ STAGES = {
 }
 
 
-def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str | None = None) -> Path:
+def run(
+    pipeline: config.Pipeline,
+    out: str | Path | None = None,
+    *,
+    only: str | None = None,
+    items: str | Path | None = None,
+) -> Path:
     """Do the stages of a pipeline that are not done yet.
 
     prepare <- train <- evaluate, and train <- export <- publish: what is exported does not depend on what is measured.
@@ -33,6 +39,9 @@ def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str |
         pipeline: the settings.
         out: folder of the run; `runs/<pipeline name>` where None.
         only: one stage; what it reads must have been done under the same settings. All stages where None.
+        items: with `only="export"`, a table whose items are the catalogue in place of the pipeline's. Data set and
+            weights are taken as they are, whatever became of the pipeline's tables, and a later `publish` takes the
+            export as it is. The next export without it has the pipeline's own catalogue again.
 
     Returns:
         The folder.
@@ -43,18 +52,23 @@ def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str |
     """
     if only is not None and only not in STAGES:
         raise ValueError(f"`only` must be one of {', '.join(STAGES)}, or None for all; received {only!r}.")
+    if items is not None and only != "export":
+        raise ValueError(f"`items` is for the stage `export` alone; received {str(items)!r} with {only!r}.")
     current = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
     with current.locked():
-        _do(current, only)
+        _do(current, only, None if items is None else Path(items))
     return current.out
 
 
-def _do(current: Run, only: str | None) -> None:
+def _do(current: Run, only: str | None, items: Path | None) -> None:
     """The stages, or the one, that are not done yet."""
     keys: dict[str | None, str] = {None: ""}
+    stages = STAGES if items is None else {**STAGES, "export": export_of(items)}
+    as_it_is = items is not None or (only == "publish" and bool(catalogue(current)))
     for name in STAGES if only is None else _path_to(only):
-        stage = STAGES[name]
-        key = keys[name] = current.key(name, [keys[stage.reads], stage.inputs(current)])
+        stage = stages[name]
+        inputs = stage.recorded if as_it_is and name != only and stage.recorded else stage.inputs
+        key = keys[name] = current.key(name, [keys[stage.reads], inputs(current)])
         done = current.done(name, key) and stage.complete(current)
         if only in (None, name):
             if done:

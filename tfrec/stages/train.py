@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfrec import build, config
 from tfrec.data import Dataset
@@ -54,6 +55,12 @@ def text_encoder(run: Run) -> TextEncoder | None:
     """What embeds texts as the trained model of a run read them; None where it reads none."""
     settings = run.pipeline.model.text
     return build.text_encoder(settings, run.path(CHECKPOINTS, TEXT_WEIGHTS) if build.tuning(settings) else None)
+
+
+def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
+    """float32 [N, W]: the vectors that the trained model's text tower makes of N texts; None where it reads none."""
+    encoder = text_encoder(run)
+    return None if encoder is None else encoder.embed(texts)
 
 
 def _perform(run: Run, key: str) -> None:

@@ -1,0 +1,170 @@
+"""A trained model with another catalogue: new items enter by their texts and features, without retraining."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfrec import config
+from tfrec.build.text import text_vectors
+from tfrec.data import Dataset
+from tfrec.data.catalogue import with_catalogue
+from tfrec.data.tables import Source
+from tfrec.features import ITEM_ID, TEXT
+from tfrec.retrieval import TwoTower
+from tfrec.towers import ItemTower
+
+logger = logging.getLogger(__name__)
+
+# Vectors of one text may differ by this much, from batch to batch and machine to machine.
+SAME_VECTOR = 1e-3
+
+Embedding = str | Callable[[list[str]], np.ndarray | None]
+
+
+def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding = "none") -> tuple[TwoTower, Dataset]:
+    """The model and its data set with another catalogue, for `tfrec.export`; both arguments stay as they are.
+
+    The items of the table are what may be recommended. Those that training lacked have no id vector, and are described
+    by their text and features; one that has neither would be ranked by nothing, and is left out with a warning. Items
+    of training keep row and id vector, with the text and features of the table; those that it lacks stay in histories.
+
+    Args:
+        model: trained on `data`.
+        data: the data set of the training.
+        items: path (.csv, .csv.gz, .parquet) or DataFrame, its columns called as in the table of items of `data`.
+        text: the text model that the model was built with, as for `two_tower`, or a function that makes float32 [N, W]
+            of N texts. Of a model that reads no text nothing is needed.
+
+    Returns:
+        A model with weights of its own, not compiled, and a data set with its rows.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the model is not of this data set, the table is wrong (see `tfrec.data.catalogue`), nothing
+            describes its new items, or `text` is another text model.
+    """
+    tower = model.item_tower
+    _check_pair(tower, data)
+    extended = with_catalogue(data, items)
+    _bar_undescribed(tower, data, extended)
+    vectors = _text_vectors(tower, data, extended, text) if tower.text_width else None
+    wide = _widened(model, extended)
+    wide.item_tower.set_features(
+        text=vectors,
+        categories={name: extended.item_categories[name] for name in tower.categories},
+        numbers=extended.item_numbers if tower.numbers else None,
+    )
+    return wide, extended
+
+
+def _check_pair(tower: ItemTower, data: Dataset) -> None:
+    fits = tower.items == len(data.items) and set(tower.categories) <= set(data.item_categories)
+    if not fits or tower.numbers not in (0, data.item_numbers.shape[1]):
+        raise ValueError(
+            f"`data` must be the data set that the model was trained on: the model has {tower.items} rows and the "
+            f"categories {list(tower.categories)}, the data set {len(data.items)} and {list(data.item_categories)}."
+        )
+
+
+def _bar_undescribed(tower: ItemTower, data: Dataset, extended: Dataset) -> None:
+    """Take items of which the model would know nothing out of the candidates."""
+    table, listed = extended.items, extended.items["candidate"].to_numpy(bool)
+    new = table[ITEM_ID][len(data.items) :]
+    if len(new) and not tower.described:
+        raise ValueError(
+            f"The model knows items by their ids alone, and the table 'items' has {len(new)} new ones, such as "
+            f"{new.iloc[0]!r}. Train a model that reads text (model.text) or features of the items, or leave them out."
+        )
+    if tower.text_width and data.items[TEXT].any() and not table[TEXT][listed].any():
+        columns = (data.manifest["options"]["items"] or {}).get("text") or ["title"]
+        raise ValueError(
+            f"The table 'items' has no text at all in {', '.join(map(repr, columns))}, and the model was trained with "
+            "texts: fill them in."
+        )
+    bare = listed & ~_described(tower, extended)
+    if (bare == listed).all():
+        raise ValueError("No item of the table 'items' has a text or a feature that the model reads: fill them in.")
+    if bare.any():
+        ids = table[ITEM_ID][bare].tolist()
+        logger.warning(
+            "items: %d of %d are not recommended, having no trained id and no text or feature that the model reads: %s",
+            len(ids), listed.sum(), ", ".join(map(repr, ids[:5])) + (", ..." if len(ids) > 5 else ""),
+        )  # fmt: skip
+        table["candidate"] = listed & ~bare
+        extended.manifest["counts"]["candidates"] = int(table["candidate"].sum())
+
+
+def _described(tower: ItemTower, extended: Dataset) -> np.ndarray:
+    """Bool [I]: whether anything that the model reads tells an item from another."""
+    table = extended.items
+    result = table["trained"].to_numpy(bool) & tower.ids
+    if tower.text_width:
+        result = result | (table[TEXT].str.strip() != "").to_numpy(bool)
+    for name in tower.categories:
+        result = result | extended.item_categories[name].any(axis=1)
+    if tower.numbers:
+        result = result | ~np.isnan(extended.item_numbers).all(axis=1)
+    return result
+
+
+def _text_vectors(tower: ItemTower, data: Dataset, extended: Dataset, text: Embedding) -> np.ndarray:
+    """float32 [I, W]: the model's own vectors, and those of texts that are new or changed."""
+    before, after = data.items[TEXT].to_numpy(object), extended.items[TEXT].to_numpy(object)
+    vectors = np.zeros((len(after), tower.text_width), "float32")
+    vectors[: len(before)] = ops.convert_to_numpy(tower.text)
+    changed = np.append(after[: len(before)] != before, np.ones(len(after) - len(before), bool))
+    if not changed.any():
+        return vectors
+    if isinstance(text, str):
+        _check_text_model(text, vectors, before)
+    made = (
+        text_vectors(after[changed], config.Text(source=text))
+        if isinstance(text, str)
+        else text(after[changed].tolist())
+    )
+    if made is None or made.shape != (changed.sum(), tower.text_width):
+        shape = None if made is None else made.shape
+        raise ValueError(f"`text` must make vectors of the width {tower.text_width} of the model; received {shape}.")
+    vectors[changed] = made
+    return vectors
+
+
+def _check_text_model(text: str, vectors: np.ndarray, texts: np.ndarray) -> None:
+    """Refuse a text model that makes other vectors than the one that the model was built with."""
+    row = next((row for row, each in enumerate(texts) if each), None)
+    if row is None:
+        return
+    made = text_vectors([texts[row]], config.Text(source=text))
+    if made is None or made.shape[1] != vectors.shape[1] or np.abs(made[0] - vectors[row]).max() > SAME_VECTOR:
+        raise ValueError(
+            f"`text` must be the text model that the model was built with; received {text!r}, which makes "
+            f"{'no' if made is None else 'other'} vectors."
+        )
+
+
+def _widened(model: TwoTower, extended: Dataset) -> TwoTower:
+    """A copy of the model with a row for each item; what is new of a table that has a row an item is 0."""
+    settings = model.get_config()
+    tower = settings["item_tower"]["config"]
+    tower["items"] = len(extended.items)
+    tower["categories"] = {
+        name: [size, extended.item_categories[name].shape[1]] for name, (size, _) in tower["categories"].items()
+    }
+    settings["candidates"] = np.flatnonzero(extended.items["candidate"]).tolist()
+    wide = type(model).from_config(settings)
+    for before, after in zip(model.weights, wide.weights, strict=True):
+        after.assign(_grown(before, after))
+    return wide
+
+
+def _grown(before: Any, after: Any) -> np.ndarray:
+    """The values of one variable in the shape of another that is as large or larger, 0 where it has none."""
+    values = ops.convert_to_numpy(before)
+    grown = np.zeros(after.shape, values.dtype)
+    grown[tuple(map(slice, values.shape))] = values
+    return grown
