@@ -102,7 +102,7 @@ class TextTunedTwoTower(TwoTower):
         )
         self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
         self._vectors = _traced_once(text.vectors)
-        self._losses = _traced_once(masked.loss) if masked is not None else None
+        self._losses = _traced_once(masked.loss) if masked is not None else {}
 
     @property
     def without_text(self) -> TwoTower:
