@@ -55,6 +55,7 @@ def two_tower(
             similarity=settings.similarity,
             temperature=settings.temperature,
             cutoff=monitor_cutoff(training.monitor),
+            new_item_bonus=settings.new_item_bonus,
             name="two_tower",
         )
 
@@ -70,9 +71,12 @@ def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | Non
         categories={name: (data.category_sizes[name], codes.shape[1]) for name, codes in categories.items()},
         numbers=numbers.shape[1],
         id_dropout=settings.id_dropout,
+        delta=settings.text.delta,
         name="item_tower",
     )
     tower.build()
+    if vectors is not None:
+        tower.text_projection.fit(vectors)
     trained = data.items["trained"].to_numpy(bool)
     tower.set_features(
         trained=trained, text=vectors, categories=categories, numbers=numbers if numbers.shape[1] else None

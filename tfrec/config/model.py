@@ -115,6 +115,9 @@ class Model(Settings):
     time_features: bool | None = Field(None, description="use the times of past events; `null`: where there are some")
     user_features: bool = Field(True, description="use the users' categorical columns")
     item_features: bool = Field(True, description="use the items' categorical and numeric columns")
+    new_item_bonus: float = Field(
+        0.0, description="added to the score of an item without a trained id, which no training event speaks for"
+    )
     similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")
     temperature: Positive | None = Field(None, description="scores are divided by it; `null`: a fitting default")
 

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import HISTORY, PAD, TARGET
-from tfrec.retrieval.two_tower import TwoTower, places_of
+from tfrec.retrieval.catalogue_rows import places_of
+from tfrec.retrieval.two_tower import TwoTower
 from tfrec.towers.text import Embedder
 from tfrec.towers.text_models import TextModel
 
@@ -92,6 +93,7 @@ class TextTunedTwoTower(TwoTower):
             similarity=model.similarity,
             temperature=model.temperature,
             cutoff=model.cutoff,
+            new_item_bonus=model.new_item_bonus,
             **kwargs,
         )
         self.backbone, self.masked = text.backbone, masked  # Attributes, so that Keras tracks their weights.

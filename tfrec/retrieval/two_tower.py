@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfrec.features import HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
+from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
 from tfrec.towers import BehaviorTower, ItemTower
 
@@ -36,6 +37,7 @@ class TwoTower(keras.Model):
         similarity: str = "dot",
         temperature: float | None = None,
         cutoff: int = 10,
+        new_item_bonus: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Join the towers; their weights exist afterwards.
@@ -48,6 +50,8 @@ class TwoTower(keras.Model):
             similarity: `dot`, or `cosine` of both sides.
             temperature: scores are divided by it; 1 for `dot` and 0.05 for `cosine` where None.
             cutoff: the cut-off of the validation metrics.
+            new_item_bonus: added to the score of an item that the item tower knows no id of. Where it is not 0, item
+                vectors and queries have one more dimension, which carries it.
             **kwargs: as for any Keras model.
 
         Raises:
@@ -69,7 +73,10 @@ class TwoTower(keras.Model):
         self.item_tower, self.behavior_tower, self.objective = item_tower, behavior_tower, objective
         self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
         self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
-        rows = np.arange(PAD + 1, item_tower.items) if candidates is None else _candidates(candidates, item_tower.items)
+        self.new_item_bonus = new_item_bonus
+        rows = (
+            np.arange(PAD + 1, item_tower.items) if candidates is None else candidate_rows(candidates, item_tower.items)
+        )
         self.candidates = rows.tolist()
         self._barred = tf.constant(np.setdiff1d(np.arange(item_tower.items), rows), tf.int32)
         if not item_tower.built:
@@ -96,7 +103,8 @@ class TwoTower(keras.Model):
     def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
         vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
-        return _unit(vectors) if self.similarity == "cosine" else vectors
+        vectors = _unit(vectors) if self.similarity == "cosine" else vectors
+        return self._with_bonus(vectors, rows) if self.new_item_bonus else vectors
 
     def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
         """float32 [B, T + 1, D]: the query after s events, from the history's vectors, divided by the temperature.
@@ -108,12 +116,20 @@ class TwoTower(keras.Model):
             features: the other inputs, as for `query`.
             training: whether dropout is on.
         """
+        history_vectors = history_vectors[..., : self.item_tower.dim]
         if self.similarity == "cosine":  # Unit vectors of a wide space have small entries; encoders like them near 1.
             history_vectors = history_vectors * self.item_tower.dim**0.5
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
         if self.similarity == "cosine":
             states = _unit(states)
-        return states / self.temperature
+        states = states / self.temperature
+        return ops.pad(states, [[0, 0], [0, 0], [0, 1]], constant_values=1.0) if self.new_item_bonus else states
+
+    def _with_bonus(self, vectors: Any, rows: Any) -> Any:
+        """[N, D + 1]: the bonus beside the vectors of items without a trained id, 0 beside the others."""
+        trained = tf.convert_to_tensor(self.item_tower.trained)
+        trained = trained if rows is None else tf.gather(trained, rows)
+        return tf.concat([vectors, self.new_item_bonus * (1.0 - trained)], axis=1)
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The user's state after the last event, float [B, D].
@@ -252,7 +268,7 @@ class TwoTower(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights."""
         parts = ("item_tower", "behavior_tower", "objective")
-        own = ("candidates", "similarity", "temperature", "cutoff")
+        own = ("candidates", "similarity", "temperature", "cutoff", "new_item_bonus")
         return {
             **super().get_config(),
             **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
@@ -267,18 +283,6 @@ class TwoTower(keras.Model):
         return cls(**{**config, **rebuilt})
 
 
-def _candidates(candidates: Any, items: int) -> np.ndarray:
-    """The distinct rows, int [C], in the catalogue's order."""
-    rows = np.asarray(candidates)
-    if rows.dtype == bool or not rows.size or not np.issubdtype(rows.dtype, np.integer):
-        raise ValueError(f"`candidates` must be the rows of at least one item; received {rows.size} of {rows.dtype}.")
-    if rows.min() <= PAD or rows.max() >= items:
-        raise ValueError(
-            f"`candidates` must be rows from {PAD + 1} to {items - 1}; received {rows.min()} to {rows.max()}."
-        )
-    return np.unique(rows)
-
-
 @contextlib.contextmanager
 def _without_xla(model: Any) -> Iterator[None]:
     compiled, model.jit_compile = model.jit_compile, False
@@ -291,10 +295,3 @@ def _without_xla(model: Any) -> Iterator[None]:
 def _unit(vectors: Any) -> Any:
     """Vectors of length 1; the zero vector stays."""
     return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True) + 1e-9)
-
-
-def places_of(rows: Any, values: Any) -> Any:
-    """Where each of `values` stands in `rows`; the first place where it stands there twice."""
-    order = tf.argsort(rows, stable=True)
-    found = tf.searchsorted(tf.gather(rows, order), tf.reshape(values, [-1]))
-    return tf.reshape(tf.gather(order, found), tf.shape(values))

@@ -10,11 +10,16 @@ import numpy as np
 from keras import ops
 
 from tfrec.features import PAD
+from tfrec.towers.text_projection import TextProjection
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
 class ItemTower(keras.layers.Layer):
     """Sums what is known of an item: id embedding + projected text vector + category embeddings + numbers.
+
+    Where a bound `delta` is set, the id embedding is a small correction to the text: at most `delta` times as long as
+    the projected text. An item without an id is then not far from where it would be with one. Source:
+    arXiv:2507.19473, which starts items at their content and bounds what training adds.
 
     The features of the catalogue are weights that do not train: a saved model holds all it needs. An item that no
     training event mentions has no id embedding and is described by its text and features alone; training drops whole
@@ -31,6 +36,7 @@ class ItemTower(keras.layers.Layer):
         categories: Mapping[str, tuple[int, int]] | None = None,
         numbers: int = 0,
         id_dropout: float = 0.1,
+        delta: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the tower; `set_features` then gives it the catalogue.
@@ -43,6 +49,8 @@ class ItemTower(keras.layers.Layer):
             categories: name -> (vocabulary size with the 0 of "missing", values an item at most).
             numbers: number of numeric features.
             id_dropout: probability that training hides an item's id; only where something else describes it.
+            delta: longest an id embedding may be, in lengths of the item's projected text; None = no bound. Items
+                without text have none.
             **kwargs: as for any Keras layer.
 
         Raises:
@@ -56,11 +64,11 @@ class ItemTower(keras.layers.Layer):
         if items < 2:
             raise ValueError(f"`items` must be 2 or more, the padding row included; received {items}.")
         self.dim, self.items, self.ids = dim, items, ids
-        self.text_width, self.numbers, self.id_dropout = text_width, numbers, id_dropout
+        self.text_width, self.numbers, self.id_dropout, self.delta = text_width, numbers, id_dropout, delta
         self.described = bool(text_width or self.categories or numbers)
         self.id_drop = keras.layers.Dropout(id_dropout, noise_shape=(None, 1), dtype=policy, name="id_dropout")
         if text_width:
-            self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="text_projection")
+            self.text_projection = TextProjection(dim, dtype=policy, name="text_projection")
         if numbers:
             self.number_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="number_projection")
 
@@ -152,11 +160,12 @@ class ItemTower(keras.layers.Layer):
         else:
             pick = lambda table: ops.take(table, rows, axis=0)  # noqa: E731
         parts = []
-        if self.ids:
-            vectors, trained = (ops.cast(pick(table), self.compute_dtype) for table in (self.embedding, self.trained))
-            parts.append(self._hide(vectors * trained, training))
         if self.text_width:
             parts.append(self.text_projection(pick(self.text) if text is None else text))
+        if self.ids:
+            vectors, trained = (ops.cast(pick(table), self.compute_dtype) for table in (self.embedding, self.trained))
+            vectors = self._bounded(vectors * trained, *parts)
+            parts.insert(0, self._hide(vectors, training))
         for name, embedding in self.category_embeddings.items():
             codes = pick(self.codes[name])
             present = ops.cast(codes != PAD, self.compute_dtype)[..., None]
@@ -166,6 +175,14 @@ class ItemTower(keras.layers.Layer):
             parts.append(self.number_projection(pick(self.number)))
         return sum(parts[1:], parts[0]) * ops.cast(rows != PAD, self.compute_dtype)[:, None]
 
+    def _bounded(self, vectors: Any, text: Any = None) -> Any:
+        """Id vectors [N, D], none longer than `delta` times its text [N, D]; all as they are where there is no text."""
+        if self.delta is None or text is None:
+            return vectors
+        long, most = (ops.sqrt(ops.sum(ops.square(part), axis=-1, keepdims=True) + 1e-12) for part in (vectors, text))
+        known = ops.any(text != 0, axis=-1, keepdims=True)
+        return vectors * ops.where(known, ops.minimum(1.0, self.delta * most / long), 1.0)
+
     def _hide(self, vectors: Any, training: bool) -> Any:
         """Drop whole id embeddings in training, without rescaling the rest: serving always has them whole."""
         if not (training and self.described and self.id_dropout):
@@ -174,7 +191,7 @@ class ItemTower(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        own = ("dim", "items", "ids", "text_width", "numbers", "id_dropout")
+        own = ("dim", "items", "ids", "text_width", "numbers", "id_dropout", "delta")
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in own},
