@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrec.towers.text_models import TextModel, is_causal
+from tfrec.towers.text_models import TextModel
 
 HIDDEN, RANDOM = 0.8, 0.1  # Of the chosen tokens; the others stay as they are.
 
@@ -114,7 +114,7 @@ def mask_token(model: TextModel) -> int:
         ValueError: the model has none, or is causal.
     """
     token = getattr(model.tokenizer, "mask_token_id", None)
-    if token is None or is_causal(model.backbone):
+    if token is None or model.causal:
         raise ValueError(
             f"model.text.source: {model.source!r} ({type(model.tokenizer).__name__}) knows no masked tokens, as causal "
             "models do not: masked language modelling needs a model of BERT's kind."

@@ -33,6 +33,7 @@ class TextModel:
         pooling: `mean` over the tokens of a text (Reimers and Gurevych, arXiv:1908.10084), its `first` token
             (BERT's [CLS]), or its `last` one, which is all that has read the whole text in a causal model.
         max_tokens: tokens of a text that are read, marks included.
+        causal: whether a token reads the ones before it alone.
     """
 
     source: str
@@ -40,6 +41,7 @@ class TextModel:
     backbone: Any
     pooling: str
     max_tokens: int
+    causal: bool = False
 
     @property
     def width(self) -> int:
@@ -53,7 +55,7 @@ class TextModel:
         A causal model needs no opening mark; the closing one is what `last` reads.
         """
         first, last = _mark(self.tokenizer, "cls", "start"), _mark(self.tokenizer, "sep", "end")
-        return (None if is_causal(self.backbone) else first), last
+        return (None if self.causal else first), last
 
     @functools.cached_property
     def pad(self) -> int:
@@ -130,7 +132,7 @@ def load(source: str | Path, *, pooling: str = "auto", max_tokens: int = 64, dty
         pooling = "last" if causal else "mean"
     if pooling == "first" and causal:
         raise ValueError(f"`pooling` cannot be first for {source!r}: the first token of a causal model reads no other.")
-    return TextModel(source, tokenizer, backbone, pooling, max_tokens)
+    return TextModel(source, tokenizer, backbone, pooling, max_tokens, causal)
 
 
 def check(pooling: str, max_tokens: int) -> None:

@@ -124,7 +124,7 @@ def _free_top(backbone: Any, count: int) -> None:
     found = blocks(backbone)
     if count > len(found):
         raise ValueError(
-            f"model.text.blocks is {count}, and {backbone.name!r} has {len(found)}: lower it, or use full."
+            f"model.text.size is {count} blocks, and {backbone.name!r} has {len(found)}: lower it, or use full."
         )
     backbone.trainable = True
     for layer in backbone.layers:
