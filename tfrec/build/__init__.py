@@ -11,4 +11,5 @@ from tfrec.build.tables import prepare_options as prepare_options
 from tfrec.build.tables import simulated_options as simulated_options
 from tfrec.build.tables import tables as tables
 from tfrec.build.text import text_mark as text_mark
+from tfrec.build.text import text_provenance as text_provenance
 from tfrec.build.text import text_vectors as text_vectors

@@ -16,6 +16,13 @@ def text_mark(source: str) -> str | None:
     return folder_hash(Path(source)) if local else None
 
 
+def text_provenance(source: str) -> str:
+    """Where the weights of a text model come from, in words for a table; nothing is called pretrained unread."""
+    if source in ("none", "minilm"):
+        return source if source == "none" else f"{source} (pretrained)"
+    return Path(source).name if Path(source).is_dir() else source
+
+
 def text_vectors(texts: Any, source: str) -> np.ndarray | None:
     """float32 [I, W]: the frozen vectors of the items' texts; None for `source: none`."""
     if source == "none":
