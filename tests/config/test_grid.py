@@ -139,12 +139,12 @@ def test_a_mapping_that_is_no_section_is_a_value(tmp_path, plan):
          "grid.yaml: reference is 'ltsm', and no variant has that name; the nearest is 'lstm'"),
         ("variants: {a: {model.dimm: 8}}",
          "grid.yaml: variant 'a': unknown key model.dimm; the nearest valid key is model.dim"),
-        ("variants: {a: {modle: {dim: 8}}}", "grid.yaml: variant 'a': unknown key modle; the nearest valid key is model"),
+        ("variants: {a: {modle: {dim: 8}}}", "variant 'a': unknown key modle; the nearest valid key is model"),
         ("variants: {a: {model.dim: x}, b: {model.dim: 7}}",
-         "grid.yaml: variant 'a': model.dim is 'x': must be a whole number; grid.yaml: variant 'b': model: dim is 7 and "
-         "attention.heads 4: heads must divide dim"),
+         "grid.yaml: variant 'a': model.dim is 'x': must be a whole number; grid.yaml: variant 'b': model: dim is 7 "
+         "and attention.heads 4: heads must divide dim"),
         ("grid: {model.dim: [3, 5, 7, 9, 11]}", "heads must divide dim; and 2 more"),
-        ("variants: {a: {model.dim.x: 8}}", "grid.yaml: variant 'a': model.dim.x=8: model.dim is 16, and holds no settings"),
+        ("variants: {a: {model.dim.x: 8}}", "variant 'a': model.dim.x=8: model.dim is 16, and holds no settings"),
         ("variants: {a: {model.dim: 8, model: {dim: 4}}}", "grid.yaml: variant 'a' changes model.dim twice"),
         ("variants: {a: {seed: 8}}", "grid.yaml: variant 'a': changes seed: write `seeds` beside `variants`"),
         ("variants: {a: {export.keep: 8}}",
@@ -155,7 +155,7 @@ def test_a_mapping_that_is_no_section_is_a_value(tmp_path, plan):
         ("variants: {a: , b: {model.dim: 16}}", "grid.yaml: the variants 'a' and 'b' are the same settings"),
         ("grid: {model.dim: 8}", "grid.yaml: grid.model.dim is 8: must be a list of values, and not empty"),
         ("grid: {model.dim: []}", "grid.yaml: grid.model.dim is []: must be a list of values, and not empty"),
-        ("grid: {model.text: [a/b, c/b]}", "would be named 'text_b', which another variant has: write it under `variants`"),
+        ("grid: {model.text: [a/b, c/b]}", "would be named 'text_b', which another variant has: write it"),
         (f"grid: {{model.text: [{'x' * 100}]}}", "which is none for a folder: write it under `variants`"),
     ],
 )  # fmt: skip

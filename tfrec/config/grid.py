@@ -73,6 +73,10 @@ class Variant:
     changes: Mapping[str, Any]
     pipeline: Pipeline
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting that a variant may change, by its dotted key, as plain values."""
+        return dict(_dotted(self.pipeline.model_dump(mode="json", include=set(CHANGEABLE))))
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfrec import config
@@ -51,22 +52,37 @@ def run(pipeline: config.Pipeline, out: str | Path | None = None, *, only: str |
 
 def _do(current: Run, only: str | None) -> None:
     """The stages, or the one, that are not done yet."""
-    keys: dict[str | None, str] = {None: ""}
-    for name in STAGES if only is None else _path_to(only):
-        stage = STAGES[name]
-        key = keys[name] = current.key(name, [keys[stage.reads], stage.inputs(current)])
-        done = current.done(name, key) and stage.complete(current)
+    for name, key, done in _states(current, STAGES if only is None else _path_to(only)):
         if only in (None, name):
             if done:
                 logger.info("%s: done before, nothing to do", name)
             else:
                 logger.info("%s ...", name)
-                stage.perform(current, key)
+                STAGES[name].perform(current, key)
         elif not done:
             raise ValueError(
                 f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
                 f"Run `tfrec {name}` first, or `tfrec run` for all."
             )
+
+
+def pending(pipeline: config.Pipeline, out: Path, last: str) -> list[str]:
+    """Those of the stages that lead to `last`, and of itself, that are not done under these settings.
+
+    Raises:
+        ValueError: a table or the folder is wrong.
+        OSError: a file cannot be read.
+    """
+    return [name for name, _, done in _states(Run(pipeline, out), _path_to(last)) if not done]
+
+
+def _states(current: Run, names: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
+    """Name, key and whether it is done, of each stage at its turn: those before it may be performed meanwhile."""
+    keys: dict[str | None, str] = {None: ""}
+    for name in names:
+        stage = STAGES[name]
+        key = keys[name] = current.key(name, [keys[stage.reads], stage.inputs(current)])
+        yield name, key, current.done(name, key) and stage.complete(current)
 
 
 def _path_to(stage: str) -> list[str]:
