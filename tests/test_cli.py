@@ -175,6 +175,9 @@ def test_questions_that_cannot_be_answered(answers, capsys, options, told):
         (["run", "PIPELINE", "--set", "model.dimm=1"], "unknown key model.dimm; the nearest valid key is model.dim"),
         (["run", "PIPELINE", "--set", "model.dim=x"], "model.dim is 'x': must be a whole number"),
         (["run", "PIPELINE", "--out", "PIPELINE"], "is a file"),
+        (["compare", "PIPELINE"], "Missing option '--grid'"),
+        (["compare", "PIPELINE", "--grid", "nowhere.yaml"], "no grid file nowhere.yaml"),
+        (["compare", "PIPELINE", "--grid", "PIPELINE"], "unknown key name; the nearest valid key is"),
         (["download", "ml-2m"], "no public data set 'ml-2m' is known"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Text models small enough for a test: a preset folder of each family that the text tower reads, with random weights."""
+"""Text models small enough for a test: preset folders of each family that the text tower reads, weights random."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,17 @@ import keras
 import keras_nlp
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS), "thing", "box"]
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+    "thing",
+    "box",
+]
 SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 32}
 FAMILIES = ("Bert", "DistilBert", "Roberta", "XLMRoberta", "Albert", "DebertaV3", "GPT2", "OPT")
 

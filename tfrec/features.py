@@ -41,6 +41,7 @@ USER_PREFIX = "user_"  # int32 [B]: a categorical column of the users, code 0 = 
 EVENTS_SCORED = "events_scored.csv.gz"
 RECOMMENDATIONS_TEST = "recommendations_test.parquet"
 PER_USER = "per_user.parquet"  # one row a test user and model, every figure; MODEL_ROW is the trained model
+SLICES_TEST = "slices_test.parquet"  # one row a test user, a bool column a slice
 MODEL_ROW = "tfrec"
 
 

@@ -175,6 +175,17 @@ def test_a_local_text_model_is_known_by_its_content(tmp_path):
     ] * 3
 
 
+def test_only_known_weights_are_called_pretrained(tmp_path):
+    (tmp_path / "my_bert").mkdir()
+    sources = ("none", "minilm", str(tmp_path / "my_bert"), "bert_tiny_en_uncased")
+    assert [build.text_provenance(source) for source in sources] == [
+        "none",
+        "minilm (pretrained)",
+        "my_bert",
+        "bert_tiny_en_uncased",
+    ]
+
+
 @pytest.mark.parametrize("warmup", [0, 10])
 def test_the_cosine_schedule_ends_near_nothing_at_the_last_epoch(warmup):
     optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=warmup, schedule="cosine", epochs=5), 22)

@@ -44,12 +44,20 @@ def test_slices_by_target_by_history_and_by_popularity():
     slices = evaluate(GOOD, TRUTH, ITEMS, history=HISTORY, cutoffs=(2,)).slices
     users = {name: figures["users"] for name, figures in slices.items()}
     assert users == {
-        "cold_items": 2, "warm_items": 1, "cold_users": 1, "warm_users": 2, "history_length:1-4": 2,
+        "cold_items": 2, "warm_items": 1, "few_events": 1, "cold_users": 1, "warm_users": 2, "history_length:1-4": 2,
         "popularity:50%-100%": 1, "popularity:untrained": 2,
     }  # fmt: skip
     assert slices["cold_items"]["hr@2"] == pytest.approx(1 / 2)
+    assert slices["few_events"]["hr@2"] == 1
     assert slices["cold_users"]["hr@2"] == 1
     assert slices["warm_items"]["hr@2"] == 1
+
+
+def test_the_users_of_each_slice_are_told():
+    result = evaluate(GOOD, TRUTH, ITEMS, history=HISTORY, cutoffs=(2,))
+    assert set(result.groups) == set(result.slices)
+    assert result.per_user.index[result.groups["cold_items"]].tolist() == ["b", "c"]
+    assert result.per_user.index[result.groups["few_events"]].tolist() == ["a"]
 
 
 def test_the_cold_items_may_be_named():

@@ -59,6 +59,20 @@ def test_history_bins_meet_without_gap_or_overlap():
     assert np.flatnonzero(bins["cold_users"]).tolist() == [0]
 
 
+def test_targets_with_few_events_have_one_to_five():
+    counts = np.array([9, 6, 5, 1, 0, *[7] * 95])
+    relevant = {"u": ["i1"], "v": ["i2"], "w": ["i3"], "x": ["i4"], "y": ["unknown"], "z": ["i0"]}
+    found = masks(lists_for(relevant), np.ones(6, int), counts, np.zeros(100, bool))
+    assert found["few_events"].tolist() == [False, True, True, False, False, False]
+
+
+def test_with_several_targets_the_median_one_says_whether_events_are_few():
+    counts = np.array([9, 6, 5, 1, 0, *[7] * 95])
+    relevant = {"u": ["i0", "i2", "i3"], "v": ["i0", "i1", "i3"], "w": ["i3", "i4"], "x": ["i2", "i0"]}
+    found = masks(lists_for(relevant), np.ones(4, int), counts, np.zeros(100, bool))
+    assert found["few_events"].tolist() == [True, False, True, False]
+
+
 def test_a_slice_without_users_is_left_out():
     found = masks(lists_for({"u": ["i0"]}), np.ones(1, int), COUNTS, np.zeros(100, bool))
     assert set(found) == {"warm_items", "warm_users", "history_length:1-4", "popularity:top 1%"}

@@ -134,3 +134,47 @@ def test_the_final_figures_as_scalars_and_the_table_as_text(tmp_path):
     ]
     assert not [tag for tag in events if "half_width" in tag or "diversity" in tag]
     assert events["results"][0][1].item().decode() == table
+
+
+def hparams_of(log_dir):
+    """What TensorBoard's HParams tab shows of a log folder: session -> settings and figures."""
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import hparams_plugin
+    from werkzeug import test, wrappers
+
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(log_dir))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(log_dir))
+    context = base_plugin.TBContext(logdir=str(log_dir), multiplexer=multiplexer, data_provider=provider)
+    application = hparams_plugin.HParamsPlugin(context).get_plugin_apps()["/session_groups"]
+    query = {
+        "startIndex": 0,
+        "sliceSize": 50,
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
+    }
+    answer = test.Client(application, wrappers.Response).post("/", json=query)
+    groups = json.loads(answer.get_data())["sessionGroups"]
+    return {
+        group["name"]: (
+            group["hparams"], {value["name"]["tag"]: value["value"] for value in group.get("metricValues", [])}
+        )
+        for group in groups
+    }  # fmt: skip
+
+
+def test_hyperparameters_are_a_session_a_model(tmp_path):
+    sessions = {
+        "ids-seed_1": ({"model.dim": 64, "model.text": "none", "model.behavior": ["lstm", "attention"], "x": None},
+                       {"all/ndcg@10": 0.25, "cold/ndcg@10": float("nan")}),
+        "wide-seed_1": ({"model.dim": 128, "model.text": "minilm", "model.behavior": ["lstm"], "x": 0.5},
+                        {"all/ndcg@10": 0.5}),
+    }  # fmt: skip
+    summaries.write_hparams(tmp_path / "logs", {"old": sessions["ids-seed_1"]})
+    summaries.write_hparams(tmp_path / "logs", sessions)
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir() if path.is_dir()) == ["ids-seed_1", "wide-seed_1"]
+    found = sorted(hparams_of(tmp_path / "logs").values(), key=lambda pair: pair[0]["model.dim"])
+    assert found[0][0] == {"model.dim": 64, "model.text": "none", "model.behavior": "lstm, attention", "x": "null"}
+    assert found[1][0] == {"model.dim": 128, "model.text": "minilm", "model.behavior": "lstm", "x": "0.5"}
+    assert [figures["all/ndcg@10"] for _, figures in found] == [0.25, 0.5]

@@ -29,6 +29,14 @@ def test_recall_is_shown_where_it_differs_from_hr():
     assert tables.results_table(rows)[0] == ["model", "HR@10 (0-1)", "recall@10 (0-1)"]
 
 
+def test_the_share_of_cold_items_is_shown_where_there_are_some():
+    plain, cold = evaluation(hr_at_10=0.5, cold_share_at_10=0.0), evaluation(hr_at_10=0.5, cold_share_at_10=0.125)
+    assert tables.results_table({"model": plain})[0] == ["model", "HR@10 (0-1)"]
+    headings, rows = tables.results_table({"model": cold, "baseline": plain})
+    assert headings == ["model", "HR@10 (0-1)", "cold items@10 (%)"]
+    assert [row[-1] for row in rows] == ["12.5", "0.0"]
+
+
 def test_a_figure_that_a_row_lacks_is_a_dash():
     rows = {"model": evaluation(hr_at_10=0.5, ndcg_at_10=float("nan")), "other": evaluation(hr_at_10=0.1)}
     assert [row[-1] for row in tables.results_table(rows)[1]] == ["–", "–"]

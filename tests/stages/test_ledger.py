@@ -34,6 +34,26 @@ def test_what_is_finished_is_known_to_the_next_process(tmp_path):
     assert again.figures("prepare") == {}
 
 
+def test_what_another_run_finished_is_taken_over_and_is_not_shared(tmp_path):
+    donor = finished(tmp_path / "one", seconds=1.5)
+    Run(pipeline("shop", "seed=2"), tmp_path / "other").adopt("train", donor)
+    again = Run(pipeline("shop", "seed=2"), tmp_path / "other")
+    assert again.done("train", "k1") and again.figures("train") == {"seconds": 1.5}
+    assert sorted(path.name for path in again.out.iterdir()) == ["config.yaml", "stages.json", "weights"]
+    assert config.load(again.path("config.yaml")).seed == 2
+    write_text(again.path("weights", "one.bin"), "changed")
+    assert donor.path("weights", "one.bin").read_bytes() == b"12345"
+
+
+def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    Run(pipeline(), tmp_path / "other").adopt("train", finished(tmp_path / "one"))
+    assert Run(pipeline(), tmp_path / "other").done("train", "k1")
+
+
 def test_looking_writes_nothing(tmp_path):
     Run(pipeline(), tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from tfrec.build.tables import simulated_options as simulated_options
 from tfrec.build.tables import tables as tables
 from tfrec.build.text import text_encoder as text_encoder
 from tfrec.build.text import text_mark as text_mark
+from tfrec.build.text import text_provenance as text_provenance
 from tfrec.build.text import text_tuned as text_tuned
 from tfrec.build.text import text_vectors as text_vectors
 from tfrec.build.text import tuning as tuning

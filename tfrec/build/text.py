@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,19 @@ def text_mark(settings: config.Text) -> str | None:
     named = (settings.source if settings.source not in ("none", "minilm") else None, settings.tuned)
     marks = [folder_hash(Path(name)) for name in named if name is not None and Path(name).is_dir()]
     return hashlib.sha256("".join(marks).encode()).hexdigest() if marks else None
+
+
+def text_provenance(source: str) -> str:
+    """Where the weights of a text model come from, in words for a table; nothing is called pretrained unread."""
+    if source in ("none", "minilm"):
+        return source if source == "none" else f"{source} (pretrained)"
+    folder = Path(source)
+    if not folder.is_dir():
+        return f"{source} (published preset)"
+    about = folder / "pretraining.json"
+    if not about.is_file():
+        return f"{folder.name} (a folder that does not say where its weights come from)"
+    return f"{folder.name} ({json.loads(about.read_text(encoding='utf-8'))['origin']})"
 
 
 def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncoder | None:

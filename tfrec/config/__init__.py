@@ -1,6 +1,7 @@
 """Typed settings of a pipeline: what the YAML file may say, read once and handed to the factory as plain values."""
 
 from tfrec.config.data import Data
+from tfrec.config.grid import Plan, Variant, load_plan
 from tfrec.config.loading import change, dump, load, parse
 from tfrec.config.model import Model, Text
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
@@ -12,11 +13,14 @@ __all__ = [
     "Export",
     "Model",
     "Pipeline",
+    "Plan",
     "Text",
     "Training",
+    "Variant",
     "change",
     "dump",
     "load",
+    "load_plan",
     "parse",
     "stage_settings",
 ]

@@ -47,23 +47,27 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipelin
         FileNotFoundError: there is no such file.
         ValueError: the file or an override says what no pipeline can mean; the message names it.
     """
+    return parse(read_file(path, "pipeline"), overrides, where=str(path))
+
+
+def read_file(path: str | os.PathLike[str], what: str) -> str:
+    """The text of a YAML file; `what` it is, such as `pipeline`, is named in errors."""
     source = Path(path)
     if source.is_dir():
-        raise ValueError(f"{source} is a folder, and a pipeline is a YAML file")
+        raise ValueError(f"{source} is a folder, and a {what} is a YAML file")
     if not source.exists():
-        raise FileNotFoundError(f"no pipeline file {source}")
+        raise FileNotFoundError(f"no {what} file {source}")
     try:
-        text = source.read_text(encoding="utf-8")
+        return source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    return parse(text, overrides, where=str(source))
 
 
 def parse(text: str, overrides: Sequence[str] = (), *, where: str = "the pipeline") -> Pipeline:
     """Read a pipeline from YAML text, with the rules of `load`; `where` is named in errors."""
-    raw = _read_yaml(text, where)
+    raw = read_yaml(text, where)
     if not isinstance(raw, dict):
-        raise ValueError(f"{where}: a pipeline is a mapping of settings, and this is {_shown(raw)}")
+        raise ValueError(f"{where}: a pipeline is a mapping of settings, and this is {shown(raw)}")
     _expand(raw)
     if os.environ.get("TFREC_DATA"):
         _put(raw, ["data", "root"], os.environ["TFREC_DATA"], "TFREC_DATA")
@@ -71,12 +75,12 @@ def parse(text: str, overrides: Sequence[str] = (), *, where: str = "the pipelin
         key, equals, value = override.partition("=")
         if not equals or not all(key.split(".")):
             raise ValueError(f"--set is {override!r}, and must be key.path=value, as in --set model.dim=64")
-        _put(raw, key.split("."), _read_yaml(value, f"--set {override}"), f"--set {override}")
+        _put(raw, key.split("."), read_yaml(value, f"--set {override}"), f"--set {override}")
         _expand(raw)
     try:
         return Pipeline.model_validate(raw)
     except ValidationError as error:
-        raise ValueError(f"{where}: {'; '.join(_lines(error, raw))}") from None
+        raise ValueError(f"{where}: {'; '.join(mistakes(error, raw))}") from None
 
 
 def change(section: Section, changes: Mapping[str, Any]) -> Section:
@@ -97,7 +101,7 @@ def change(section: Section, changes: Mapping[str, Any]) -> Section:
     try:
         return type(section).model_validate(raw[name])
     except ValidationError as error:
-        raise ValueError("; ".join(_lines(error, raw, (name,)))) from None
+        raise ValueError("; ".join(mistakes(error, raw, (name,)))) from None
 
 
 def dump(pipeline: Pipeline) -> str:
@@ -106,7 +110,8 @@ def dump(pipeline: Pipeline) -> str:
     return yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _read_yaml(text: str, where: str) -> Any:
+def read_yaml(text: str, where: str) -> Any:
+    """What YAML text says; `where` it stands is named in errors."""
     try:
         return yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
@@ -132,26 +137,28 @@ def _put(raw: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
             raw[key] = {}
         raw = raw[key]
         if not isinstance(raw, dict):
-            raise ValueError(f"{where}: {'.'.join(keys[: depth + 1])} is {_shown(raw)}, and holds no settings")
+            raise ValueError(f"{where}: {'.'.join(keys[: depth + 1])} is {shown(raw)}, and holds no settings")
     raw[keys[-1]] = value
 
 
-def _lines(error: ValidationError, raw: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[str]:
-    """One sentence for each place that is wrong; `prefix` leads to what was checked."""
+def mistakes(
+    error: ValidationError, raw: dict[str, Any], prefix: tuple[str, ...] = (), schema: type[BaseModel] = Pipeline
+) -> list[str]:
+    """One sentence for each place of `raw` that is wrong; `prefix` leads from the `schema` to what was checked."""
     rules: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
         kind = problem["type"]
         keys, value = _place((*prefix, *problem["loc"]), raw, missing=kind == "missing")
         dotted = ".".join(keys)
         if kind == "extra_forbidden":
-            rules[f"unknown key {dotted}; the nearest valid key is {_nearest(keys)}"] = []
+            rules[f"unknown key {dotted}; the nearest valid key is {_nearest(keys, schema)}"] = []
         elif kind == "missing":
             rules[f"{dotted} is missing"] = []
         elif kind == "value_error":
             rules.setdefault(dotted, []).append(str(problem["ctx"]["error"]))
         else:
             rule = _RULES.get(kind) or problem["msg"].replace("Input should", "must")
-            rules.setdefault(f"{dotted} is {_shown(value)}", []).append(rule)
+            rules.setdefault(f"{dotted} is {shown(value)}", []).append(rule)
     return [": ".join(part for part in (place, " or ".join(texts)) if part) for place, texts in rules.items()]
 
 
@@ -167,9 +174,9 @@ def _place(loc: tuple[int | str, ...], raw: Any, *, missing: bool) -> tuple[list
     return keys, raw
 
 
-def _nearest(keys: Sequence[str]) -> str:
+def _nearest(keys: Sequence[str], schema: type[BaseModel]) -> str:
     """The valid key that an unknown one most likely means: of its section, else of any."""
-    valid = [".".join(key) for key in _keys(Pipeline)]
+    valid = [".".join(key) for key in _keys(schema)]
     prefix = "".join(f"{key}." for key in keys[:-1])
     siblings = [key[len(prefix) :] for key in valid if key.startswith(prefix) and "." not in key[len(prefix) :]]
     close = difflib.get_close_matches(keys[-1], siblings, n=1)
@@ -195,6 +202,7 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, cut where it is long."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -29,11 +29,13 @@ class Evaluation:
             have no half-width.
         slices: name of the slice -> the same means over its users; see `slices.masks`.
         per_user: one row a user (index user_id), one column a figure: what `bootstrap.compare` pairs.
+        groups: name of the slice -> bool [U], which rows of `per_user` are its users.
     """
 
     metrics: dict[str, float]
     slices: dict[str, dict[str, float]]
     per_user: pd.DataFrame
+    groups: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -90,7 +92,8 @@ def evaluate(
     totals |= {f"cold_share@{k}": _cold_share(lists, k, unseen) for k in kept}
     lengths = np.bincount(user[user >= 0], minlength=len(lists.users))
     groups = slices.masks(lists, lengths, counts, unseen)
-    return Evaluation(totals, {name: metrics.summary(per_user[mask]) for name, mask in groups.items()}, per_user)
+    means = {name: metrics.summary(per_user[mask]) for name, mask in groups.items()}
+    return Evaluation(totals, means, per_user, groups)
 
 
 def _per_user(

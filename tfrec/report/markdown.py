@@ -21,10 +21,11 @@ _TIMING = {
 }
 _ENVIRONMENT = {"matmul_gflops": "matmul, float32 (GFLOP/s)", "memory_mb": "memory (MiB)"}
 _NOTES = """\
-Full ranking over the whole catalogue. ± is the 95 % half-width over users; coverage is no mean over users and has none.
+Full ranking over the whole catalogue. ± is the 95 % half-width over users; coverage and the share of cold items are no
+means over users and have none.
 HR, NDCG, MRR and recall: 0 to 1, higher is better. Novelty: mean of -log2 of an item's share of the training events.
 Diversity: 1 minus the mean cosine over the pairs of a list. Long tail: share of the list outside the most popular 20 %
-of the catalogue."""
+of the catalogue. Cold items: share of the places that show an item which training never had as a target."""
 _VERDICTS = """\
 Paired bootstrap over users. "Better" means that the 95 % interval of the difference lies above 0, "worse" below it,
 "not better" that it holds 0. The interval covers the choice of users, not that of the seed: {seeds}."""

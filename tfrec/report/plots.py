@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 _ORACLE_STYLE: dict[str, Any] = {"color": "#555555", "marker": "*", "linestyle": "--"}
 _HEADINGS = {"hr": "Hit rate (HR)", "ndcg": "NDCG", "mrr": "MRR", "recall": "Recall"}
 _DPI = 120
@@ -103,7 +103,7 @@ def training_plot(path: str | os.PathLike[str], training: Mapping[str, Sequence[
     _finish(panels[0], "Loss", "epoch", "mean loss", from_zero=False)
     if metric:
         values = np.asarray(training[metric], float)
-        style = _styles(("",))[0] | {"color": _COLOURS[2], "marker": _MARKERS[2]}
+        style = _styles(("",))[0] | {"color": COLOURS[2], "marker": MARKERS[2]}
         panels[1].plot(np.arange(1, len(values) + 1), values, **style)
         if np.isfinite(values).any():
             _mark_best(panels[1], values)
@@ -201,7 +201,7 @@ def _styles(names: Sequence[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
     styles = []
     for position, name in enumerate(names):
         style = {
-            "color": _COLOURS[position % len(_COLOURS)], "marker": _MARKERS[position % len(_MARKERS)],
+            "color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)],
             "linewidth": 1.5 if position else 2.4, "linestyle": "-", "markersize": 6,
         }  # fmt: skip
         styles.append(style | (_ORACLE_STYLE if name == ORACLE else {}))

@@ -6,6 +6,7 @@ The last module of `report` in the flow, and the only one that needs TensorFlow;
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -169,6 +170,40 @@ def write_test(
     write_scalars(folder, scalars, step=step)
     if table:
         write_summary_text(folder, "results", table, step=step)
+
+
+def write_hparams(
+    log_dir: str | os.PathLike[str], sessions: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]
+) -> None:
+    """Write what the HParams tab shows, one session a trained model; what the folder held before is replaced.
+
+    Args:
+        log_dir: TensorBoard's log folder, of these sessions alone.
+        sessions: name, fit to name a folder -> settings and figures. A setting of several types is shown as text.
+    """
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
+
+    shutil.rmtree(log_dir, ignore_errors=True)
+    settings = list(dict.fromkeys(name for values, _ in sessions.values() for name in values))
+    figures = list(dict.fromkeys(name for _, values in sessions.values() for name in values))
+    mixed = {name for name in settings if len({type(values.get(name)) for values, _ in sessions.values()}) > 1}
+    with tf.summary.create_file_writer(os.fspath(log_dir)).as_default():
+        api.hparams_config(hparams=list(map(api.HParam, settings)), metrics=list(map(api.Metric, figures)))
+    for session, (values, results) in sessions.items():
+        folder = os.path.join(log_dir, session)
+        with tf.summary.create_file_writer(folder).as_default():
+            api.hparams({name: _setting(value, text=name in mixed) for name, value in values.items()}, session)
+        write_scalars(folder, results, step=0)
+
+
+def _setting(value: Any, *, text: bool) -> bool | int | float | str:
+    """A setting as TensorBoard takes it."""
+    if not text and isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "null" if value is None else str(value)
 
 
 def _one_line(value: Any) -> str:

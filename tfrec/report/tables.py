@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfrec.evaluation import Difference, Evaluation
 from tfrec.evaluation.metrics import HALF_WIDTH
-from tfrec.evaluation.slices import HISTORY_PREFIX, POPULARITY_PREFIX
+from tfrec.evaluation.slices import FEW_EVENTS, HISTORY_PREFIX, MOST_FEW_EVENTS, POPULARITY_PREFIX
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +22,7 @@ _COLUMNS: dict[str, tuple[str, str, int, float]] = {
     "novelty": ("novelty", "bits", 2, 1),
     "diversity": ("diversity", "0-2", 3, 1),
     "long_tail": ("long tail", "%", 1, 100),
+    "cold_share": ("cold items", "%", 1, 100),
 }
 _DASH = "–"
 
@@ -47,12 +48,15 @@ def results_table(evaluations: Mapping[str, Evaluation], cutoff: int = 10) -> tu
 
     Returns:
         Headings with units, and rows of text such as `0.3058 ± 0.0116`. Recall is left out where it equals HR
-        throughout (one relevant item a user), and so is any figure that no row has.
+        throughout (one relevant item a user), the share of cold items where it is 0 throughout, and so is any figure
+        that no row has.
     """
     k = main_cutoff(next(iter(evaluations.values())).metrics, cutoff)
     shown = [name for name in _COLUMNS if any(f"{name}@{k}" in each.metrics for each in evaluations.values())]
     if all(each.metrics.get(f"recall@{k}") == each.metrics.get(f"hr@{k}") for each in evaluations.values()):
         shown = [name for name in shown if name != "recall"]
+    if not any(each.metrics.get(f"cold_share@{k}", 0) > 0 for each in evaluations.values()):
+        shown = [name for name in shown if name != "cold_share"]
     headings = ["model", *(f"{_COLUMNS[name][0]}@{k} ({_COLUMNS[name][1]})" for name in shown)]
     return headings, [[row, *(_cell(each.metrics, name, k) for name in shown)] for row, each in evaluations.items()]
 
@@ -104,6 +108,8 @@ def slice_label(name: str) -> str:
     if name.startswith(POPULARITY_PREFIX):
         part = name.removeprefix(POPULARITY_PREFIX)
         return "target never trained on" if part == "untrained" else f"target by popularity: {part}"
+    if name == FEW_EVENTS:
+        return f"target with 1 to {MOST_FEW_EVENTS} training events"
     return name.replace("_", " ")
 
 

@@ -1,4 +1,5 @@
 """Stages of a run: prepare, train, evaluate, export, publish; each is done once for a given input."""
 
+from tfrec.stages.comparison import compare as compare
 from tfrec.stages.evaluate import evaluate as evaluate
 from tfrec.stages.run import run as run

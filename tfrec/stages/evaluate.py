@@ -25,6 +25,7 @@ from tfrec.features import (
     RECOMMENDATIONS_TEST,
     RELEVANT,
     SEEN,
+    SLICES_TEST,
     USER_ID,
 )
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
@@ -121,6 +122,8 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
     """Write what people and programs read; the files."""
     _write_parquet(table, run, RECOMMENDATIONS_TEST)
     _write_parquet(_per_user(results), run, PER_USER)
+    groups = pd.DataFrame(results.test.groups, index=results.test.per_user.index)
+    _write_parquet(groups.reset_index(), run, SLICES_TEST)
     shutil.copyfile(run.path(DATASET, EVENTS_SCORED), run.path(EVENTS_SCORED))
     write_metrics(run.path(METRICS), results.document())
     history = run.figures("train")["history"]
@@ -129,7 +132,8 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
     settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run {run.path(CONFIG)} --out {run.out}"
     write_report(run.path(REPORT), results, plots=plots, settings=settings, command=command)
     write_test(run.path(TENSORBOARD), results.test.metrics)
-    return [run.path(name) for name in (RECOMMENDATIONS_TEST, PER_USER, EVENTS_SCORED, METRICS, REPORT, PLOTS)]
+    tables = (RECOMMENDATIONS_TEST, PER_USER, SLICES_TEST, EVENTS_SCORED)
+    return [run.path(name) for name in (*tables, METRICS, REPORT, PLOTS)]
 
 
 def _per_user(results: Results) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,27 @@ class Run:
         self._write_config()
         self._write_ledger()
 
+    def adopt(self, stage: str, other: Run) -> None:
+        """Take over what another run finished under the same settings: its files, as hard links, and its entry.
+
+        A stage replaces its files and does not write into them, so that the links keep apart what changes later.
+
+        Raises:
+            OSError: a file cannot be linked or written.
+        """
+        waiting = self.path(f".{stage}.adopted")
+        shutil.rmtree(waiting, ignore_errors=True)
+        self._write_config()
+        for file in other.files(stage):
+            place = waiting / file.relative_to(other.out)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, place)
+        for part in sorted(waiting.iterdir()):
+            os.replace(part, self.path(part.name))
+        waiting.rmdir()
+        self._stages[stage] = dict(other._stages[stage])
+        self._write_ledger()
+
     def _sizes(self, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
         """Name, relative to the run where it lies in it, and bytes."""
         for path in files:
@@ -166,6 +188,14 @@ class Run:
                 f"--out {self.out} is the run of the pipeline {owner!r}, and this one is {self.pipeline.name!r}. "
                 "Name another folder."
             )
+
+
+def _link(file: Path, place: Path) -> None:
+    """A second name for a file, or a copy where the file system knows none."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfrec import config
@@ -11,6 +12,7 @@ from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import prepare_stage
 from tfrec.stages.publish import publish_stage
+from tfrec.stages.stage import Stage
 from tfrec.stages.train import train_stage
 
 logger = logging.getLogger(__name__)
@@ -62,25 +64,46 @@ def run(
 
 def _do(current: Run, only: str | None, items: Path | None) -> None:
     """The stages, or the one, that are not done yet."""
-    keys: dict[str | None, str] = {None: ""}
     stages = STAGES if items is None else {**STAGES, "export": export_of(items)}
     as_it_is = items is not None or (only == "publish" and bool(catalogue(current)))
-    for name in STAGES if only is None else _path_to(only):
-        stage = stages[name]
-        inputs = stage.recorded if as_it_is and name != only and stage.recorded else stage.inputs
-        key = keys[name] = current.key(name, [keys[stage.reads], inputs(current)])
-        done = current.done(name, key) and stage.complete(current)
+    names = list(STAGES) if only is None else _path_to(only)
+    for name, key, done in _states(current, stages, names, recorded=as_it_is):
         if only in (None, name):
             if done:
                 logger.info("%s: done before, nothing to do", name)
             else:
                 logger.info("%s ...", name)
-                stage.perform(current, key)
+                stages[name].perform(current, key)
         elif not done:
             raise ValueError(
                 f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
                 f"Run `tfrec {name}` first, or `tfrec run` for all."
             )
+
+
+def pending(pipeline: config.Pipeline, out: Path, last: str) -> list[str]:
+    """Those of the stages that lead to `last`, and of itself, that are not done under these settings.
+
+    Raises:
+        ValueError: a table or the folder is wrong.
+        OSError: a file cannot be read.
+    """
+    return [name for name, _, done in _states(Run(pipeline, out), STAGES, _path_to(last)) if not done]
+
+
+def _states(
+    current: Run, stages: Mapping[str, Stage], names: Sequence[str], *, recorded: bool = False
+) -> Iterator[tuple[str, str, bool]]:
+    """Name, key and whether it is done, of each stage at its turn: those before it may be performed meanwhile.
+
+    Where `recorded`, the inputs of the stages before the last one are what the ledger remembers of them.
+    """
+    keys: dict[str | None, str] = {None: ""}
+    for name in names:
+        stage = stages[name]
+        inputs = stage.recorded if recorded and name != names[-1] and stage.recorded else stage.inputs
+        key = keys[name] = current.key(name, [keys[stage.reads], inputs(current)])
+        yield name, key, current.done(name, key) and stage.complete(current)
 
 
 def _path_to(stage: str) -> list[str]:
