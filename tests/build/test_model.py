@@ -159,7 +159,7 @@ def test_initial_weights_do_not_depend_on_whether_text_came_from_the_cache(data,
                 random.random()
             return np.ones((len(texts), 4), "float32")
 
-        monkeypatch.setattr(build, "text_vectors", text_vectors)
+        monkeypatch.setattr(build.model, "text_vectors", text_vectors)
         return [np.asarray(weight.value) for weight in build.two_tower(data, dim=8, seed=1).weights]
 
     assert all((one == other).all() for one, other in zip(weights(True), weights(False), strict=True))
@@ -181,9 +181,11 @@ def test_only_known_weights_are_called_pretrained(tmp_path):
     assert [build.text_provenance(source) for source in sources] == [
         "none",
         "minilm (pretrained)",
-        "my_bert",
-        "bert_tiny_en_uncased",
+        "my_bert (a folder that does not say where its weights come from)",
+        "bert_tiny_en_uncased (published preset)",
     ]
+    (tmp_path / "my_bert" / "pretraining.json").write_text('{"origin": "trained here from random weights on 9 texts"}')
+    assert build.text_provenance(sources[2]) == "my_bert (trained here from random weights on 9 texts)"
 
 
 @pytest.mark.parametrize("warmup", [0, 10])

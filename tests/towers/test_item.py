@@ -42,13 +42,15 @@ def test_contract(kind, rule, tmp_path):
 def expected(tower):
     """Every item's vector, item by item."""
     embedding, genres = tower.embedding.numpy(), tower.category_embeddings["genre"].numpy()
+    texts = TEXT @ tower.text_projection.kernel.numpy() + tower.text_projection.bias.numpy()
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     vectors = np.zeros((ITEMS, DIM))
     for item in range(1, ITEMS):
         codes = [code for code in GENRES[item] if code]
         known = np.nan_to_num(NUMBERS[item]).tolist() + np.isnan(NUMBERS[item]).astype(float).tolist()
         vectors[item] = (
             (embedding[item] if TRAINED[item] else 0)
-            + TEXT[item] @ tower.text_projection.kernel.numpy()
+            + texts[item]
             + (np.mean([genres[code] for code in codes], axis=0) if codes else 0)
             + known @ tower.number_projection.kernel.numpy()
         )
@@ -102,6 +104,20 @@ def test_id_dropout_may_be_none_or_all(share):
     tower = whole(id_dropout=share)
     without = tower().numpy() - np.where(TRAINED[:, None], tower.embedding.numpy(), 0) * (np.arange(ITEMS) > 0)[:, None]
     np.testing.assert_allclose(tower(training=True).numpy(), tower().numpy() if share == 0 else without, atol=1e-6)
+
+
+def test_a_bounded_id_is_no_longer_than_its_share_of_the_text():
+    text = TEXT.copy()
+    text[5] = 0
+    tower = ItemTower(DIM, ITEMS, text_width=WIDTH, delta=0.5)
+    tower.set_features(trained=TRAINED, text=text)
+    free = np.concatenate([np.full((4, DIM), 0.01), np.full((ITEMS - 4, DIM), 3.0)]).astype("float32")
+    tower.embedding.assign(free)
+    ids = tower().numpy() - tower.text_projection(text).numpy()
+    np.testing.assert_allclose(ids[[1, 2, 3]], free[[1, 2, 3]], atol=1e-5)  # Short ones stay as they are.
+    np.testing.assert_allclose(np.linalg.norm(ids[[4, 8]], axis=1), 0.5, atol=1e-4)  # A text is 1 long.
+    np.testing.assert_allclose(ids[5], free[5], atol=1e-5)  # Without a text there is nothing to measure by.
+    np.testing.assert_allclose(ids[[6, 7]], 0, atol=1e-5)  # Untrained.
 
 
 def test_tables_start_apart():
