@@ -61,6 +61,7 @@ def test_the_page_holds_every_table(comparison, tmp_path):
     page = (tmp_path / "comparison.md").read_text(encoding="utf-8")
     assert "| frozen | minilm (pretrained) | frozen | attention | 1, 3 (2 failed) | 0.5000 ± 0.3465 |" in page
     assert "| 1,234,567 | 1,500 | 150 | 1,000 |" in page
+    assert "\nTest users: all 4, cold 1, tail 2.\n" in page
     assert "## Against ids" in page and "+0.5000 to +0.5000 | better |" in page
     assert "| frozen | 2 | killed \\| dead |" in page
     assert "![NDCG@10 by training seconds](comparison.png)" in page

@@ -76,6 +76,7 @@ def write_comparison(folder: str | os.PathLike[str], comparison: Comparison, plo
         f"# {comparison.name}: variants compared",
         tables.markdown(headings, rows),
         _NOTES,
+        _users(comparison),
         _machine(comparison),
         *_against_reference(comparison),
         *_failures(comparison),
@@ -108,6 +109,16 @@ def _changes(comparison: Comparison) -> list[list[str]]:
         return ", ".join(f"`{key}={value}`" for key, value in each.changes.items()) or "none"
 
     return [[each.name, told(each)] for each in comparison.contenders]
+
+
+def _users(comparison: Comparison) -> str:
+    """How many test users each part has; variants of other data may have others."""
+    counts: dict[str, set[int]] = {}
+    for parts in comparison.figures.values():
+        for part, found in parts.items():
+            counts.setdefault(part, set()).add(int(found["users"]))
+    told = (f"{part} {' or '.join(f'{one:,}' for one in sorted(numbers))}" for part, numbers in counts.items())
+    return f"Test users: {', '.join(told)}."
 
 
 def _machine(comparison: Comparison) -> str:
