@@ -2,9 +2,7 @@
 
 import io
 from pathlib import Path
-
-import keras
-import keras_nlp
+from typing import Any
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PIECES = [
@@ -24,6 +22,9 @@ FAMILIES = ("Bert", "DistilBert", "Roberta", "XLMRoberta", "Albert", "DebertaV3"
 
 def write(folder: Path, family: str = "Bert", seed: int = 0) -> Path:
     """Write a preset; the folder."""
+    import keras
+    import keras_nlp
+
     keras.utils.set_random_seed(seed)
     tokenizer = _tokenizer(family)
     sizes = dict(SIZES, vocabulary_size=tokenizer.vocabulary_size())
@@ -35,7 +36,9 @@ def write(folder: Path, family: str = "Bert", seed: int = 0) -> Path:
     return folder
 
 
-def _tokenizer(family: str) -> keras.layers.Layer:
+def _tokenizer(family: str) -> Any:
+    import keras_nlp  # Not above: tfrec has a variable to set before Keras is touched.
+
     kind = getattr(keras_nlp.models, f"{family}Tokenizer")
     if family in ("Bert", "DistilBert"):
         return kind(PIECES, lowercase=True)

@@ -1,0 +1,144 @@
+"""A text model that trains with the towers: what a step encodes, where gradients go, and what is left in the table."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny_text
+from tfrec.features import HISTORY, PAD, TARGET
+from tfrec.retrieval import FullSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
+from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, text_models
+from tfrec.towers.masked_language import MaskedLanguageModel
+from tfrec.towers.text_tuning import Tuning, tune
+
+TITLES = ["", "thing 1", "box", "a long title of a thing", "", "box 2", "thing box", "9"]
+ITEMS = len(TITLES)
+BATCH = {
+    HISTORY: tf.constant([[1, 3, 0], [5, 1, 4]]),
+    TARGET: tf.constant([[1, 3, 5, 0], [0, 1, 4, 6]]),
+}
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    return tiny_text.write(tmp_path_factory.mktemp("preset"))
+
+
+def towers(objective=None, width=8):
+    keras.utils.set_random_seed(0)
+    items = ItemTower(6, ITEMS, text_width=width, id_dropout=0.0)
+    trained = np.arange(ITEMS) > 0
+    items.set_features(trained=trained)
+    behavior = BehaviorTower(6, [LSTMEncoder(6, dropout=0.0)], dropout=0.0)
+    return TwoTower(items, behavior, objective or FullSoftmax(trained))
+
+
+def tuned(preset, kind="lora", objective=None, masked=False, **options):
+    text = tune(text_models.load(preset, max_tokens=16), Tuning(kind, 2))
+    head = MaskedLanguageModel(text, seed=1) if masked else None
+    model = TextTunedTwoTower(towers(objective), text, Texts.of(TITLES, text), masked=head, **options)
+    model.refresh()
+    model.compile(keras.optimizers.Adam(0.01))
+    return model
+
+
+def gradients(model):
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(BATCH, training=False)
+    return loss, tape.gradient(loss, model.trainable_variables)
+
+
+def table(model):
+    return model.item_tower.text.numpy()
+
+
+def test_the_table_holds_the_vectors_of_the_texts(preset):
+    model = tuned(preset)
+    for row, title in enumerate(TITLES):
+        expected = model.text.vectors(*model.text.tokens([title]))[0] if title else np.zeros(8)
+        np.testing.assert_allclose(table(model)[row], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_loss_is_that_of_the_frozen_model_while_nothing_has_changed(preset, sampled):
+    model = tuned(preset, objective=TFRSRetrieval(np.arange(ITEMS) > 0, np.ones(ITEMS), 0) if sampled else None)
+    loss, found = gradients(model)
+    assert float(loss) == pytest.approx(float(model.without_text.compute_loss(BATCH, training=False)), abs=1e-5)
+    trained = {id(variable) for variable in model.backbone.trainable_variables}
+    reached = [
+        gradient for variable, gradient in zip(model.trainable_variables, found, strict=True) if id(variable) in trained
+    ]
+    assert len(reached) == len(trained) > 0
+    assert all(gradient is not None for gradient in reached)
+    assert any(np.abs(gradient.numpy()).max() > 0 for gradient in reached)
+
+
+def test_a_step_brings_the_texts_of_its_batch_up_to_date_and_no_others(preset):
+    model = tuned(preset, kind="full")
+    before = table(model)
+    for variable in model.backbone.trainable_variables:
+        variable.assign_add(np.random.default_rng(0).normal(0, 0.1, variable.shape))
+    model.compute_loss(BATCH, training=False)
+    changed = np.abs(table(model) - before).max(axis=1) > 1e-4
+    mentioned = set(np.unique([*BATCH[HISTORY].numpy().ravel(), *BATCH[TARGET].numpy().ravel()])) - {PAD}
+    assert {int(row) for row in np.flatnonzero(changed)} == {row for row in mentioned if TITLES[row]}
+    model.refresh()
+    assert (np.abs(table(model) - before).max(axis=1) > 1e-4).tolist() == [bool(title) for title in TITLES]
+
+
+def test_a_share_of_the_texts_is_encoded_other_ones_each_time(preset):
+    model = tuned(preset, kind="full", share=0.4)
+    drawn = [tuple(sorted(model._chosen(BATCH).numpy().tolist())) for _ in range(12)]
+    assert {len(rows) for rows in drawn} == {2}  # Of 1, 3, 5 and 6, which have texts.
+    assert len(set(drawn)) > 1
+    assert set(np.ravel(drawn)) <= {1, 3, 5, 6}
+
+
+def test_chunks_hold_every_chosen_text_once_the_longest_first(preset):
+    model = tuned(preset)
+    rows = model._chosen(BATCH)
+    chunks = model._chunks(rows)
+    lengths = np.concatenate([length.numpy() for _, length in chunks])
+    assert len(lengths) == len(rows) == 4
+    assert (np.diff(lengths) <= 0).all()
+    assert all(ids.shape[1] == max([1, *length.numpy()]) for ids, length in chunks)
+
+
+def test_the_masked_loss_comes_on_top_by_its_weight(preset):
+    losses = [
+        float(tuned(preset, "full", masked=True, mask_weight=weight).compute_loss(BATCH, training=False))
+        for weight in (0.1, 1.1)
+    ]
+    alone = float(tuned(preset, "full").compute_loss(BATCH, training=False))
+    assert alone < losses[0] < losses[1]
+    assert losses[0] - alone == pytest.approx(losses[1] - losses[0] - (losses[0] - alone) * 9, rel=1e-3)
+
+
+def test_it_learns_and_leaves_a_model_without_text_behind(preset):
+    model = tuned(preset, kind="full")
+    before = table(model)
+    data = tf.data.Dataset.from_tensors(BATCH).repeat(30)
+    first = model.fit(data.take(1), verbose=0).history["loss"][0]
+    last = model.fit(data, verbose=0).history["loss"][-1]
+    assert last < first
+    assert np.abs(table(model) - before).max() > 1e-3
+    model.refresh()
+    plain = model.without_text
+    assert not [weight for weight in plain.weights if "transformer" in weight.path]
+    np.testing.assert_allclose(plain.item_vectors(), model.item_vectors(), atol=1e-6)
+
+
+def test_a_checkpoint_leaves_out_what_is_frozen(preset):
+    model = tuned(preset)
+    left_out = {id(variable) for variable in model.tables}
+    assert all(id(variable) in left_out for variable in model.backbone.non_trainable_variables)
+    assert not any(id(variable) in left_out for variable in model.backbone.trainable_variables)
+
+
+def test_a_text_model_of_another_width_is_refused(preset):
+    text = tune(text_models.load(preset, max_tokens=16), Tuning("lora", 2))
+    with pytest.raises(ValueError, match="`text` gives vectors of width 8, and the item tower was built for 5"):
+        TextTunedTwoTower(towers(width=5), text, Texts.of(TITLES, text))
+    with pytest.raises(ValueError, match="`share` must be above 0 and at most 1; received 0"):
+        TextTunedTwoTower(towers(), text, Texts.of(TITLES, text), share=0)
