@@ -36,12 +36,10 @@ def shaken(model):
     return model
 
 
-def fits(family, kind):
-    """ALBERT has one block that all layers share; DeBERTa's blocks take no prefix."""
-    return (family, kind) not in (("Albert", "partial"), ("DebertaV3", "prefix"))
-
-
-CASES = [(family, kind) for family in tiny_text.FAMILIES for kind in KINDS if fits(family, kind)]
+# ALBERT has one block that all layers share, and DeBERTa's take no prefix.
+CASES = [(family, kind) for family in tiny_text.FAMILIES for kind in ("lora", "adapter")]
+CASES += [(family, kind) for family in ("Bert", "GPT2") for kind in ("prefix", "partial", "full")]
+CASES += [("Albert", "prefix"), ("DebertaV3", "partial")]
 
 
 @pytest.mark.parametrize(("family", "kind"), CASES)

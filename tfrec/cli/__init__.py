@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("tfrec").setLevel(logging.INFO)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It tells of each retry; the end is our one line.
     try:
         tfrec.check_backend()
         with command.make_context("tfrec", list(sys.argv[1:] if arguments is None else arguments)) as context:

@@ -71,6 +71,8 @@ def evaluate(
 
 
 def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, vectors: np.ndarray) -> Evaluation:
+    """Measure recommendations; where items were held out of training, these and no others are the cold ones."""
+    held_out = data.items.loc[data.items["held_out"] > 0, ITEM_ID]
     return evaluation.evaluate(
         table,
         data.truth(split),
@@ -79,6 +81,7 @@ def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, ve
         cutoffs=cutoffs,
         keep_seen=data.seen == "keep",
         item_vectors=vectors,
+        cold=set(held_out) if len(held_out) else None,
     )
 
 

@@ -1,0 +1,106 @@
+"""A training that tunes the text model: from a frozen run's towers, resumed, saved apart, and read again."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import tiny_shop, tiny_text
+from tfrec import build, config, stages
+from tfrec.data import Dataset
+from tfrec.stages.ledger import Run
+from tfrec.stages.train import open_model, text_encoder
+
+TEXT = ["model.text.max_tokens=16", "model.behavior=lstm", "model.text.source={}"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    tiny_text.write(folder / "bert")
+    return tiny_shop.write(folder, epochs=2)
+
+
+def run(shop, out, *overrides, only=("prepare", "train")):
+    settings = config.load(shop, [*(line.format(shop.parent / "bert") for line in TEXT), *overrides])
+    for stage in only:
+        stages.run(settings, shop.parent / out, only=stage)
+    return Run(settings, shop.parent / out)
+
+
+def tune(shop, out, *overrides, **options):
+    start = f"model.text.start={shop.parent / 'frozen'}"
+    return run(shop, out, "model.text.tuning=lora", "model.text.share=0.5", start, *overrides, **options)
+
+
+@pytest.fixture(scope="module")
+def frozen(shop):
+    return run(shop, "frozen")
+
+
+def weights(model):
+    return [np.asarray(weight.value) for weight in model.weights]
+
+
+@pytest.mark.slow
+def test_a_resumed_tuning_ends_as_one_that_was_never_stopped(shop, frozen):
+    whole = tune(shop, "whole")
+    tune(shop, "parts", "training.epochs=1")
+    parts = tune(shop, "parts")
+    for left, right in zip(weights(open_model(whole)), weights(open_model(parts)), strict=True):
+        np.testing.assert_array_equal(left, right)
+    vectors = [text_encoder(each).embed(["thing 1", "box"]) for each in (whole, parts)]
+    np.testing.assert_array_equal(*vectors)
+    # The towers hold the vectors that the tuned text model gives, and not those of the frozen one.
+    data = Dataset.open(whole.path("dataset"))
+    titled = np.flatnonzero(data.items["text"] != "")
+    table, before = (open_model(each).item_tower.text.numpy()[titled] for each in (whole, frozen))
+    np.testing.assert_allclose(text_encoder(whole).embed(data.items["text"][titled].tolist()), table, atol=1e-5)
+    assert np.abs(table - before).max() > 1e-4
+    # What was tuned can be used elsewhere, frozen.
+    used = config.Text(source=str(shop.parent / "bert"), max_tokens=16, tuned=str(whole.path("checkpoints", "text")))
+    np.testing.assert_allclose(build.text_vectors(data.items["text"][titled], used), table, atol=1e-5)
+
+
+def test_tuning_begins_with_the_towers_of_the_frozen_run(shop, frozen):
+    from tfrec.stages.train import compiled
+
+    settings = [*(line.format(shop.parent / "bert") for line in TEXT), "model.text.tuning=adapter"]
+    pipeline = config.load(shop, [*settings, f"model.text.start={frozen.out}"])
+    data = Dataset.open(frozen.path("dataset"))
+    model = compiled(Run(pipeline, shop.parent / "new"), data, 3)
+    model.refresh()
+    table = pd.Index(data.items["text"] != "")
+    assert table.any()
+    for left, right in zip(weights(model.without_text), weights(open_model(frozen)), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+    assert model.optimizer.slow_factor == pytest.approx(5e-4 / 0.02)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.text.start=nowhere", "model.text.start is 'nowhere', which holds no trained model"),
+        ("data.max_length=5", "was trained on other data than this pipeline prepares"),
+        ("model.dim=4", "has other towers than the section `model` says"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(shop, frozen, override, told):
+    with pytest.raises(ValueError, match=told):
+        tune(shop, "refused", override)
+    shutil.rmtree(shop.parent / "refused", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.text=none", "model.text.tuning=lora"], "tuning: lora needs a text model; source is none"),
+        (["model.text.start=runs/x"], "start is for tuning; tuning: frozen trains the towers from the beginning"),
+        (["model.text.tuning=full", "model.text.tuned=x"], "tuned goes with tuning: frozen; tuning is full"),
+        (["model.text.tuning=joint", "model.text.size=3"], "size is for lora, adapter, prefix and partial"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(shop, overrides, told):
+    with pytest.raises(ValueError, match=told):
+        run(shop, "refused", *overrides, only=())
