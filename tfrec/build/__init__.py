@@ -6,6 +6,10 @@ from tfrec.build.optimization import batch_tokens as batch_tokens
 from tfrec.build.optimization import monitor_cutoff as monitor_cutoff
 from tfrec.build.optimization import optimizer as optimizer
 from tfrec.build.optimization import precision as precision
+from tfrec.build.pretraining import catalogue_texts as catalogue_texts
+from tfrec.build.pretraining import language_model as language_model
+from tfrec.build.pretraining import language_objective as language_objective
+from tfrec.build.pretraining import language_optimizer as language_optimizer
 from tfrec.build.tables import dataset as dataset
 from tfrec.build.tables import oracle_applies as oracle_applies
 from tfrec.build.tables import prepare_options as prepare_options

@@ -98,6 +98,19 @@ def publish(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
 
 
 @command.command()
+@_pipeline_options
+def pretrain(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Learn a text model from the texts of the items alone; the folder that it leaves goes into model.text."""
+    from tfrec import config
+
+    settings = config.load(pipeline, overrides)
+    with without_greetings():
+        from tfrec import stages
+
+    click.echo(stages.pretrain(settings, out or Path("runs") / settings.name))
+
+
+@command.command()
 @click.argument("name")
 @click.option("--root", type=FOLDER, help="Folder for data; TFREC_DATA, else data, by default.")
 def download(name: str, root: Path | None) -> None:

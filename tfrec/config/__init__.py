@@ -4,6 +4,7 @@ from tfrec.config.data import Data
 from tfrec.config.grid import Plan, Variant, load_plan
 from tfrec.config.loading import change, dump, load, parse
 from tfrec.config.model import Model, Text
+from tfrec.config.pretraining import Pretraining
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Model",
     "Pipeline",
     "Plan",
+    "Pretraining",
     "Text",
     "Training",
     "Variant",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tfrec.config.data import Data
 from tfrec.config.model import Model
+from tfrec.config.pretraining import Pretraining
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
@@ -96,6 +97,9 @@ class Pipeline(Settings):
     data: Data = Field(description="tables, filters, split")
     model: Model = Field(default_factory=Model, description="the two towers")
     training: Training = Field(default_factory=Training, description="how the weights are found")
+    pretraining: Pretraining = Field(
+        default_factory=Pretraining, description="what `tfrec pretrain` learns from the items' texts"
+    )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
     export: Export = Field(default_factory=Export, description="what is handed to TensorFlow Serving")
 
@@ -111,6 +115,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
         "train": {"seed": plain["seed"], "model": plain["model"], "training": plain["training"]},
         "evaluate": {"evaluation": plain["evaluation"]},
         "export": {"k_max": plain["export"]["k_max"]},
+        "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
         "publish": {"name": plain["name"], **plain["export"]},
     }
     if stage not in chosen:

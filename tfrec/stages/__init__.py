@@ -2,4 +2,5 @@
 
 from tfrec.stages.comparison import compare as compare
 from tfrec.stages.evaluate import evaluate as evaluate
+from tfrec.stages.pretrain import pretrain as pretrain
 from tfrec.stages.run import run as run

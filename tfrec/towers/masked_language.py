@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrec.towers.text_models import TextModel
 
 HIDDEN, RANDOM = 0.8, 0.1  # Of the chosen tokens; the others stay as they are.
+_UNKNOWN = ("[UNK]", "<unk>")
 
 
 class MaskedLanguageModel(keras.layers.Layer):
@@ -20,7 +21,13 @@ class MaskedLanguageModel(keras.layers.Layer):
     one; marks, padding and unknown words are never chosen. Weights of the layer are the head alone: a dense layer, a
     layer norm and a bias. The matrix of the vocabulary is the backbone's token embedding, and like all of the backbone
     it belongs to the model around; only the states of chosen tokens are multiplied by it.
+
+    Attributes:
+        rounds: how often a text is asked, with other tokens hidden, where few texts have to give a steady figure.
+        answers: how many tokens there are to be told apart.
     """
+
+    rounds = 4
 
     def __init__(self, model: TextModel, share: float = 0.15, seed: int | None = None, **kwargs: Any) -> None:
         """Build the head, with random weights.
@@ -42,6 +49,7 @@ class MaskedLanguageModel(keras.layers.Layer):
         self.ordinary = np.setdiff1d(np.arange(model.tokenizer.vocabulary_size()), special_tokens(model)).astype("i4")
         if not len(self.ordinary):
             raise ValueError(f"{model.source!r}: its vocabulary holds no words, and there is nothing to learn.")
+        self.answers = len(self.ordinary)
         embedding = token_embedding(model.backbone)
         self.dense = keras.layers.Dense(embedding.output_dim, activation="gelu", name="transform")
         self.norm = keras.layers.LayerNormalization(epsilon=1e-12, name="norm")
@@ -76,6 +84,10 @@ class MaskedLanguageModel(keras.layers.Layer):
         places = tf.cast(tf.where(tf.reshape(chosen, [-1]))[:, 0], tf.int32)
         return tf.where(chosen, shown, ids), lengths, places, tf.gather(tf.reshape(ids, [-1]), places)
 
+    def targets(self, ids: Any, lengths: Any) -> Any:
+        """Bool [N, T]: the tokens that may be asked for, which are the words."""
+        return tf.sequence_mask(lengths, tf.shape(ids)[1]) & tf.gather(self._is_ordinary(), ids)
+
     def losses(self, ids: Any, lengths: Any, places: Any, truth: Any, training: bool = False) -> Any:
         """float32 [M]: the cross-entropy of each chosen token; arguments as `examples` returns them."""
         states = tf.cast(self.model.states(ids, lengths, training), tf.float32)
@@ -86,7 +98,7 @@ class MaskedLanguageModel(keras.layers.Layer):
 
     def _chosen(self, ids: Any, lengths: Any) -> Any:
         """Bool [N, T]: max(1, round(share * words)) words of each text, and none where there is none."""
-        words = tf.sequence_mask(lengths, tf.shape(ids)[1]) & tf.gather(self._is_ordinary(), ids)
+        words = self.targets(ids, lengths)
         count = tf.reduce_sum(tf.cast(words, tf.float32), axis=1)
         count = tf.minimum(count, tf.maximum(1.0, tf.round(self.share * count)))
         order = tf.argsort(tf.where(words, self._uniform(tf.shape(ids)), -1.0), axis=1, direction="DESCENDING")
@@ -127,10 +139,9 @@ def special_tokens(model: TextModel) -> np.ndarray:
     tokenizer = model.tokenizer
     names = ("cls", "sep", "start", "end", "pad", "mask", "unk")
     found = [getattr(tokenizer, f"{name}_token_id", None) for name in names]
-    unknown = getattr(tokenizer, "oov_token", None)
-    if unknown is not None:
-        found.append(tokenizer.token_to_id(unknown))
-    return np.unique([*(int(one) for one in found if one is not None), *tokenizer.special_token_ids, model.pad])
+    pieces = set(tokenizer.get_vocabulary())
+    unknown = [tokenizer.token_to_id(piece) for piece in _UNKNOWN if piece in pieces]
+    return np.unique([*(int(one) for one in found if one is not None), *unknown, *tokenizer.special_token_ids])
 
 
 def token_embedding(backbone: Any) -> Any:

@@ -75,6 +75,7 @@ class TextModel:
         first, last = self.marks
         room = self.max_tokens - sum(mark is not None for mark in self.marks)
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
+        texts = tf.strings.regex_replace(texts, r"\p{Z}", " ")  # KerasHub's BERT splits at no other blank.
         parts = [tf.cast(self.tokenizer(texts), tf.int32)[:, :room]]
         if first is not None:
             parts.insert(0, tf.RaggedTensor.from_tensor(column * first))

@@ -24,13 +24,21 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     Those that the model names as its `tables` are left out: a new model has them too, and training leaves them alone.
     """
 
-    def __init__(self, folder: str | Path, *, monitor: str = "val_ndcg@10", patience: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        monitor: str = "val_ndcg@10",
+        patience: int | None = None,
+        cure: str = "Lower training.learning_rate, or set training.clip_norm (lower it, if it is set)",
+    ) -> None:
         """Choose the folder and the rule.
 
         Args:
             folder: where the checkpoints lie; made when it is not there.
             monitor: name of the figure in the epoch's logs.
             patience: epochs without a better figure before training stops; None = never.
+            cure: what a user may do where the training diverges, in words.
 
         Raises:
             ValueError: `patience` is below 1.
@@ -38,7 +46,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         super().__init__()
         if patience is not None and patience < 1:
             raise ValueError(f"`patience` must be 1 epoch or more, or None for never; received {patience}.")
-        self.folder, self.monitor, self.patience = Path(folder), monitor, patience
+        self.folder, self.monitor, self.patience, self.cure = Path(folder), monitor, patience, cure
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_value, self.stopped = -1, -np.inf, False
 
@@ -122,8 +130,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             found = "a weight is not finite"
         if found:
             raise ValueError(
-                f"the training diverged in epoch {epoch + 1}: {found}. Lower training.learning_rate, or set "
-                "training.clip_norm (lower it, if it is set). The epochs before this one stay stored."
+                f"the training diverged in epoch {epoch + 1}: {found}. {self.cure}. The epochs before this one stay "
+                "stored."
             )
 
     def _best(self, epoch: int) -> Path:
