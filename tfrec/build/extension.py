@@ -59,6 +59,7 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
         categories={name: extended.item_categories[name] for name in tower.categories},
         numbers=extended.item_numbers if tower.numbers else None,
     )
+    wide.lend_ids()
     return wide, extended
 
 

@@ -13,7 +13,7 @@ from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
 from tfrec.build.text import text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
-from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
+from tfrec.retrieval import FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
 
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
@@ -55,7 +55,7 @@ def two_tower(
             similarity=settings.similarity,
             temperature=settings.temperature,
             cutoff=monitor_cutoff(training.monitor),
-            new_item_bonus=settings.new_item_bonus,
+            new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
 

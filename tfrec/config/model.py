@@ -74,6 +74,17 @@ class Text(Settings):
         return self
 
 
+class NewItems(Settings):
+    """What stands for the ids of items that training did not see."""
+
+    neighbours: Annotated[int, Field(ge=0)] = Field(
+        5, description="items with the nearest texts, whose mean id vector a new item borrows; 0: none"
+    )
+    bonus: float = Field(
+        0.0, description="added to a new item's score, since no training event speaks for it; chosen on validation"
+    )
+
+
 class Attention(Settings):
     """Causal self-attention over the history."""
 
@@ -115,9 +126,7 @@ class Model(Settings):
     time_features: bool | None = Field(None, description="use the times of past events; `null`: where there are some")
     user_features: bool = Field(True, description="use the users' categorical columns")
     item_features: bool = Field(True, description="use the items' categorical and numeric columns")
-    new_item_bonus: float = Field(
-        0.0, description="added to the score of an item without a trained id, which no training event speaks for"
-    )
+    new_items: NewItems = Field(default_factory=NewItems, description="of items without a trained id")
     similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")
     temperature: Positive | None = Field(None, description="scores are divided by it; `null`: a fitting default")
 

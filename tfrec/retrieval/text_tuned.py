@@ -93,7 +93,7 @@ class TextTunedTwoTower(TwoTower):
             similarity=model.similarity,
             temperature=model.temperature,
             cutoff=model.cutoff,
-            new_item_bonus=model.new_item_bonus,
+            new_items=model.new_items,
             **kwargs,
         )
         self.backbone, self.masked = text.backbone, masked  # Attributes, so that Keras tracks their weights.

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfrec.features import HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
+from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
 from tfrec.towers import BehaviorTower, ItemTower
 
@@ -37,7 +38,7 @@ class TwoTower(keras.Model):
         similarity: str = "dot",
         temperature: float | None = None,
         cutoff: int = 10,
-        new_item_bonus: float = 0.0,
+        new_items: NewItems | None = None,
         **kwargs: Any,
     ) -> None:
         """Join the towers; their weights exist afterwards.
@@ -50,8 +51,8 @@ class TwoTower(keras.Model):
             similarity: `dot`, or `cosine` of both sides.
             temperature: scores are divided by it; 1 for `dot` and 0.05 for `cosine` where None.
             cutoff: the cut-off of the validation metrics.
-            new_item_bonus: added to the score of an item that the item tower knows no id of. Where it is not 0, item
-                vectors and queries have one more dimension, which carries it.
+            new_items: what stands for the ids of items that training did not see; None for the defaults. Where it has
+                a bonus, item vectors and queries have one more dimension, which carries it.
             **kwargs: as for any Keras model.
 
         Raises:
@@ -73,7 +74,7 @@ class TwoTower(keras.Model):
         self.item_tower, self.behavior_tower, self.objective = item_tower, behavior_tower, objective
         self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
         self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
-        self.new_item_bonus = new_item_bonus
+        self.new_items = new_items or NewItems()
         rows = (
             np.arange(PAD + 1, item_tower.items) if candidates is None else candidate_rows(candidates, item_tower.items)
         )
@@ -104,7 +105,7 @@ class TwoTower(keras.Model):
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
         vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
         vectors = _unit(vectors) if self.similarity == "cosine" else vectors
-        return self._with_bonus(vectors, rows) if self.new_item_bonus else vectors
+        return self.new_items.beside_items(vectors, self.item_tower.trained, rows)
 
     def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
         """float32 [B, T + 1, D]: the query after s events, from the history's vectors, divided by the temperature.
@@ -122,14 +123,7 @@ class TwoTower(keras.Model):
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
         if self.similarity == "cosine":
             states = _unit(states)
-        states = states / self.temperature
-        return ops.pad(states, [[0, 0], [0, 0], [0, 1]], constant_values=1.0) if self.new_item_bonus else states
-
-    def _with_bonus(self, vectors: Any, rows: Any) -> Any:
-        """[N, D + 1]: the bonus beside the vectors of items without a trained id, 0 beside the others."""
-        trained = tf.convert_to_tensor(self.item_tower.trained)
-        trained = trained if rows is None else tf.gather(trained, rows)
-        return tf.concat([vectors, self.new_item_bonus * (1.0 - trained)], axis=1)
+        return self.new_items.beside_queries(states / self.temperature)
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The user's state after the last event, float [B, D].
@@ -183,8 +177,15 @@ class TwoTower(keras.Model):
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
     def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
-        """As for any Keras model, but `shuffle` is off: batches come shuffled, and else Keras warns that it cannot."""
-        return super().fit(*args, shuffle=shuffle, **kwargs)
+        """As for any Keras model, but without `shuffle` (batches come shuffled); then new items are lent their ids."""
+        self.item_tower.identified.assign(self.item_tower.trained)  # What an earlier training lent is no id to train.
+        history = super().fit(*args, shuffle=shuffle, **kwargs)
+        self.lend_ids()
+        return history
+
+    def lend_ids(self) -> None:
+        """Give new items the ids of their neighbours, after training or another change of weights; see `NewItems`."""
+        self.new_items.lend(self.item_tower)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a loaded model as the saved one was."""
@@ -267,8 +268,8 @@ class TwoTower(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights."""
-        parts = ("item_tower", "behavior_tower", "objective")
-        own = ("candidates", "similarity", "temperature", "cutoff", "new_item_bonus")
+        parts = ("item_tower", "behavior_tower", "objective", "new_items")
+        own = ("candidates", "similarity", "temperature", "cutoff")
         return {
             **super().get_config(),
             **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
@@ -278,7 +279,7 @@ class TwoTower(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
         """Rebuild the model, its weights at their initial values."""
-        parts = ("item_tower", "behavior_tower", "objective")
+        parts = ("item_tower", "behavior_tower", "objective", "new_items")
         rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in parts}
         return cls(**{**config, **rebuilt})
 

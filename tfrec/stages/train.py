@@ -162,6 +162,7 @@ def _save(run: Run, model: TwoTower) -> list[Path]:
         assert chosen is not None
         written.append(text_weights.save(model.text, chosen, run.path(CHECKPOINTS, TEXT_WEIGHTS)))
         model = model.without_text
+    model.lend_ids()  # The weights are those of the best epoch now, not of the last one.
     path = run.path(CHECKPOINTS, MODEL)
     temporary = path.with_name("writing-" + path.name)
     model.save(temporary)

@@ -22,8 +22,9 @@ class ItemTower(keras.layers.Layer):
     arXiv:2507.19473, which starts items at their content and bounds what training adds.
 
     The features of the catalogue are weights that do not train: a saved model holds all it needs. An item that no
-    training event mentions has no id embedding and is described by its text and features alone; training drops whole
-    id embeddings (`id_dropout`), so that the model has met such items. Source: DropoutNet (Volkovs et al., 2017).
+    training event mentions has no id embedding and is described by its text and features alone, until it is lent one
+    (`identified` says which rows have one, `trained` which learnt theirs); training drops whole id embeddings
+    (`id_dropout`), so that the model has met such items. Source: DropoutNet (Volkovs et al., 2017).
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ItemTower(keras.layers.Layer):
         """Create the weights; the shape is known from the constructor."""
         scale = keras.initializers.RandomNormal(stddev=self.dim**-0.5 / 4)
         self.trained = self._feature("trained", (self.items, 1), "ones")
+        self.identified = self._feature("identified", (self.items, 1), "ones")
         if self.ids:
             self.embedding = self.add_weight((self.items, self.dim), initializer=scale, name="id_embedding")
         if self.text_width:
@@ -96,7 +98,7 @@ class ItemTower(keras.layers.Layer):
     @property
     def tables(self) -> list[Any]:
         """The variables that hold the catalogue; training changes none of them."""
-        tables = [getattr(self, name, None) for name in ("trained", "text", "number")]
+        tables = [getattr(self, name, None) for name in ("trained", "identified", "text", "number")]
         return [*(table for table in tables if table is not None), *getattr(self, "codes", {}).values()]
 
     def _feature(self, name: str, shape: tuple[int, ...], initializer: str = "zeros", dtype: str | None = None) -> Any:
@@ -125,7 +127,9 @@ class ItemTower(keras.layers.Layer):
         if not self.built:
             self.build()
         if trained is not None:
-            self.trained.assign(_checked("trained", trained, (self.items,)).astype("float32")[:, None])
+            mask = _checked("trained", trained, (self.items,)).astype("float32")[:, None]
+            self.trained.assign(mask)
+            self.identified.assign(mask)
         if text is not None:
             text = _checked("text", text, (self.items, self.text_width))
             self.text.assign(text)
@@ -163,8 +167,9 @@ class ItemTower(keras.layers.Layer):
         if self.text_width:
             parts.append(self.text_projection(pick(self.text) if text is None else text))
         if self.ids:
-            vectors, trained = (ops.cast(pick(table), self.compute_dtype) for table in (self.embedding, self.trained))
-            vectors = self._bounded(vectors * trained, *parts)
+            tables = (self.embedding, self.identified)
+            vectors, identified = (ops.cast(pick(table), self.compute_dtype) for table in tables)
+            vectors = self._bounded(vectors * identified, *parts)
             parts.insert(0, self._hide(vectors, training))
         for name, embedding in self.category_embeddings.items():
             codes = pick(self.codes[name])
@@ -174,6 +179,11 @@ class ItemTower(keras.layers.Layer):
         if self.numbers:
             parts.append(self.number_projection(pick(self.number)))
         return sum(parts[1:], parts[0]) * ops.cast(rows != PAD, self.compute_dtype)[:, None]
+
+    def bounded_ids(self, rows: Any) -> Any:
+        """The id vectors of rows, int [N], as they enter the items' vectors; float32 [N, D]."""
+        text = self.text_projection(ops.take(self.text, rows, axis=0)) if self.text_width else None
+        return ops.cast(self._bounded(ops.take(self.embedding, rows, axis=0), text), "float32")
 
     def _bounded(self, vectors: Any, text: Any = None) -> Any:
         """Id vectors [N, D], none longer than `delta` times its text [N, D]; all as they are where there is no text."""
