@@ -41,7 +41,7 @@ def test_a_new_item_borrows_the_ids_of_the_nearest_texts():
     np.testing.assert_allclose(after[:5], before[:5], atol=1e-6)
     projected = two.item_tower.text_projection(TEXT).numpy()
     for new, near in ((5, [1, 2]), (6, [3, 4])):
-        weights = np.exp(projected[new] @ projected[near].T / 0.1)
+        weights = np.exp(projected[new] @ projected[near].T / 0.05)
         np.testing.assert_allclose(after[new], weights @ before[near] / weights.sum(), atol=1e-5)
     assert not after[7].any()  # No text, no neighbours.
 

@@ -78,7 +78,7 @@ class NewItems(Settings):
     """What stands for the ids of items that training did not see."""
 
     neighbours: Annotated[int, Field(ge=0)] = Field(
-        5, description="items with the nearest texts, whose mean id vector a new item borrows; 0: none"
+        10, description="items with the nearest texts, whose mean id vector a new item borrows; 0: none"
     )
     bonus: float = Field(
         0.0, description="added to a new item's score, since no training event speaks for it; chosen on validation"

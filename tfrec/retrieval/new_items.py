@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec.towers import ItemTower
 
-SHARPNESS = 0.1  # Cosines are divided by it before the softmax that weighs the neighbours.
+SHARPNESS = 0.05  # Cosines are divided by it before the softmax that weighs the neighbours.
 CELLS_A_CHUNK = 2**25  # Cosines that are held at a time: 128 MB.
 
 
@@ -24,7 +24,7 @@ class NewItems:
     nearest neighbours, Gantner et al., "Learning attribute-to-feature mappings for cold-start recommendations" (2010).
     """
 
-    def __init__(self, neighbours: int = 5, bonus: float = 0.0) -> None:
+    def __init__(self, neighbours: int = 10, bonus: float = 0.0) -> None:
         """Choose the rule.
 
         Args:
