@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfrec import config
+from tfrec.data import Dataset
 from tfrec.towers.text import TextEncoder, minilm_folder
 from tfrec.towers.text_models import folder_hash
 
@@ -40,3 +41,25 @@ def text_vectors(texts: Iterable[Any], settings: config.Text) -> np.ndarray | No
     """float32 [N, W]: the frozen vectors of texts; None for `source: none`."""
     encoder = text_encoder(settings)
     return None if encoder is None else encoder.embed([str(text) for text in texts])
+
+
+def read_user_texts(data: Dataset, settings: config.Model) -> int:
+    """Let the batches of a data set carry the vectors of its users' texts, where a model with these settings reads any.
+
+    Returns:
+        The width of the vectors; 0 where the users have no texts, or the settings want none.
+
+    Raises:
+        ValueError: the text model is to be tuned: the texts of users are read by a frozen one.
+    """
+    if not (settings.user_text and settings.text.source != "none" and data.user_texts):
+        return 0
+    if settings.text.tuning != "frozen":
+        raise ValueError(
+            f"model.text.tuning is {settings.text.tuning!r}, and the users have texts (data.users.text), which are read "
+            "by a frozen text model only: set model.user_text to false, or tuning to frozen."
+        )
+    vectors = text_vectors(data.user_texts, settings.text)
+    assert vectors is not None
+    data.set_text_vectors(vectors)
+    return vectors.shape[1]

@@ -47,13 +47,20 @@ def open_model(run: Run) -> TwoTower:
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
 
 
+def open_batches(run: Run) -> Dataset:
+    """The prepared data set of a run, whose batches carry all that its model reads, vectors of users' texts included."""
+    data = open_dataset(run)
+    build.read_user_texts(data, run.pipeline.model)
+    return data
+
+
 def text_encoder(run: Run) -> TextEncoder | None:
     """What embeds texts as the trained model of a run read them; None where it reads none."""
     return build.text_encoder(run.pipeline.model.text)
 
 
 def _perform(run: Run, key: str) -> None:
-    settings, data = run.pipeline.training, open_dataset(run)
+    settings, data = run.pipeline.training, open_batches(run)
     plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")
