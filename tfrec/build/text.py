@@ -56,8 +56,8 @@ def read_user_texts(data: Dataset, settings: config.Model) -> int:
         return 0
     if settings.text.tuning != "frozen":
         raise ValueError(
-            f"model.text.tuning is {settings.text.tuning!r}, and the users have texts (data.users.text), which are read "
-            "by a frozen text model only: set model.user_text to false, or tuning to frozen."
+            f"model.text.tuning is {settings.text.tuning!r}, and the users have texts (data.users.text), which only a "
+            "frozen text model reads: set model.user_text to false, or tuning to frozen."
         )
     vectors = text_vectors(data.user_texts, settings.text)
     assert vectors is not None

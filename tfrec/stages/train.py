@@ -48,7 +48,7 @@ def open_model(run: Run) -> TwoTower:
 
 
 def open_batches(run: Run) -> Dataset:
-    """The prepared data set of a run, whose batches carry all that its model reads, vectors of users' texts included."""
+    """The prepared data set of a run; its batches carry the vectors of the users' texts, where the model reads them."""
     data = open_dataset(run)
     build.read_user_texts(data, run.pipeline.model)
     return data

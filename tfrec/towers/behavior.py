@@ -58,7 +58,9 @@ class BehaviorTower(keras.layers.Layer):
         self.dim, self.encoders, self.timestamps = dim, list(encoders), timestamps
         self.event_columns, self.user_columns = dict(event_columns or {}), dict(user_columns or {})
         if text_width and USER_TEXT in map(user_feature, self.user_columns):
-            raise ValueError("`user_columns` must not name 'text' where there is a `text_width`: one input, two meanings.")
+            raise ValueError(
+                "`user_columns` must not name 'text' where there is a `text_width`: one input, two meanings."
+            )
         self.dropout, self.input_dropout, self.text_width = dropout, input_dropout, text_width
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
         self.hide = keras.layers.Dropout(input_dropout, noise_shape=(None, 1), dtype=policy, name="input_dropout")
