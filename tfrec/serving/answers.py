@@ -254,14 +254,14 @@ def _write_chunks(model: ExportedModel, events: pd.DataFrame, path: Path, k: int
 def _inputs(model: ExportedModel, events: pd.DataFrame, lengths: np.ndarray) -> dict[str, np.ndarray]:
     """The inputs that a table of ordered events gives."""
     inputs = {HISTORY: events[ITEM_ID].to_numpy(object)}
-    shapes = model.manifest["signatures"]["recommend_full"]["inputs"]
+    signatures = model.manifest["signatures"]
     for feature, column in model.manifest["inputs"].items():
         if column not in events:
             continue
         values = events[column].to_numpy(np.int64 if feature == TIMESTAMP else object)
         if feature == TIMESTAMP:
             values = np.maximum(values, 0)
-        of_event = len(shapes[feature]["shape"]) > 1
+        of_event = len(signatures["recommend_full"]["inputs"][feature]["shape"]) > 1
         inputs[feature] = values if of_event else values[np.cumsum(lengths) - 1]
     return inputs
 

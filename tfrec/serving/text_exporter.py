@@ -66,12 +66,8 @@ def export_text(
     load_text_ops()
     words, contract = Words.of(model, encoder.model, weight), _contract(model, dataset, k_max)
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
-    meaning = {
-        "source": encoder.preset,
-        "width": words.model.width,
-        "is_users": words.items is None,
-        "scale": words.scale,
-    }
+    meaning = {"source": encoder.preset, "width": words.model.width, "scale": words.scale}
+    meaning["read_as"] = USER_TEXT if words.items is None else "query"
     histories = real_histories(dataset)
     return write_version(
         lambda id_file: TextGraph(model, vectors, contract, id_file, words),
