@@ -57,7 +57,9 @@ def answers(monkeypatch):
     class Model:
         items = pd.Series("a title", index=["a", "b", "c", " padded ", "all"])
 
-        def recommend(self, histories, k):
+        def recommend(self, histories, k, texts=None):
+            if texts is not None:
+                k = len(texts[0].split())
             last = 0 if histories == [["all"]] else k
             rows = [(0, rank, f"i{rank}", f"鞋 👟 [{rank}]", 1 / rank) for rank in range(1, last + 1)]
             return pd.DataFrame(rows, columns=["row", "rank", "item_id", "title", "score"]).astype({"score": "float32"})
@@ -137,11 +139,11 @@ def test_an_exhausted_catalogue_is_said(answers, capsys):
     assert json.loads(capsys.readouterr().out) == {"history": ["all"], "recommendations": []}
 
 
-@pytest.mark.parametrize("options", [[], ["--history", "a"], ["--events", "e.csv", "--output", "o.parquet"]])
-def test_a_text_is_not_taken_yet(answers, capsys, options):
-    line = error_of(capsys, "recommend", "model", "--text", "warm shoes", *options)
-    assert line == "--text: this model takes histories only; use --history or --events"
-    assert not answers.files
+@pytest.mark.parametrize(("options", "history"), [([], []), (["--history", "a"], ["a"])])
+def test_a_text_is_asked_alone_or_beside_a_history(answers, capsys, options, history):
+    assert cli.main(["recommend", "model", "--text", "warm dry shoes", "--json", *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["text"], answer["history"], len(answer["recommendations"])) == ("warm dry shoes", history, 3)
 
 
 def test_a_whole_file_is_answered(answers):
@@ -152,8 +154,9 @@ def test_a_whole_file_is_answered(answers):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([], "give either --history or --events"),
-        (["--history", "a", "--events", "e.csv"], "give either --history or --events, not both"),
+        ([], "give --history, --text or both, or --events"),
+        (["--history", "a", "--events", "e.csv"], "--events goes without --history and --text"),
+        (["--text", "a", "--events", "e.csv", "--output", "o.parquet"], "--events goes without --history and --text"),
         (["--events", "e.csv"], "--events and --output go together"),
         (["--history", "a", "--output", "o.parquet"], "--events and --output go together"),
         (["--events", "e.csv", "--output", "o.parquet", "--json"], "--json shows the answer to --history"),

@@ -37,6 +37,9 @@ RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
 EVENT_PREFIX = "event_"  # int32 [B, T]: a categorical column of the events, code 0 = missing
 USER_PREFIX = "user_"  # int32 [B]: a categorical column of the users, code 0 = missing
 
+# float32 [B, W]: the vector that the text model gives a user's text (a profile, a query); zeros = missing.
+USER_TEXT = USER_PREFIX + TEXT
+
 # Files of a run, read by more than one room.
 EVENTS_SCORED = "events_scored.csv.gz"
 RECOMMENDATIONS_TEST = "recommendations_test.parquet"
@@ -56,7 +59,11 @@ def user_feature(column: str) -> str:
 
 
 def batch_spec(
-    event_columns: Sequence[str] = (), user_columns: Sequence[str] = (), *, timestamps: bool = False
+    event_columns: Sequence[str] = (),
+    user_columns: Sequence[str] = (),
+    *,
+    timestamps: bool = False,
+    text_width: int = 0,
 ) -> dict[str, tf.TensorSpec]:
     """Specs of a model's inputs: what a history is described by.
 
@@ -64,9 +71,11 @@ def batch_spec(
         event_columns: categorical columns of the events, `event_type` included where it is used.
         user_columns: categorical columns of the users.
         timestamps: whether each event carries its time, int64 seconds, 0 = missing.
+        text_width: width W of the vectors of the users' texts; 0 = no texts.
 
     Returns:
-        `HISTORY` int32 [B, T], each event column int32 [B, T], `TIMESTAMP` int64 [B, T], each user column int32 [B].
+        `HISTORY` int32 [B, T], each event column int32 [B, T], `TIMESTAMP` int64 [B, T], each user column int32 [B],
+        `USER_TEXT` float32 [B, W].
     """
     import tensorflow as tf
 
@@ -79,6 +88,8 @@ def batch_spec(
     for column in user_columns:
         name = user_feature(column)
         spec[name] = tf.TensorSpec([None], tf.int32, name)
+    if text_width:
+        spec[USER_TEXT] = tf.TensorSpec([None, text_width], tf.float32, USER_TEXT)
     return spec
 
 

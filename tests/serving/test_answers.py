@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.serving.conftest import IDS, K_MAX, NOT_CANDIDATES, make_model
+from tests.serving import words
+from tests.serving.conftest import IDS, K_MAX, NOT_CANDIDATES, make_data, make_model
 from tfrec.serving import answers
 from tfrec.serving.answers import load, recommend_file
 from tfrec.serving.exporter import export
 from tfrec.serving.publisher import publish
 from tfrec.serving.session import open_session
+from tfrec.serving.text_exporter import export_text
 
 EVENTS = pd.DataFrame(
     {
@@ -205,3 +207,54 @@ def test_what_cannot_be_answered_is_refused(loaded, tmp_path, events, output, k,
 def test_a_missing_file_of_events_is_named(loaded, tmp_path):
     with pytest.raises(FileNotFoundError, match="events.csv"):
         recommend_file(loaded, tmp_path / "events.csv", tmp_path / "recs.parquet", k=3)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A model whose text model lies beside it, as a run and as `publish` leave them."""
+    text, folder = words.bert(), tmp_path_factory.mktemp("told")
+    model = words.two_tower(text)
+    plain = export(model, make_data(), folder / "export", k_max=K_MAX)
+    export_text(model, make_data(), words.encoder(text), folder / "export_text", k_max=K_MAX, version=1)
+    return load(plain)
+
+
+def test_texts_are_answered_by_the_text_model_of_the_same_version(told):
+    table = told.recommend([["007"], ["007"], []], 3, texts=["nail polish", "", "nail polish"])
+    assert table.row.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert (table.title == "Title of " + table.item_id).all()
+    alone = told.recommend([["007"]], 3)
+    pd.testing.assert_series_equal(table.item_id[3:6].reset_index(drop=True), alone.item_id)
+    np.testing.assert_allclose(table.score[3:6], alone.score, atol=1e-5)
+    assert table.score[:3].tolist() != table.score[3:6].tolist() != table.score[6:].tolist()
+    assert told.text_model.version == told.version == 1
+
+
+def test_a_text_model_answers_by_itself(told):
+    text_model = load(told.folder.parent.with_name("export_text"))
+    assert text_model.reads_text and text_model.text_model is text_model
+    pd.testing.assert_frame_equal(text_model.recommend([["007"]], 3), told.recommend([["007"]], 3, texts=[""]))
+
+
+@pytest.mark.parametrize("text", ["\udcff\ud800", "a" * 100_000, "👟", "跑步鞋", "\x00"])
+def test_any_text_is_answered(told, text):
+    assert len(told.recommend([[]], 3, texts=[text])) == 3
+
+
+def test_a_model_without_a_text_model_says_so(loaded):
+    with pytest.raises(ValueError, match=r"takes no text: its text model, .*_text/1, is not there\. Export a pipeline"):
+        loaded.recommend([[]], 3, texts=["nail"])
+
+
+@pytest.mark.parametrize("texts", ["nail", ["nail"], []])
+def test_each_history_needs_a_text(told, texts):
+    with pytest.raises(ValueError, match="`texts` must be a list of 2 texts, one for each history"):
+        told.recommend([["007"], []], 3, texts=texts)
+
+
+def test_a_whole_file_is_answered_by_a_text_model_as_by_its_model(told, tmp_path):
+    text_model = told.text_model
+    for model, name in ((told, "a.parquet"), (text_model, "b.parquet")):
+        recommend_file(model, EVENTS, tmp_path / name, k=3)
+    first, second = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    assert first.item_id.tolist() == second.item_id.tolist()

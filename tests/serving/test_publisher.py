@@ -3,8 +3,12 @@ import shutil
 
 import pytest
 
+from tests.serving import words
+from tests.serving.conftest import make_data
 from tfrec.serving import publisher, server_config
-from tfrec.serving.publisher import publish
+from tfrec.serving.exporter import export
+from tfrec.serving.publisher import publish, verify
+from tfrec.serving.text_exporter import export_text
 
 
 def another(copied, number):
@@ -115,3 +119,61 @@ def test_a_folder_that_cannot_be_written_is_named(exported, root, monkeypatch):
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(PermissionError, match="saved_models/shop cannot be written"):
         publish(exported, root, "shop")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The folders of a model and of its text model, of one number."""
+    text, folder = words.bert(), tmp_path_factory.mktemp("pair")
+    model = words.two_tower(text)
+    plain = export(model, make_data(), folder / "export")
+    return plain, export_text(model, make_data(), words.encoder(text), folder / "export_text", version=1)
+
+
+def test_a_text_model_is_published_with_its_model(pair, root):
+    assert publish(pair[0], root, "shop", text_folder=pair[1]) == root / "shop" / "1"
+    assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 1}
+    verify(root / "shop_text" / "1")
+    before = (root / "shop_text" / "1").stat().st_mtime_ns
+    publish(pair[0], root, "shop", text_folder=pair[1])
+    assert (root / "shop_text" / "1").stat().st_mtime_ns == before
+
+
+def test_both_take_one_number_and_one_step(pair, exported, root, monkeypatch):
+    publish(exported, root, "shop")
+    (root / "shop_text" / "2").mkdir(parents=True)
+    seen = []
+    monkeypatch.setattr(publisher.time, "sleep", lambda seconds: seen.append((root / "models.config").read_text()))
+    assert publish(pair[0], root, "shop", text_folder=pair[1], settle=1, keep=1) == root / "shop" / "3"
+    assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 3}
+    assert seen[0].count("versions: 3") == 2 and seen[0].count("value: 1") == 1 and "value: 3" not in seen[0]
+    assert (sorted(os.listdir(root / "shop")), sorted(os.listdir(root / "shop_text"))) == (["3"], ["2", "3"])
+
+
+def test_a_model_without_text_takes_the_label_from_an_older_text_model(pair, exported, root):
+    publish(pair[0], root, "shop", text_folder=pair[1])
+    assert publish(exported, root, "shop").name == "2"
+    assert server_config.labels(root, "shop") == {"stable": 2}
+    assert "shop_text" not in (root / "models.config").read_text("utf-8")
+
+
+def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, tmp_path):
+    publish(exported, root, "shop")
+    damaged = shutil.copytree(pair[1], tmp_path / "damaged" / "1")
+    (damaged / "assets" / "item_ids.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"damaged/1 was changed after its export: assets/item_ids\.txt"):
+        publish(pair[0], root, "shop", text_folder=damaged)
+    assert server_config.labels(root, "shop") == {"stable": 1}
+    assert sorted(os.listdir(root)) == [".models.config.lock", "models.config", "shop"]
+
+
+def test_a_pipeline_called_like_a_text_model_is_refused(pair, exported, root):
+    publish(exported, root, "shop_text")
+    with pytest.raises(ValueError, match="shop_text holds the versions of another pipeline, and the suffix '_text'"):
+        publish(pair[0], root, "shop", text_folder=pair[1])
+    assert server_config.labels(root, "shop") == {} and not (root / "shop").exists()
+    publish(exported, root, "shop")  # A pipeline of its own, whose label stays.
+    assert server_config.labels(root, "shop_text") == {"stable": 1}
+    publish(pair[0], root, "films", text_folder=pair[1])
+    with pytest.raises(ValueError, match="films_text holds the versions of a text model"):
+        publish(exported, root, "films_text")

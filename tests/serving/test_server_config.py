@@ -4,16 +4,16 @@ from tfrec.serving import server_config
 
 
 def test_labels_are_read_back_and_other_models_stay(tmp_path):
-    server_config.write(tmp_path, "shop", {"stable": 3})
-    server_config.write(tmp_path, "films", {"stable": 1, "canary": 2})
-    server_config.write(tmp_path, "shop", {"stable": 4})
+    server_config.write(tmp_path, {"shop": {"stable": 3}})
+    server_config.write(tmp_path, {"films": {"stable": 1, "canary": 2}})
+    server_config.write(tmp_path, {"shop": {"stable": 4}})
     assert server_config.labels(tmp_path, "shop") == {"stable": 4}
     assert server_config.labels(tmp_path, "films") == {"canary": 2, "stable": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["models.config"]
 
 
 def test_the_file_is_what_tensorflow_serving_reads(tmp_path):
-    server_config.write(tmp_path, "shop", {"stable": 3, "canary": 5}, also=(4,))
+    server_config.write(tmp_path, {"shop": {"stable": 3, "canary": 5}}, also=4)
     lines = (tmp_path / "models.config").read_text("utf-8").splitlines()
     body = " ".join(" ".join(line for line in lines if not line.startswith("#")).split())
     assert body == (
@@ -32,5 +32,5 @@ def test_there_are_no_labels_without_a_file(tmp_path):
 def test_a_file_that_cannot_be_kept_is_not_lost(tmp_path, text):
     (tmp_path / "models.config").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match="models.config is not a model list that tfrec can keep"):
-        server_config.write(tmp_path, "shop", {"stable": 1})
+        server_config.write(tmp_path, {"shop": {"stable": 1}})
     assert (tmp_path / "models.config").read_bytes() == text.encode("latin-1")

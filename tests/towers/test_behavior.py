@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.contracts import SEQUENCE_RULES, Subject, check, made, sequence_inputs
-from tfrec.features import TIMESTAMP
+from tests.contracts import SEQUENCE_RULES, TABLE_RULES, Subject, check, made, sequence_inputs
+from tfrec.features import TIMESTAMP, USER_TEXT
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, LSTMEncoder, SelfAttentionEncoder
 
 DIM = 6
@@ -166,3 +166,47 @@ def test_a_column_may_be_named_as_it_likes():
 def test_an_encoder_is_needed():
     with pytest.raises(ValueError, match="`encoders` must hold at least one layer; received none"):
         BehaviorTower(DIM, [])
+
+
+# -- the users' texts -------------------------------------------------------------------------------------------------
+
+
+def telling(rows, length):
+    text = np.random.default_rng(6).normal(size=(rows, 4)).astype("float32")
+    return [*sequence_inputs(DIM)(rows, length), {USER_TEXT: text}]
+
+
+TELLING = Subject(lambda: BehaviorTower(DIM, encoders(1), text_width=4, dropout=0.0), telling, DIM, first=1)
+
+
+@pytest.mark.parametrize("rule", TABLE_RULES)
+def test_contract_with_texts(rule, tmp_path):
+    check(rule, TELLING, tmp_path)
+
+
+def test_a_text_moves_every_state_alike_the_first_one_too():
+    tower, (vectors, context) = made(TELLING), telling(2, 3)
+    moved = TELLING.outputs(tower, [vectors, context]) - TELLING.outputs(tower, [vectors, {}])
+    np.testing.assert_allclose(moved, np.repeat(moved[:, :1], 4, axis=1), atol=1e-5)
+    np.testing.assert_allclose(moved[:, 0], context[USER_TEXT] @ tower.text_projection.kernel.numpy(), atol=1e-5)
+
+
+def test_no_text_is_the_zero_vector():
+    tower, (vectors, context) = made(TELLING), telling(2, 3)
+    zeros = {USER_TEXT: np.zeros_like(context[USER_TEXT])}
+    np.testing.assert_array_equal(TELLING.outputs(tower, [vectors, zeros]), TELLING.outputs(tower, [vectors, {}]))
+
+
+def test_training_hides_a_text_from_whole_rows():
+    tower = BehaviorTower(DIM, encoders(1), text_width=4, dropout=0.0, input_dropout=0.25)
+    vectors, context = telling(400, 1)
+    shown, hidden = tower(vectors, context).numpy(), tower(vectors, {}).numpy()
+    trained = tower(vectors, context, training=True).numpy()
+    is_hidden = np.abs(trained - hidden).max(axis=(1, 2)) < 1e-4
+    assert (is_hidden ^ (np.abs(trained - shown).max(axis=(1, 2)) < 1e-4)).all()
+    assert 0.17 < is_hidden.mean() < 0.33
+
+
+def test_texts_and_a_column_called_text_are_refused():
+    with pytest.raises(ValueError, match="`user_columns` must not name 'text' where there is a `text_width`"):
+        BehaviorTower(DIM, encoders(1), user_columns={"text": 3}, text_width=4)

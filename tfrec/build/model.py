@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec import config
 from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
-from tfrec.build.text import text_vectors
+from tfrec.build.text import read_user_texts, text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
 from tfrec.retrieval import FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
@@ -30,6 +30,8 @@ def two_tower(
 ) -> TwoTower:
     """A two-tower model for a data set, ready to be compiled.
 
+    Where the users have texts and the model reads them, the batches of `data` carry their vectors from then on.
+
     Args:
         data: the prepared data set; the catalogue and its features come from it.
         settings: the section `model` of a pipeline; the defaults where None.
@@ -43,13 +45,13 @@ def two_tower(
     if not isinstance(data, Dataset):
         raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
-    vectors = text_vectors(data.items[TEXT], settings.text)
+    vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
     with precision(training):
         return TwoTower(
             _item_tower(data, settings, vectors),
-            _behavior_tower(data, settings),
+            _behavior_tower(data, settings, user_text),
             _objective(data, training),
             candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
             similarity=settings.similarity,
@@ -84,7 +86,7 @@ def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | Non
     return tower
 
 
-def _behavior_tower(data: Dataset, settings: config.Model) -> BehaviorTower:
+def _behavior_tower(data: Dataset, settings: config.Model, text_width: int) -> BehaviorTower:
     times = data.has_timestamps if settings.time_features is None else settings.time_features
     if times and not data.has_timestamps:
         raise ValueError("model.time_features is true, and the events have no timestamp column: map one, or say false.")
@@ -94,6 +96,7 @@ def _behavior_tower(data: Dataset, settings: config.Model) -> BehaviorTower:
         event_columns=data.event_columns if settings.event_features else {},
         user_columns=data.user_columns if settings.user_features else {},
         timestamps=times,
+        text_width=text_width,
         dropout=settings.dropout,
         input_dropout=settings.input_dropout,
         name="behavior_tower",

@@ -20,7 +20,7 @@ def prepare_options(data: config.Data) -> PrepareOptions:
         items=ItemColumns(items.item_id, tuple(items.text), dict(items.categorical), tuple(items.numeric))
         if items
         else None,
-        users=UserColumns(users.user_id, tuple(users.categorical)) if users else None,
+        users=UserColumns(users.user_id, tuple(users.categorical), tuple(users.text)) if users else None,
         min_user_events=data.min_user_events,
         min_item_events=data.min_item_events,
         target_events=tuple(data.target_events or ()),

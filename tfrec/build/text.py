@@ -110,3 +110,25 @@ def text_rate(settings: config.Text) -> float:
 
 def _source(settings: config.Text) -> str | Path:
     return minilm_folder() if settings.source == "minilm" else settings.source
+
+
+def read_user_texts(data: Dataset, settings: config.Model) -> int:
+    """Let the batches of a data set carry the vectors of its users' texts, where a model with these settings reads any.
+
+    Returns:
+        The width of the vectors; 0 where the users have no texts, or the settings want none.
+
+    Raises:
+        ValueError: the text model is to be tuned: the texts of users are read by a frozen one.
+    """
+    if not (settings.user_text and settings.text.source != "none" and data.user_texts):
+        return 0
+    if settings.text.tuning != "frozen":
+        raise ValueError(
+            f"model.text.tuning is {settings.text.tuning!r}, and the users have texts (data.users.text), which only a "
+            "frozen text model reads: set model.user_text to false, or tuning to frozen."
+        )
+    vectors = text_vectors(data.user_texts, settings.text)
+    assert vectors is not None
+    data.set_text_vectors(vectors)
+    return vectors.shape[1]

@@ -20,7 +20,7 @@ from tfrec.cli.group import FILE, command, console, without_greetings
     help="Item ids, the oldest first, split at commas. Blanks around an id are dropped unless the model knows the id "
     "with them. For ids that hold a comma use --events.",
 )
-@click.option("--text", help="What is wanted, in words. Not there yet: no model takes it so far.")
+@click.option("--text", help="What is wanted, or who asks, in words; alone, or beside --history.")
 @click.option("--events", type=FILE, help="Table of events: every user in it gets recommendations.")
 @click.option("--output", type=FILE, help="Parquet file for the answers to --events.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
@@ -36,14 +36,14 @@ def recommend(
     as_json: bool,
 ) -> None:
     """Ask an exported MODEL: a folder of versions, or one version."""
-    if text is not None:
-        raise click.UsageError("--text: this model takes histories only; use --history or --events")
-    if (history is None) == (events is None):
-        raise click.UsageError("give either --history or --events" + ("" if history is None else ", not both"))
+    if history is None and text is None and events is None:
+        raise click.UsageError("give --history, --text or both, or --events")
+    if events is not None and (history is not None or text is not None):
+        raise click.UsageError("--events goes without --history and --text")
     if (events is None) != (output is None):
         raise click.UsageError("--events and --output go together")
     if events is not None and as_json:
-        raise click.UsageError("--json shows the answer to --history; --events writes Parquet")
+        raise click.UsageError("--json shows the answer to --history or --text; --events writes Parquet")
     with without_greetings():
         import tensorflow  # noqa: F401
 
@@ -54,10 +54,11 @@ def recommend(
         return
     loaded = answers.load(model)
     items = _ids(history or "", loaded.items.index)
-    table = loaded.recommend([items], k).drop(columns="row")
+    table = loaded.recommend([items], k, *([] if text is None else [[text]])).drop(columns="row")
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
     if as_json:
-        click.echo(json.dumps({"history": items, "recommendations": rows}, ensure_ascii=False))
+        said = {} if text is None else {"text": text}
+        click.echo(json.dumps({"history": items, **said, "recommendations": rows}, ensure_ascii=False))
     elif rows:
         _print_answers(rows)
     else:

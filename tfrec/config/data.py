@@ -53,6 +53,9 @@ class Users(Settings):
     path: str = Field(description="CSV, CSV.gz or Parquet file")
     user_id: str = Field("user_id", description="column of the id")
     categorical: Names = Field((), description="categorical columns")
+    text: Names = Field(
+        (), description="text columns, joined in this order: a profile, a query; `model.text` turns them into vectors"
+    )
 
 
 class Split(Settings):

@@ -125,6 +125,9 @@ class Model(Settings):
     event_features: bool = Field(True, description="use event type and context columns")
     time_features: bool | None = Field(None, description="use the times of past events; `null`: where there are some")
     user_features: bool = Field(True, description="use the users' categorical columns")
+    user_text: bool = Field(
+        True, description="use the users' texts (`data.users.text`), where `text` names a text model; needs it frozen"
+    )
     item_features: bool = Field(True, description="use the items' categorical and numeric columns")
     new_items: NewItems = Field(default_factory=NewItems, description="of items without a trained id")
     similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")

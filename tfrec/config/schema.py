@@ -76,6 +76,14 @@ class Export(Settings):
     """What is handed to TensorFlow Serving."""
 
     k_max: Count = Field(100, description="items that an answer holds; a caller may cut it shorter")
+    text_model: bool = Field(
+        True, description="export `NAME_text` too, which takes a text beside a history, where `model.text` names one"
+    )
+    text_weight: Positive = Field(
+        4.0,
+        description="how much a text counts beside the history, for a model that was not trained with users' texts: "
+        "points of score a standard deviation of likeness",
+    )
     base_path: str = Field(
         "saved_models", description="folder that the server reads, relative to the working directory"
     )
@@ -114,7 +122,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
         "prepare": {"data": _without_places(plain["data"])},
         "train": {"seed": plain["seed"], "model": plain["model"], "training": plain["training"]},
         "evaluate": {"evaluation": plain["evaluation"]},
-        "export": {"k_max": plain["export"]["k_max"]},
+        "export": {name: plain["export"][name] for name in ("k_max", "text_model", "text_weight")},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
         "publish": {"name": plain["name"], **plain["export"]},
     }

@@ -21,12 +21,36 @@ Batch = dict[str, np.ndarray]
 BUCKET_RATIO = 1.15
 
 
+@dataclass(frozen=True)
+class TextVectors:
+    """A feature of the users that is looked up when a batch is made, so that users of one text share its vector.
+
+    Attributes:
+        codes: int [users], places in `table`; 0 = missing.
+        table: float32 [N + 1, W], row 0 zeros.
+    """
+
+    codes: np.ndarray
+    table: np.ndarray
+
+    def __getitem__(self, members: np.ndarray) -> np.ndarray:
+        """float32 [B, W] of the users `members`."""
+        return self.table[self.codes[members]]
+
+    def of(self, users: np.ndarray) -> TextVectors:
+        """The feature of some users."""
+        return TextVectors(self.codes[users], self.table)
+
+
+Users = Mapping[str, np.ndarray | TextVectors]
+
+
 class EpochPlan:
     """The batches of each epoch: the same number in every one, other members and another order in each.
 
     Args:
         windows: the training windows.
-        users: feature name -> codes [users].
+        users: feature name -> codes [users], or vectors of texts.
         tokens_per_batch: most events of a batch, padding included: rows x longest window.
         seed: of the shuffling; epoch `e` depends on (seed, e) alone.
 
@@ -34,7 +58,7 @@ class EpochPlan:
         epoch: the epoch that the next pass over `dataset()` plays; each pass raises it by one. Set it to resume.
     """
 
-    def __init__(self, windows: Windows, users: Batch, *, tokens_per_batch: int = 4096, seed: int = 0) -> None:
+    def __init__(self, windows: Windows, users: Users, *, tokens_per_batch: int = 4096, seed: int = 0) -> None:
         """See the class."""
         _check_whole("tokens_per_batch", tokens_per_batch, least=1)
         _check_whole("seed", seed, least=0)
@@ -89,12 +113,12 @@ class EpochPlan:
             yield left
 
 
-def training_batch(windows: Windows, users: Batch, members: np.ndarray) -> Batch:
+def training_batch(windows: Windows, users: Users, members: np.ndarray) -> Batch:
     """One padded batch of training windows.
 
     Args:
         windows: the windows.
-        users: feature name -> codes [users].
+        users: feature name -> codes [users], or vectors of texts.
         members: int64 [B], the windows of the batch.
 
     Returns:
@@ -121,7 +145,7 @@ class EvaluationUsers:
         seen: distinct rows of them; empty lists when what was seen may come back.
         relevant: what counts as a hit.
         events: feature name -> values beside `histories.rows`.
-        users: feature name -> codes [users].
+        users: feature name -> codes [users], or vectors of texts.
         max_length: events of a history that a batch holds, the newest ones.
     """
 
@@ -129,7 +153,7 @@ class EvaluationUsers:
     seen: Ragged
     relevant: Ragged
     events: Batch
-    users: Batch
+    users: Users
     max_length: int
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
@@ -196,10 +220,11 @@ def _buckets(lengths: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return buckets
 
 
-def _spec(events: Mapping[str, np.ndarray], users: Mapping[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
+def _spec(events: Mapping[str, np.ndarray], users: Users) -> dict[str, tf.TensorSpec]:
     """Specs of the inputs; the names of the features are already those of a batch."""
     import tensorflow as tf
 
-    spec = batch_spec(timestamps=TIMESTAMP in events)
+    widths = [values.table.shape[1] for values in users.values() if isinstance(values, TextVectors)]
+    spec = batch_spec(timestamps=TIMESTAMP in events, text_width=sum(widths))
     spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in events if name != TIMESTAMP}
-    return spec | {name: tf.TensorSpec([None], tf.int32, name) for name in users}
+    return spec | {name: tf.TensorSpec([None], tf.int32, name) for name in users if name not in spec}

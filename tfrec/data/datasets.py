@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from tfrec.data.batches import EpochPlan, EvaluationUsers
+from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
 from tfrec.data.folders import read_manifest
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
@@ -26,7 +26,7 @@ from tfrec.data.sequences import (
     training_windows,
 )
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, event_feature, user_feature
+from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, USER_TEXT, event_feature, user_feature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,7 +50,8 @@ class Dataset:
             columns as they were read.
         item_categories: column -> int32 [I, M] codes, 0 where there is none.
         item_numbers: float32 [I, n], standardised, NaN where missing; columns as in `manifest["item_numbers"]`.
-        vocabularies: feature name (`event_type`, `event_...`, `user_...`, `item_...`) -> vocabulary.
+        vocabularies: feature name (`event_type`, `event_...`, `user_...`, `item_...`) -> vocabulary; that of
+            `user_text` holds the users' distinct texts.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Dataset:
         self.manifest: dict[str, Any] = read_manifest(self.folder)
         self._temporary = temporary
         self._parts: dict[str, tuple[np.ndarray, Ragged]] = {}
+        self._text_vectors: np.ndarray | None = None
         self.items = pd.read_parquet(self.folder / ITEMS)
         with np.load(self.folder / ITEM_FEATURES) as arrays:
             self.item_numbers: np.ndarray = arrays["numbers"]
             self.item_categories = {name: arrays[f"category:{name}"] for name in self.manifest["item_categories"]}
         names = [event_feature(name) for name in self.manifest["event_columns"]]
-        names += [user_feature(name) for name in self.manifest["user_columns"]]
+        names += self._user_features
         names += ["item_" + name for name in self.item_categories]
         self.vocabularies = {
             name: Vocabulary.load(self.folder / VOCABULARIES / vocabulary_file(name)) for name in names
@@ -108,6 +110,35 @@ class Dataset:
         return {name: self.vocabularies[user_feature(name)].size for name in self.manifest["user_columns"]}
 
     @property
+    def _user_features(self) -> list[str]:
+        names = [user_feature(name) for name in self.manifest["user_columns"]]
+        return names + ([USER_TEXT] if self.manifest.get(USER_TEXT) else [])
+
+    @property
+    def user_texts(self) -> tuple[str, ...]:
+        """The users' distinct texts; none where the table of users has no text column."""
+        return self.vocabularies[USER_TEXT].values if USER_TEXT in self.vocabularies else ()
+
+    @property
+    def has_text_vectors(self) -> bool:
+        """Whether batches carry `USER_TEXT`."""
+        return self._text_vectors is not None
+
+    def set_text_vectors(self, vectors: np.ndarray) -> None:
+        """Let the batches that are made from now on carry `USER_TEXT`.
+
+        Args:
+            vectors: float [N, W], those of `user_texts`, as the model's text tower reads them.
+
+        Raises:
+            ValueError: another number of vectors.
+        """
+        count = len(self.user_texts)
+        if vectors.ndim != 2 or len(vectors) != count or not count:
+            raise ValueError(f"`vectors` must hold one vector for each of {count} user texts; got {vectors.shape}.")
+        self._text_vectors = np.concatenate([np.zeros((1, vectors.shape[1])), vectors]).astype(np.float32)
+
+    @property
     def category_sizes(self) -> dict[str, int]:
         """Categorical columns of the items -> number of codes, 0 included."""
         return {name: self.vocabularies["item_" + name].size for name in self.item_categories}
@@ -117,8 +148,7 @@ class Dataset:
         """All users' events, read from the shards once."""
         shards = self.manifest["options"]["shards"]
         paths = [self.folder / shard_name(shard, shards) for shard in range(shards)]
-        users = [user_feature(name) for name in self.manifest["user_columns"]]
-        return read_records(paths, self.manifest["event_features"], users)
+        return read_records(paths, self.manifest["event_features"], self._user_features)
 
     def train(self, tokens_per_batch: int = 4096, seed: int = 0) -> tf.data.Dataset:
         """Training batches; each pass is a new epoch. See `EpochPlan.dataset`."""
@@ -127,7 +157,7 @@ class Dataset:
     def train_plan(self, tokens_per_batch: int = 4096, seed: int = 0) -> EpochPlan:
         """The plan behind `train`, whose `epoch` can be set to play an epoch again."""
         windows = training_windows(self.sequences, self._held_out > 0, self.max_length)
-        return EpochPlan(windows, dict(self.sequences.users), tokens_per_batch=tokens_per_batch, seed=seed)
+        return EpochPlan(windows, self._users(), tokens_per_batch=tokens_per_batch, seed=seed)
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose next events validate. See `EvaluationUsers.dataset`."""
@@ -153,6 +183,14 @@ class Dataset:
         """Training events of every user, as item rows, without those held out; some lists may be empty."""
         index, offsets = training_events(self.sequences, self._held_out > 0)
         return Ragged(self.sequences.user_ids, self.sequences.rows[index], offsets)
+
+    def _users(self) -> dict[str, np.ndarray | TextVectors]:
+        """The features of all users; that of their texts where their vectors are known."""
+        users: dict[str, Any] = dict(self.sequences.users)
+        codes = users.pop(USER_TEXT, None)
+        if codes is not None and self._text_vectors is not None:
+            users[USER_TEXT] = TextVectors(codes, self._text_vectors)
+        return users
 
     @property
     def _held_out(self) -> np.ndarray:
@@ -184,9 +222,17 @@ class Dataset:
             seen=nothing if keep else distinct(lists, len(self.items)),
             relevant=relevant,
             events={name: values[index] for name, values in self.sequences.events.items()},
-            users={name: codes[users] for name, codes in self.sequences.users.items()},
+            users=_of(self._users(), users),
             max_length=self.max_length,
         )
+
+
+def _of(features: Users, users: np.ndarray) -> Users:
+    """The features of some users."""
+    return {
+        name: values.of(users) if isinstance(values, TextVectors) else values[users]
+        for name, values in features.items()
+    }
 
 
 def vocabulary_file(name: str) -> str:

@@ -22,7 +22,17 @@ from tfrec.data.sequences import Sequences, relevant_items, training_events, tra
 from tfrec.data.splits import Split
 from tfrec.data.timestamps import NO_TIME
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.features import EVENT_TYPE, EVENTS_SCORED, ITEM_ID, POSITION, TIMESTAMP, USER_ID, event_feature, user_feature
+from tfrec.features import (
+    EVENT_TYPE,
+    EVENTS_SCORED,
+    ITEM_ID,
+    POSITION,
+    TIMESTAMP,
+    USER_ID,
+    USER_TEXT,
+    event_feature,
+    user_feature,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +144,10 @@ class Draft:
         self.sequences = dataclasses.replace(self.sequences, events=features)
 
     def add_user_features(self, users: pd.DataFrame) -> None:
-        """Codes of the users' columns; their vocabularies are those of the users with training events."""
+        """Codes of the users' columns; their vocabularies are those of the users with training events.
+
+        The codes of the texts are places among all distinct ones: what a text means is known without training.
+        """
         place = pd.Index(users[USER_ID]).get_indexer(pd.Index(self.sequences.user_ids, dtype="str"))
         if (place < 0).all():
             raise ValueError(
@@ -145,9 +158,12 @@ class Draft:
         features = {}
         for name in users.columns.drop(USER_ID):
             values = np.where(place < 0, "", users[name].to_numpy(dtype=object)[place])
-            vocabulary = Vocabulary.of(values[trains])
-            if self._add_vocabulary(user_feature(name), vocabulary, "users", name):
-                features[user_feature(name)] = vocabulary.codes(values)
+            vocabulary, feature = Vocabulary.of(values[trains]), user_feature(name)
+            if name == USER_TEXT:
+                feature = USER_TEXT
+                vocabulary = Vocabulary.of(values) if len(vocabulary) else vocabulary
+            if self._add_vocabulary(feature, vocabulary, "users", name):
+                features[feature] = vocabulary.codes(values)
         self.sequences = dataclasses.replace(self.sequences, users=features)
 
     def add_item_features(self) -> None:
@@ -183,7 +199,8 @@ class Draft:
             "split": {"kind": self.options.split, **self.split.cuts},
             "event_features": list(self.sequences.events),
             "event_columns": self.event_columns,
-            "user_columns": [name.removeprefix("user_") for name in self.sequences.users],
+            "user_columns": [name.removeprefix("user_") for name in self.sequences.users if name != USER_TEXT],
+            **({USER_TEXT: True} if USER_TEXT in self.sequences.users else {}),
             "item_categories": list(self.categories),
             "item_numbers": [name for name in columns.numeric if name in self.items],
         }

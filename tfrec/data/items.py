@@ -11,7 +11,7 @@ import pandas as pd
 from tfrec.data.options import ItemColumns, ItemIds, UserColumns
 from tfrec.data.tables import Source, Table, read_table
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.features import ITEM_ID, TEXT, TITLE, USER_ID
+from tfrec.features import ITEM_ID, TEXT, TITLE, USER_ID, USER_TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +47,15 @@ def read_items(source: Source, columns: ItemColumns | None = None) -> pd.DataFra
 
 
 def read_users(source: Source, columns: UserColumns | None = None) -> pd.DataFrame:
-    """Read a table of users: `user_id` and the categorical columns as texts ("" where missing), one row a user.
+    """Read a table of users.
 
     Args:
         source: path (.csv, .csv.gz, .parquet) or DataFrame.
         columns: which column holds what; None takes `user_id` alone.
+
+    Returns:
+        One row a user: `user_id`, the categorical columns as texts ("" where missing), and, where there are text
+        columns, `user_text`: all of them, joined with ". ", the empty ones left out.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -59,10 +63,12 @@ def read_users(source: Source, columns: UserColumns | None = None) -> pd.DataFra
     """
     columns = columns or UserColumns()
     table = read_table(source, "users")
-    table.require([columns.user_id, *columns.categorical])
+    table.require([columns.user_id, *columns.categorical, *columns.text])
     users = pd.DataFrame({USER_ID: table.ids(columns.user_id)})
     for name in columns.categorical:
         users[name] = table.texts(name)
+    if columns.text:
+        users[USER_TEXT] = _joined([table.texts(name).str.strip() for name in columns.text], len(users))
     return _one_row_each(table, users, USER_ID)
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tfrec.features import EVENT_TYPE, ITEM_ID, TITLE, USER_ID, event_feature, user_feature
+from tfrec.features import EVENT_TYPE, ITEM_ID, TITLE, USER_ID, USER_TEXT, event_feature, user_feature
 
 Cut = str | float | datetime.date
 ItemIds = Collection[str] | str | os.PathLike[str]
@@ -101,16 +101,26 @@ class ItemColumns:
 
 @dataclass(frozen=True)
 class UserColumns:
-    """Which column of the users holds what: the id, and categorical columns that become inputs of the model."""
+    """Which column of the users holds what.
+
+    Args:
+        user_id: column of the user's id.
+        categorical: columns that become inputs of the model.
+        text: text columns (a profile, a query), joined with ". " into the user's text, one input of the model.
+    """
 
     user_id: str = USER_ID
     categorical: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names that are used twice."""
         object.__setattr__(self, "categorical", _names("categorical", self.categorical))
-        _refuse_twice("users", [self.user_id, *self.categorical])
-        _refuse_twice("users", [USER_ID, *map(user_feature, self.categorical)], what="feature name")
+        object.__setattr__(self, "text", _names("text", self.text))
+        joined = [USER_TEXT] if self.text else []
+        _refuse_twice("users", [self.user_id, *self.categorical, *joined])
+        _refuse_twice("users", [*self.text])
+        _refuse_twice("users", [USER_ID, *map(user_feature, self.categorical), *joined], what="feature name")
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,8 @@ class PrepareOptions:
         for name in ("hold_out_items", "hold_out_validation_items"):
             ids = plain[name]
             plain[name] = os.path.basename(ids) if isinstance(ids, (str, os.PathLike)) else sorted(map(str, ids))
+        if plain["users"] and not plain["users"]["text"]:  # Data sets of before there were any keep their content hash.
+            del plain["users"]["text"]
         return json.loads(json.dumps(plain, default=str))
 
 

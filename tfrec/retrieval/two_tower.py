@@ -99,7 +99,8 @@ class TwoTower(keras.Model):
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that describe a history, those that training knew."""
         tower = self.behavior_tower
-        return batch_spec(list(tower.event_columns), list(tower.user_columns), timestamps=tower.timestamps)
+        columns = list(tower.event_columns), list(tower.user_columns)
+        return batch_spec(*columns, timestamps=tower.timestamps, text_width=tower.text_width)
 
     def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""

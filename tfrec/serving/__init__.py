@@ -10,6 +10,7 @@ from typing import Any
 
 _NAMES = {
     "export": "tfrec.serving.exporter",
+    "export_text": "tfrec.serving.text_exporter",
     "publish": "tfrec.serving.publisher",
     "load": "tfrec.serving.answers",
     "recommend_file": "tfrec.serving.answers",

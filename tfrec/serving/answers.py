@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import uuid
@@ -15,9 +16,9 @@ import pandas as pd
 from tfrec.data.events import user_offsets
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source
-from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TIMESTAMP, TITLE, USER_ID
-from tfrec.serving import event_tables, manifest, server_config
-from tfrec.serving.versions import SAVED_MODEL, version_of, versions
+from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TEXT, TIMESTAMP, TITLE, USER_ID
+from tfrec.serving import event_tables, manifest, requests, server_config
+from tfrec.serving.versions import SAVED_MODEL, text_folder, version_of, versions
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class ExportedModel:
         folder: its folder.
         version: its number, None where the folder's name is none.
         manifest: what it was made of.
+        reads_text: whether it is a text model, `NAME_text`, which takes a text beside a history.
         items: item_id -> title, every item that it knows.
         k_max: items that may be asked for.
         answer_size: items of an answer: `k_max`, or all that may be recommended where they are fewer.
@@ -42,37 +44,63 @@ class ExportedModel:
     def __init__(self, folder: Path) -> None:
         """Load a version folder; `load` finds it."""
         self.folder, self.version, self.manifest = folder, version_of(folder), manifest.read(folder)
+        self.reads_text = self.manifest.get(manifest.KIND) == manifest.TEXT_MODEL
         try:
             table = pd.read_parquet(folder / manifest.ITEMS)
-            self._bundle = _loaded(folder)
+            self._bundle = _loaded(folder, text_ops=self.reads_text)
             self._signatures = self._bundle.signatures
-            self._signatures["serving_default"], self._signatures["recommend_full"]
+            self._signatures["serving_default"], self._signatures["embed_text" if self.reads_text else "recommend_full"]
         except Exception as error:  # TensorFlow and Parquet raise many kinds for a damaged file.
             reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
             raise ValueError(f"{folder} cannot be loaded: {reason} Export the model again.") from error
         self.items = table.set_index(ITEM_ID)[TITLE]
         self.k_max, self.answer_size = int(self.manifest["k_max"]), int(self.manifest["answer_size"])
 
-    def recommend(self, histories: Sequence[Sequence[str]], k: int = 10) -> pd.DataFrame:
+    @functools.cached_property
+    def text_model(self) -> ExportedModel:
+        """The text model of the same version, which lies beside it; the model itself where it is one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.reads_text:
+            return self
+        folder = text_folder(self.folder)
+        if not (folder / SAVED_MODEL).is_file():
+            raise ValueError(
+                f"{self.folder} takes no text: its text model, {folder}, is not there. Export a pipeline whose "
+                "model.text names a text model, with export.text_model: true, or ask with a history alone."
+            )
+        return ExportedModel(folder)
+
+    def recommend(
+        self, histories: Sequence[Sequence[str]], k: int = 10, texts: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """The k best next items of each history.
 
         Args:
             histories: item ids, oldest first. Ids that the model does not know are left out, and a warning names them.
             k: items of each answer; fewer where a history leaves fewer.
+            texts: a text (a query, a profile) beside each history, either of which may be empty; the text model of
+                the same version answers (see `text_model`).
 
         Returns:
             Columns row (place in `histories`), rank (1 = best), item_id, title, score.
 
         Raises:
-            ValueError: `k` is not between 1 and `k_max`, or `histories` is not a list of lists.
+            ValueError: `k` is not between 1 and `k_max`, `histories` is not a list of lists, `texts` is not as long,
+                or there is no text model.
         """
+        if texts is not None and not self.reads_text:
+            return self.text_model.recommend(histories, k, texts)
         self.check_k(k)
         if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
             raise ValueError(f"`histories` must be a list of lists of item ids; received {histories!r}.")
         lengths = np.array([len(history) for history in histories], np.int64)
         flat = np.array([str(item) for history in histories for item in history], object)
         self.warn_unknown(flat)
-        ids, scores = self.answer({HISTORY: flat}, lengths)
+        inputs = {HISTORY: flat} if texts is None else {HISTORY: flat, TEXT: requests.texts(texts, len(lengths))}
+        ids, scores = self.answer(inputs, lengths)
         rows, ranks = np.nonzero(ids[:, :k] != "")
         found = ids[rows, ranks]
         titles = self.items.reindex(found).to_numpy()
@@ -82,22 +110,23 @@ class ExportedModel:
         """Whole answers; `recommend_full` is asked where `inputs` holds more than the history, else `serving_default`.
 
         Args:
-            inputs: `HISTORY` and inputs of the events, back to back [sum(lengths)]; inputs of the users [N]. What the
-                model knows besides is missing.
+            inputs: `HISTORY` and inputs of the events, back to back [sum(lengths)]; inputs of the users [N], vectors
+                of texts [N, W]; `TEXT` [N] for a text model. What the model knows besides is missing.
             lengths: int [N], the events of each user.
 
         Returns:
             item_ids object [N, answer_size] of str, "" where nothing is left, and scores float32 of the same shape.
         """
-        signature = self._signatures["recommend_full" if len(inputs) > 1 else "serving_default"]
+        full = len(inputs) > 1 and not self.reads_text
+        signature = self._signatures["recommend_full" if full else "serving_default"]
         specs = signature.structured_input_signature[1]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         ids = np.full((len(lengths), self.answer_size), "", object)
         scores = np.zeros(ids.shape, np.float32)
         for users in self._batches(lengths):
-            request = {name: _rows(inputs.get(name), spec, users, starts) for name, spec in specs.items()}
+            request = {name: requests.tensor(inputs.get(name), spec, users, starts) for name, spec in specs.items()}
             outputs = signature(**request)
-            ids[users] = _decoded(outputs["item_ids"].numpy())
+            ids[users] = requests.decoded(outputs["item_ids"].numpy())
             scores[users] = outputs["scores"].numpy()
         return ids, scores
 
@@ -225,42 +254,24 @@ def _write_chunks(model: ExportedModel, events: pd.DataFrame, path: Path, k: int
 def _inputs(model: ExportedModel, events: pd.DataFrame, lengths: np.ndarray) -> dict[str, np.ndarray]:
     """The inputs that a table of ordered events gives."""
     inputs = {HISTORY: events[ITEM_ID].to_numpy(object)}
-    shapes = model.manifest["signatures"]["recommend_full"]["inputs"]
+    signatures = model.manifest["signatures"]
     for feature, column in model.manifest["inputs"].items():
         if column not in events:
             continue
         values = events[column].to_numpy(np.int64 if feature == TIMESTAMP else object)
         if feature == TIMESTAMP:
             values = np.maximum(values, 0)
-        of_event = len(shapes[feature]["shape"]) > 1
+        of_event = len(signatures["recommend_full"]["inputs"][feature]["shape"]) > 1
         inputs[feature] = values if of_event else values[np.cumsum(lengths) - 1]
     return inputs
 
 
-def _rows(values: np.ndarray | None, spec: Any, users: np.ndarray, starts: np.ndarray) -> Any:
-    """The tensor of one input for some users: event values padded to [B, T], user values [B], or all missing."""
+def _loaded(folder: Path, *, text_ops: bool) -> Any:
     import tensorflow as tf
 
-    kind, missing = (object, "") if spec.dtype == tf.string else (np.int64, 0)
-    if len(spec.shape) == 1:
-        chosen = np.full(len(users), missing, kind) if values is None else values[users]
-        return tf.constant(chosen, spec.dtype)
-    lengths = starts[users + 1] - starts[users]
-    table = np.full((len(users), max(1, int(lengths.max(initial=0)))), missing, kind)
-    if values is not None:
-        for row, user in zip(table, users, strict=True):
-            row[: starts[user + 1] - starts[user]] = values[starts[user] : starts[user + 1]]
-    return tf.constant(table, spec.dtype)
+    from tfrec.serving.session import load_text_ops, quiet
 
-
-def _decoded(ids: np.ndarray) -> np.ndarray:
-    return np.array([item.decode() for item in ids.ravel()], object).reshape(ids.shape)
-
-
-def _loaded(folder: Path) -> Any:
-    import tensorflow as tf
-
-    from tfrec.serving.session import quiet
-
+    if text_ops:
+        load_text_ops()
     with quiet():
         return tf.saved_model.load(str(folder))

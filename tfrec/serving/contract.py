@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrec.features import HISTORY, ITEM_ID, PAD, TITLE, event_feature, user_feature
+from tfrec.features import HISTORY, ITEM_ID, PAD, TITLE, USER_TEXT, event_feature, user_feature
 
 SEEN_RULES = ("remove", "keep")
+_OF_NO_COLUMN = (HISTORY, USER_TEXT)
 
 
 class ServedData(Protocol):
@@ -46,10 +47,12 @@ class Contract:
     Attributes:
         items: columns item_id and title, one row a model row; row 0 is padding.
         candidates: bool [I]; what may be recommended.
-        specs: input name -> what a request sends for it: strings, or int64 seconds for the timestamps. An input is
-            named as the feature is, with "_" for what TensorFlow accepts in no name (blanks, letters beyond ASCII).
+        specs: input name -> what a request sends for it: strings, int64 seconds for the timestamps, or the float32
+            vector of the user's text (see `embed_text` of the text model). An input is named as the feature is, with
+            "_" for what TensorFlow accepts in no name (blanks, letters beyond ASCII).
         features: input name -> the model's feature.
-        columns: input name -> the column of the tables that it came from; the history is not among them.
+        columns: input name -> the column of the tables that it came from; neither the history nor the user's text, of
+            which a table holds no vector, is among them.
         vocabularies: input name -> values of the string inputs; value i has code i + 1.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
         max_length: the newest events that the model reads.
@@ -76,6 +79,10 @@ class Contract:
         """Items an answer holds: `k_max`, or all candidates where there are fewer."""
         return min(self.k_max, int(self.candidates.sum()))
 
+    def of_events(self, name: str) -> bool:
+        """Whether an input has a value for each event, beside the history, rather than for each user."""
+        return self.features[name] != USER_TEXT and len(self.specs[name].shape) > 1
+
     @classmethod
     def of(cls, model: Any, data: ServedData, k_max: int) -> Contract:
         """The contract of `model`, trained on `data`; its answers hold `k_max` items where there are as many.
@@ -98,11 +105,11 @@ class Contract:
             candidates=candidates,
             specs=specs,
             features=features,
-            columns={name: columns[feature] for name, feature in features.items() if feature != HISTORY},
+            columns={name: columns[feature] for name, feature in features.items() if feature not in _OF_NO_COLUMN},
             vocabularies={
                 name: _values(model, data.vocabularies, feature, columns[feature])
                 for name, feature in features.items()
-                if feature != HISTORY and specs[name].dtype == tf.string
+                if feature not in _OF_NO_COLUMN and specs[name].dtype == tf.string
             },
             seen=data.seen,
             max_length=int(data.max_length),
@@ -138,8 +145,8 @@ def _input_names(features: Sequence[str]) -> dict[str, str]:
 
 
 def _request_spec(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
-    """What a request sends for a feature: the text for a code, the number for a time."""
-    return tf.TensorSpec(spec.shape, tf.int64 if spec.dtype == tf.int64 else tf.string, name)
+    """What a request sends for a feature: the text for a code, the number for a time or in a vector."""
+    return tf.TensorSpec(spec.shape, tf.string if spec.dtype == tf.int32 else spec.dtype, name)
 
 
 def _values(model: Any, vocabularies: Mapping[str, Any], feature: str, column: str) -> tuple[str, ...]:

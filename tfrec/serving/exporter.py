@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,28 +60,60 @@ def export(
         raise ValueError(f"`version` must be a whole number of at least 1; received {version!r}.")
     contract = Contract.of(model, dataset, k_max)
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
-    with building(Path(folder)) as built:
-        _write(model, vectors, contract, built)
-        report = Check(model, vectors, contract).run(
-            built, _test_histories(dataset) if histories is None else histories
-        )
+    return write_version(
+        lambda id_file: ServingGraph(model, vectors, contract, id_file),
+        Check(model, vectors, contract),
+        Path(folder),
+        version=version,
+        beside=[Path(base_path)] if base_path else [],
+        histories=real_histories(dataset) if histories is None else histories,
+        about=said_of(dataset, about),
+    )
+
+
+def write_version(
+    make: Callable[[Path], ServingGraph],
+    check: Check,
+    folder: Path,
+    *,
+    version: int | None,
+    beside: Sequence[Path] = (),
+    histories: Sequence[Sequence[str]] | None,
+    about: Mapping[str, Any],
+) -> Path:
+    """Write a graph as a version, once it was checked; see `export`.
+
+    Args:
+        make: (file for the ids) -> the graph.
+        check: what it is compared with.
+        folder: the folder of versions.
+        version: as for `export`.
+        beside: further folders whose numbers are taken.
+        histories: as for `export`.
+        about: what the manifest says besides.
+
+    Returns:
+        The version's folder.
+    """
+    with building(folder) as built:
+        with tempfile.TemporaryDirectory() as assets:
+            make(Path(assets) / ID_FILE).save(built)
+        (built / manifest.EXTRA).mkdir(exist_ok=True)
+        check.contract.items.iloc[1:].to_parquet(built / manifest.ITEMS, index=False)
+        report = check.run(built, histories)
         signatures = report.pop("signatures")
-        said = {"data_hash": _content_hash(dataset), **(about or {})}
-        said |= {"events": event_tables.recorded(dataset), "self_check": report}
-        manifest.write(built, contract, signatures, said)
-        placed = place(built, Path(folder), version, *([Path(base_path)] if base_path else []))
+        manifest.write(built, check.contract, signatures, {**about, "self_check": report})
+        placed = place(built, folder, version, *beside)
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])
     return placed
 
 
-def _write(model: Any, vectors: np.ndarray, contract: Contract, folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as assets:
-        ServingGraph(model, vectors, contract, Path(assets) / ID_FILE).save(folder)
-    (folder / manifest.EXTRA).mkdir(exist_ok=True)
-    contract.items.iloc[1:].to_parquet(folder / manifest.ITEMS, index=False)
+def said_of(dataset: Any, about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the manifest says of the data set, and what the caller knows besides."""
+    return {"data_hash": _content_hash(dataset), **(about or {}), "events": event_tables.recorded(dataset)}
 
 
-def _test_histories(dataset: Any) -> list[list[str]] | None:
+def real_histories(dataset: Any) -> list[list[str]] | None:
     """Whole histories of some users of the test split, evenly spread over all; None where the data set has none."""
     if not hasattr(dataset, "histories"):
         return None

@@ -20,6 +20,7 @@ EXTRA = "assets.extra"
 MANIFEST = f"{EXTRA}/manifest.json"
 ITEMS = f"{EXTRA}/items.parquet"
 FORMAT = 1
+KIND, TEXT_MODEL = "kind", "text"  # A manifest that says so is of a text model, `NAME_text`; others say nothing.
 
 
 def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about: Mapping[str, Any]) -> None:

@@ -6,15 +6,16 @@ import logging
 import re
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrec.features import HISTORY
+from tfrec.features import HISTORY, TEXT
 from tfrec.serving import manifest, server_config
-from tfrec.serving.session import open_session
-from tfrec.serving.versions import building, place, prune, version_of, versions, writing
+from tfrec.serving.session import load_text_ops, open_session
+from tfrec.serving.versions import TEXT_SUFFIX, building, next_version, place, prune, version_of, versions, writing
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def publish(
     keep: int = 3,
     label: str = server_config.STABLE,
     settle: float = 0.0,
+    text_folder: str | Path | None = None,
 ) -> Path:
     """Copy a version to `base_path/name/<version>/` and move a label to it.
 
@@ -49,25 +51,33 @@ def publish(
         keep: the newest versions that are kept; a labelled one is kept in any case.
         label: the label that moves.
         settle: seconds between listing the new version and moving the label.
+        text_folder: what `export_text` returned for the same model. It is published as `NAME_text` under the same
+            number, and both labels move at once. Where there is none, an older `NAME_text` loses the label: it would
+            answer as another version of the model.
 
     Returns:
         The published folder.
 
     Raises:
-        ValueError: an argument is wrong, or the version is not what was exported.
+        ValueError: an argument is wrong, a version is not what was exported, or a folder is another kind of model's.
         PermissionError: `base_path` cannot be written.
     """
     _check_arguments(name, label, keep)
-    source, root = Path(version_folder), Path(base_path)
-    verify(source)
+    root, sources = Path(base_path), {name: Path(version_folder)}
+    if text_folder is not None:
+        sources[name + TEXT_SUFFIX] = Path(text_folder)
+    for source in sources.values():
+        verify(source)
     with writing(root / name):
-        (root / name).mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         with server_config.locked(root):
-            target = _placed(source, root / name)
-            _label(root, name, label, int(target.name), settle)
-            prune(root / name, keep, server_config.labels(root, name).values())
-    logger.info("published %s as %s", target, label)
-    return target
+            version = _placed(sources, root)
+            withdrawn = [name + TEXT_SUFFIX] if text_folder is None and _is_text(root / (name + TEXT_SUFFIX)) else []
+            _label(root, [*sources], withdrawn, label, version, settle)
+            for each in (*sources, *withdrawn):
+                prune(root / each, keep, server_config.labels(root, each).values())
+    logger.info("published %s as %s", root / name / str(version), label)
+    return root / name / str(version)
 
 
 def verify(folder: Path) -> None:
@@ -77,11 +87,15 @@ def verify(folder: Path) -> None:
         ValueError: a file is missing or changed, it does not load, or its answer is not one.
     """
     promised = manifest.verify(folder)
+    reads_text = promised.get(manifest.KIND) == manifest.TEXT_MODEL
+    if reads_text:
+        load_text_ops()
     with open_session(folder) as bundle:
         if bundle.signatures != promised["signatures"]:
             raise ValueError(f"{folder}: its signatures are not those of its manifest; export the model again.")
         for shape in ((2, 3), (1, 0)):
-            answer = bundle.run("serving_default", {HISTORY: np.full(shape, "", object)})
+            request = {HISTORY: np.full(shape, "", object), TEXT: np.full(shape[:1], "", object)}
+            answer = bundle.run("serving_default", request if reads_text else {HISTORY: request[HISTORY]})
             if answer["scores"].shape != (shape[0], promised["answer_size"]) or not np.isfinite(answer["scores"]).all():
                 raise ValueError(f"{folder}: the answer to an empty history is not finite; export the model again.")
             if not answer["item_ids"][0, 0]:
@@ -99,29 +113,61 @@ def _check_arguments(name: Any, label: Any, keep: Any) -> None:
         raise ValueError(f"`keep` must be a whole number of at least 1; received {keep!r}.")
 
 
-def _placed(source: Path, folder: Path) -> Path:
-    """The published folder of `source`: one that is the same already, or a copy."""
-    files = manifest.read(source)["files"]
-    wanted = version_of(source)
-    present = folder / str(wanted)
-    if present.exists():
-        if wanted in versions(folder) and manifest.read(present)["files"] == files:
-            manifest.verify(present)
-            return present
-        logger.warning("%s is another model: this one takes the next number", present)
-        wanted = None
-    with building(folder) as built:
-        shutil.copytree(source, built, dirs_exist_ok=True)
-        manifest.verify(built)
-        return place(built, folder, wanted)
+def _placed(sources: Mapping[str, Path], root: Path) -> int:
+    """Copy each source to `root/NAME` under one number, unless it is there already; the number."""
+    for name, source in sources.items():
+        _refuse_other_kind(root / name, manifest.read(source).get(manifest.KIND))
+    number = _number(sources, root)
+    for name, source in sources.items():
+        if not (root / name / str(number)).exists():
+            with building(root / name) as built:
+                shutil.copytree(source, built, dirs_exist_ok=True)
+                manifest.verify(built)
+                place(built, root / name, number)
+    return number
 
 
-def _label(root: Path, name: str, label: str, version: int, settle: float) -> None:
-    """Move a label; what else is labelled stays, unless its version is gone."""
+def _number(sources: Mapping[str, Path], root: Path) -> int:
+    """The number of the first source, where it is free or taken by the same model; else the next free one."""
+    number = version_of(next(iter(sources.values())))
+    for name, source in sources.items():
+        present = root / name / str(number)
+        if not present.exists():
+            continue
+        if number not in versions(root / name) or manifest.read(present)["files"] != manifest.read(source)["files"]:
+            logger.warning("%s is another model: this one takes the next number", present)
+            number = None
+            break
+        manifest.verify(present)
+    return number or next_version(*(root / name for name in sources))
+
+
+def _is_text(folder: Path) -> bool:
+    """Whether a folder of versions is that of a text model, by its newest one."""
+    found = versions(folder)
+    return bool(found) and manifest.read(folder / str(found[-1])).get(manifest.KIND) == manifest.TEXT_MODEL
+
+
+def _refuse_other_kind(folder: Path, kind: str | None) -> None:
+    """The pipelines `shop_text` and `shop`, the latter with a text model, would share a folder."""
+    if versions(folder) and _is_text(folder) != (kind == manifest.TEXT_MODEL):
+        raise ValueError(
+            f"{folder} holds the versions of {'a text model' if _is_text(folder) else 'another pipeline'}, and the "
+            f"suffix {TEXT_SUFFIX!r} is that of text models: rename one of the pipelines."
+        )
+
+
+def _label(root: Path, names: Sequence[str], withdrawn: Sequence[str], label: str, version: int, settle: float) -> None:
+    """Move the label of some models, take it from others; what else is labelled stays, unless its version is gone."""
     before = {
-        key: value for key, value in server_config.labels(root, name).items() if (root / name / str(value)).is_dir()
+        name: {
+            key: value for key, value in server_config.labels(root, name).items() if (root / name / str(value)).is_dir()
+        }
+        for name in (*names, *withdrawn)
     }
-    if settle > 0 and before.get(label, version) != version:
-        server_config.write(root, name, before, also=(version,))
+    moving = {name: before[name] for name in names}
+    if settle > 0 and any(labels.get(label, version) != version for labels in moving.values()):
+        server_config.write(root, moving, also=version)
         time.sleep(settle)
-    server_config.write(root, name, {**before, label: version})
+    after = {name: {key: value for key, value in before[name].items() if key != label} for name in before}
+    server_config.write(root, {**after, **{name: {**before[name], label: version} for name in names}})

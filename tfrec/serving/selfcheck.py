@@ -98,7 +98,10 @@ class Check:
             return inputs
         for name, spec in self.contract.specs.items():
             shape = history.shape[: len(spec.shape)]
-            if name in self.contract.vocabularies:
+            if spec.dtype == tf.float32:
+                vectors = rng.normal(size=(len(history), spec.shape[1])) * rng.integers(0, 2, (len(history), 1))
+                inputs[name] = vectors.astype(np.float32)
+            elif name in self.contract.vocabularies:
                 values = [*self.contract.vocabularies[name][:100], "", "no such value"]
                 inputs[name] = np.array(values, object)[rng.integers(0, len(values), shape)]
             elif name != HISTORY:
@@ -159,14 +162,17 @@ class Check:
         history = np.vectorize(lambda item: places.get(item, PAD), otypes=[np.int32])(inputs[HISTORY])
         if not len(history):
             return np.zeros((0, len(self.vectors)), np.float32)
-        features = self._compacted(history, inputs)
-        query = np.asarray(tf.cast(self.model.query(tf.constant(self.vectors), features), tf.float32))
-        scores = query @ self.vectors.T
+        scores = self._scores(self._compacted(history, inputs))
         scores[:, ~self.contract.candidates] = NO_ITEM_SCORE
         if self.contract.seen == "remove":
             for row, seen in enumerate(history):
                 scores[row, seen] = NO_ITEM_SCORE
         return scores
+
+    def _scores(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [B, I] of the model's inputs; what may not be shown is not yet marked."""
+        query = np.asarray(tf.cast(self.model.query(tf.constant(self.vectors), features), tf.float32))
+        return query @ self.vectors.T
 
     def _compacted(self, history: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         kept = [np.flatnonzero(row)[-self.contract.max_length :] for row in history]
@@ -176,7 +182,7 @@ class Check:
             if name in self.contract.vocabularies:
                 codes = {value: code for code, value in enumerate(self.contract.vocabularies[name], 1)}
                 values = np.vectorize(lambda value, codes=codes: codes.get(value, 0), otypes=[np.int32])(values)
-            if values.ndim > 1:
+            if self.contract.of_events(name):
                 dense = np.zeros((len(values), width), values.dtype)
                 for row, where in enumerate(kept):
                     dense[row, : len(where)] = values[row, where]

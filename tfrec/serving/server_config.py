@@ -60,24 +60,34 @@ def labels(folder: Path, name: str) -> dict[str, int]:
     )
 
 
-def write(folder: Path, name: str, named: Mapping[str, int], also: tuple[int, ...] = ()) -> None:
-    """Set the labels of one model; a server loads the labelled versions and no other. The other models stay.
+def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None = None) -> None:
+    """Set the labels of some models in one step; a server loads the labelled versions and no other.
 
     Args:
-        folder: where the file lies; the model's versions are under `folder/name`.
-        name: the model.
-        named: label -> version.
-        also: further versions to be loaded.
+        folder: where the file lies; the versions of the model NAME are under `folder/NAME`.
+        named: model -> label -> version. A model without any is taken out; one that is not named stays as it is.
+        also: a further version to be loaded, of each of them.
     """
     config = _read(folder / FILE)
     models = config.model_config_list.config
-    model = next((model for model in models if model.name == name), None) or models.add(name=name)
-    model.base_path = str((folder / name).resolve())
-    model.model_platform = "tensorflow"
-    model.model_version_policy.specific.versions[:] = sorted({*named.values(), *also})
-    del model.version_labels[:]
-    for key, value in sorted(named.items()):
-        model.version_labels.add(key=key, value=value)
+    for name, chosen in named.items():
+        versions = {*chosen.values(), *([] if also is None else [also])}
+        model = next((model for model in models if model.name == name), None)
+        if not versions:
+            if model is not None:
+                models.remove(model)
+            continue
+        model = model or models.add(name=name)
+        model.base_path = str((folder / name).resolve())
+        model.model_platform = "tensorflow"
+        model.model_version_policy.specific.versions[:] = sorted(versions)
+        del model.version_labels[:]
+        for key, value in sorted(chosen.items()):
+            model.version_labels.add(key=key, value=value)
+    _replace(folder, config)
+
+
+def _replace(folder: Path, config: Any) -> None:
     temporary = folder / f".{FILE}-{uuid.uuid4().hex[:12]}"
     try:
         header = _HEADER.format(path=(folder / FILE).resolve())

@@ -44,6 +44,15 @@ class SessionModel:
         return self._session.run({name: tensor.name for name, tensor in definition.outputs.items()}, feeds)
 
 
+def load_text_ops() -> None:
+    """Load the operations of tensorflow-text, which the graph of a text model holds; a server has them built in.
+
+    Raises:
+        ImportError: the package is missing.
+    """
+    import tensorflow_text  # noqa: F401
+
+
 @contextmanager
 def open_session(folder: Path) -> Iterator[SessionModel]:
     """Load a SavedModel with the tag `serve` in a graph and a session of its own.

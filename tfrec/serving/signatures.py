@@ -36,7 +36,8 @@ class ServingGraph:
 
     `serving_default` takes `history` string [B, T], oldest first; every other input is missing. `recommend_full` takes
     each input that training knew, named as in `Contract.specs`: categorical columns of the events string [B, T],
-    timestamps int64 [B, T] in seconds, categorical columns of the users string [B]; "" and 0 are missing.
+    timestamps int64 [B, T] in seconds, categorical columns of the users string [B], the vector of the user's text
+    float32 [B, W]; "", 0 and zeros are missing.
     Both return `item_ids` string [B, k] and `scores` float32 [B, k], best first, k being `Contract.width`.
 
     Ids that are empty or unknown are taken out of a history together with what describes their events; a history of
@@ -62,9 +63,8 @@ class ServingGraph:
         self._rows = tf.lookup.StaticHashTable(to_row, -1)
         self._ids = tf.lookup.StaticHashTable(to_id, "")
         self._codes = {name: _code_table(values) for name, values in contract.vocabularies.items()}
-        of_items = {id(weight) for weight in model.item_tower.weights}
-        weights = [weight for weight in model.weights if id(weight) not in of_items]
-        self._weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in weights]
+        weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in self._read()]
+        self._weights = weights
         with _portable(model.behavior_tower):
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
@@ -76,6 +76,11 @@ class ServingGraph:
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         with quiet():
             tf.saved_model.save(self.module, str(folder), signatures=self.signatures, options=options)
+
+    def _read(self) -> list[Any]:
+        """The weights that the graph reads, those of the model's layers."""
+        of_items = {id(weight) for weight in self._model.item_tower.weights}
+        return [weight for weight in self._model.weights if id(weight) not in of_items]
 
     def _traced(self) -> dict[str, Any]:
         specs = self._contract.specs
@@ -89,7 +94,7 @@ class ServingGraph:
     def _answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The best items of each user, from the tensors of a request."""
         rows = tf.cast(self._rows.lookup(inputs[HISTORY]), tf.int32) + 1
-        scores = self._scores(rows, self._features(rows, inputs))
+        scores = self._shown(self._scores(self._features(rows, inputs)), rows)
         top = tf.math.top_k(scores, self._contract.width)
         ids = self._ids.lookup(tf.cast(top.indices, tf.int64) - 1)
         return {ITEM_IDS: tf.where(top.values > REMOVED / 2, ids, ""), SCORES: top.values}
@@ -101,23 +106,26 @@ class ServingGraph:
         for name, values in inputs.items():
             if name == HISTORY:
                 continue
-            of_event = len(values.shape) > 1
-            expected = tf.shape(rows) if of_event else tf.shape(rows)[:1]
+            of_event = self._contract.of_events(name)
+            rank = 2 if of_event else 1
             what = f"{name} must have {'the shape' if of_event else 'as many rows as that'} of history"
-            tf.debugging.assert_equal(tf.shape(values), expected, message=what)
+            tf.debugging.assert_equal(tf.shape(values)[:rank], tf.shape(rows)[:rank], message=what)
             if name in self._codes:
                 values = self._codes[name].lookup(values)
             feature = self._contract.features[name]
             features[feature] = taken(values, places, live) if of_event else values
         return features
 
-    def _scores(self, rows: Any, features: Mapping[str, Any]) -> Any:
-        """float32 [B, I]; what may not be shown has `REMOVED`."""
+    def _scores(self, features: Mapping[str, Any]) -> Any:
+        """float32 [B, I] of the model's inputs."""
         with keras.StatelessScope(
             self._weights
         ):  # The model computes with the copies, whatever its weights are called.
             query = tf.cast(self._model.query(self._vectors, features), tf.float32)
-        scores = tf.matmul(query, self._vectors, transpose_b=True)
+        return tf.matmul(query, self._vectors, transpose_b=True)
+
+    def _shown(self, scores: Any, rows: Any) -> Any:
+        """float32 [B, I]; what may not be shown, by the rows of the history, has `REMOVED`."""
         if not self._contract.candidates[1:].all():
             scores = tf.where(self._contract.candidates[None, :], scores, REMOVED)
         seen = rows if self._contract.seen == "remove" else None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAVED_MODEL = "saved_model.pb"
+TEXT_SUFFIX = "_text"  # `NAME_text/3` is the text model of `NAME/3`.
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -27,6 +28,12 @@ def versions(folder: Path) -> list[int]:
         return []
     found = [version_of(path) for path in folder.iterdir() if (path / SAVED_MODEL).is_file()]
     return sorted(version for version in found if version is not None)
+
+
+def text_folder(version_folder: Path) -> Path:
+    """Where the text model of a version lies."""
+    folder = version_folder.absolute()
+    return folder.parent.with_name(folder.parent.name + TEXT_SUFFIX) / folder.name
 
 
 def next_version(*folders: Path) -> int:

@@ -27,15 +27,16 @@ from tfrec.features import (
     SEEN,
     SLICES_TEST,
     USER_ID,
+    USER_TEXT,
 )
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
 from tfrec.retrieval import TwoTower, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.ledger import CONFIG, Run
-from tfrec.stages.prepare import DATASET, open_dataset
+from tfrec.stages.prepare import DATASET
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import TENSORBOARD, open_model
+from tfrec.stages.train import TENSORBOARD, open_batches, open_model
 
 METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 HISTORY_ALONE = "history alone"
@@ -58,12 +59,18 @@ def evaluate(
         Figures with half-widths, slices, and a table by user.
 
     Raises:
-        ValueError: `data` is no data set: batches alone do not say what is measured.
+        ValueError: `data` is no data set: batches alone do not say what is measured. Or the model reads the users'
+            texts, and the batches lack their vectors.
     """
     if not isinstance(data, Dataset):
         raise ValueError(
             "`data` must be the data set, as tfrec.data.prepare returns, not batches of it; received "
             f"{type(data).__name__}. Call tfrec.evaluate(model, dataset), with split='validation' for the other split."
+        )
+    if USER_TEXT in model.input_spec_dict and not data.has_text_vectors:
+        raise ValueError(
+            "`data` was opened anew, and its batches lack the vectors of the users' texts, which the model reads: call "
+            "tfrec.build.read_user_texts(data, settings) first, with the settings of the model."
         )
     batches = data.test() if split == "test" else data.validation()
     table = recommend(model, batches, data.items[ITEM_ID], k=depth)
@@ -86,7 +93,7 @@ def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, ve
 
 
 def _perform(run: Run, key: str) -> None:
-    started, data, model = time.perf_counter(), open_dataset(run), open_model(run)
+    started, data, model = time.perf_counter(), open_batches(run), open_model(run)
     table = recommend(model, data.test(), data.items[ITEM_ID], k=run.pipeline.evaluation.depth)
     results = _results(run, data, model, table)
     results = dataclasses.replace(

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from tfrec import build, serving
-from tfrec.data import content_hash
+from tfrec.data import Dataset, content_hash
+from tfrec.retrieval import TwoTower
 from tfrec.serving import server_config, versions
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import embed_texts, open_model
+from tfrec.stages.train import embed_texts, open_model, text_encoder
+from tfrec.towers.text import TextEncoder
 
 EXPORT = "export"
+EXPORT_TEXT = EXPORT + versions.TEXT_SUFFIX
 CATALOGUE = "catalogue"
 
 logger = logging.getLogger(__name__)
@@ -54,16 +57,51 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
     elif catalogue(run):
         path = catalogue(run)["path"]
         logger.warning("export: the pipeline's own items again; `tfrec export` with --items %s brings back those", path)
+    about = {"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run), **told}
+    encoder = text_encoder(run) if run.pipeline.export.text_model else None
     folder = serving.export(
         model,
         data,
         run.path(EXPORT),
         k_max=run.pipeline.export.k_max,
+        version=None if encoder is None else _next_number(run),
         base_path=published(run),
-        about={"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run), **told},
+        about=about,
     )
-    run.finish("export", key, [folder], version=int(folder.name), **told)
-    versions.prune(run.path(EXPORT), run.pipeline.export.keep, server_config.labels(run.out, EXPORT).values())
+    written = [folder]
+    if encoder is not None:
+        written.append(_export_text(run, model, data, encoder, folder, about))
+    run.finish("export", key, written, version=int(folder.name), text=encoder is not None, **told)
+    for name in (EXPORT, EXPORT_TEXT):
+        versions.prune(run.path(name), run.pipeline.export.keep, server_config.labels(run.out, name).values())
+
+
+def _next_number(run: Run) -> int:
+    """The number that is free for the model and for its text model, here and where they are published."""
+    folders = [run.path(EXPORT), published(run)]
+    folders += [folder.with_name(folder.name + versions.TEXT_SUFFIX) for folder in folders]
+    return versions.next_version(*folders)
+
+
+def _export_text(
+    run: Run, model: TwoTower, data: Dataset, encoder: TextEncoder, folder: Path, about: dict[str, Any]
+) -> Path:
+    """The text model of the version in `folder`; where it cannot be made, that version goes too."""
+    settings = run.pipeline.export
+    try:
+        return serving.export_text(
+            model,
+            data,
+            encoder,
+            run.path(EXPORT_TEXT),
+            k_max=settings.k_max,
+            version=int(folder.name),
+            weight=settings.text_weight,
+            about=about,
+        )
+    except BaseException:
+        versions.remove(folder)
+        raise
 
 
 def _validation(run: Run) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tfrec import serving
 from tfrec.serving import server_config
-from tfrec.stages.export import EXPORT
+from tfrec.serving.versions import text_folder
+from tfrec.stages.export import EXPORT, EXPORT_TEXT
 from tfrec.stages.ledger import Run
 from tfrec.stages.stage import Stage
 
@@ -21,14 +22,17 @@ def _complete(run: Run) -> bool:
 
 def _perform(run: Run, key: str) -> None:
     settings, version = run.pipeline.export, run.figures("export")["version"]
+    reads_text = bool(run.figures("export").get("text"))
     folder = serving.publish(
         run.path(EXPORT, str(version)),
         Path(settings.base_path),
         run.pipeline.name,
         keep=settings.keep,
         settle=settings.settle_seconds,
+        text_folder=run.path(EXPORT_TEXT, str(version)) if reads_text else None,
     )
-    run.finish("publish", key, [folder], folder=str(folder))
+    written = [folder, *([text_folder(folder)] if reads_text else [])]
+    run.finish("publish", key, written, folder=str(folder))
 
 
 publish_stage = Stage(_perform, reads="export", inputs=_inputs, complete=_complete)

@@ -51,6 +51,13 @@ def open_model(run: Run) -> TwoTower:
         raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
 
 
+def open_batches(run: Run) -> Dataset:
+    """The prepared data set of a run; its batches carry the vectors of the users' texts, where the model reads them."""
+    data = open_dataset(run)
+    build.read_user_texts(data, run.pipeline.model)
+    return data
+
+
 def text_encoder(run: Run) -> TextEncoder | None:
     """What embeds texts as the trained model of a run read them; None where it reads none."""
     settings = run.pipeline.model.text
@@ -64,7 +71,7 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 
 def _perform(run: Run, key: str) -> None:
-    settings, data = run.pipeline.training, open_dataset(run)
+    settings, data = run.pipeline.training, open_batches(run)
     plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")

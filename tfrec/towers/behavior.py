@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfrec.features import TIMESTAMP, event_feature, user_feature
+from tfrec.features import TIMESTAMP, USER_TEXT, event_feature, user_feature
 from tfrec.towers.fusion import GatedFusion
 from tfrec.towers.time_embedding import TimeEmbedding
 
@@ -18,8 +18,8 @@ class BehaviorTower(keras.layers.Layer):
     """Runs any encoders in parallel over one sequence and fuses them.
 
     State s is the user after s events: state 0, a learnt vector, is the user of whom nothing is known. Each input
-    besides the items has a value for "missing" (code 0, time 0) that training meets: a whole input is hidden from a
-    row with probability `input_dropout`, and an input that is not given is missing.
+    besides the items has a value for "missing" (code 0, time 0, the zero vector of a text) that training meets: a whole
+    input is hidden from a row with probability `input_dropout`, and an input that is not given is missing.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class BehaviorTower(keras.layers.Layer):
         user_columns: Mapping[str, int] | None = None,
         *,
         timestamps: bool = False,
+        text_width: int = 0,
         dropout: float = 0.2,
         input_dropout: float = 0.1,
         **kwargs: Any,
@@ -42,12 +43,13 @@ class BehaviorTower(keras.layers.Layer):
             event_columns: categorical column of the events -> vocabulary size, the 0 of "missing" included.
             user_columns: categorical column of the users -> vocabulary size, likewise.
             timestamps: whether events carry their times.
+            text_width: width W of the vectors of the users' texts; 0 = no texts.
             dropout: share of the summed inputs that training drops.
             input_dropout: probability that training hides one whole input from a row.
             **kwargs: as for any Keras layer.
 
         Raises:
-            ValueError: no encoder.
+            ValueError: no encoder, or a user column called `text` beside the users' texts.
         """
         super().__init__(**kwargs)
         policy = self.dtype_policy
@@ -55,12 +57,18 @@ class BehaviorTower(keras.layers.Layer):
             raise ValueError("`encoders` must hold at least one layer; received none.")
         self.dim, self.encoders, self.timestamps = dim, list(encoders), timestamps
         self.event_columns, self.user_columns = dict(event_columns or {}), dict(user_columns or {})
-        self.dropout, self.input_dropout = dropout, input_dropout
+        if text_width and USER_TEXT in map(user_feature, self.user_columns):
+            raise ValueError(
+                "`user_columns` must not name 'text' where there is a `text_width`: one input, two meanings."
+            )
+        self.dropout, self.input_dropout, self.text_width = dropout, input_dropout, text_width
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
         self.hide = keras.layers.Dropout(input_dropout, noise_shape=(None, 1), dtype=policy, name="input_dropout")
         self.time = TimeEmbedding(dim, dtype=policy, name="time") if timestamps else None
         self.fusion = GatedFusion(dim, len(encoders), dtype=policy, name="fusion") if len(encoders) > 1 else None
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="state_norm")
+        if text_width:
+            self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="user_text_projection")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""
@@ -76,6 +84,8 @@ class BehaviorTower(keras.layers.Layer):
                 layer.build(input_shape)
         if self.fusion:
             self.fusion.build((*input_shape[:-1], self.dim * len(self.encoders)))
+        if self.text_width:
+            self.text_projection.build((None, self.text_width))
         self.built = True
 
     def _categorical(self) -> dict[str, int]:
@@ -88,8 +98,8 @@ class BehaviorTower(keras.layers.Layer):
 
         Args:
             vectors: float [B, T, D], right-padded item vectors, oldest first.
-            context: feature name -> codes, int [B, T] of events and int [B] of users, times int64 [B, T];
-                what is absent is missing.
+            context: feature name -> codes, int [B, T] of events and int [B] of users, times int64 [B, T], vectors
+                of texts float [B, W]; what is absent is missing.
             training: whether dropout is on.
 
         Returns:
@@ -112,6 +122,9 @@ class BehaviorTower(keras.layers.Layer):
         for column in self.user_columns:
             user = self._embed(user_feature(column), context, ops.shape(vectors)[:1], training)
             after = after + user[:, None, :]
+        text = context.get(USER_TEXT)
+        if self.text_width and text is not None:
+            after = after + self.text_projection(self._hidden(text, training))[:, None, :]
         return after
 
     def _embed(self, feature: str, context: Mapping[str, Any], shape: Any, training: bool) -> Any:
@@ -129,7 +142,7 @@ class BehaviorTower(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        own = ("dim", "event_columns", "user_columns", "timestamps", "dropout", "input_dropout")
+        own = ("dim", "event_columns", "user_columns", "timestamps", "text_width", "dropout", "input_dropout")
         encoders = [keras.saving.serialize_keras_object(encoder) for encoder in self.encoders]
         return {**super().get_config(), **{name: getattr(self, name) for name in own}, "encoders": encoders}
 

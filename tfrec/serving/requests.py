@@ -1,0 +1,50 @@
+"""What is sent to an exported model and what comes back: arrays to tensors and bytes to texts; `answers` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def tensor(values: np.ndarray | None, spec: Any, users: np.ndarray, starts: np.ndarray) -> Any:
+    """The tensor of one input for some users: event values padded to [B, T], user values [B, ...], or all missing.
+
+    Args:
+        values: what there is for all users; None where it is missing.
+        spec: what the signature takes.
+        users: int [B], the places of the users.
+        starts: int [users + 1], where the events of each user begin in `values`.
+    """
+    import tensorflow as tf
+
+    if spec.dtype == tf.float32:
+        vectors = np.zeros((len(users), spec.shape[1])) if values is None else values[users]
+        return tf.constant(vectors, tf.float32)
+    kind, missing = (object, "") if spec.dtype == tf.string else (np.int64, 0)
+    if len(spec.shape) == 1:
+        chosen = np.full(len(users), missing, kind) if values is None else values[users]
+        return tf.constant(chosen, spec.dtype)
+    lengths = starts[users + 1] - starts[users]
+    table = np.full((len(users), max(1, int(lengths.max(initial=0)))), missing, kind)
+    if values is not None:
+        for row, user in zip(table, users, strict=True):
+            row[: starts[user + 1] - starts[user]] = values[starts[user] : starts[user + 1]]
+    return tf.constant(table, spec.dtype)
+
+
+def texts(given: Sequence[str], count: int) -> np.ndarray:
+    """The texts as bytes, object [N]; what no UTF-8 can spell, such as half a surrogate pair, becomes "?".
+
+    Raises:
+        ValueError: they are not `count`.
+    """
+    if isinstance(given, str) or len(given) != count:
+        raise ValueError(f"`texts` must be a list of {count} texts, one for each history; received {given!r}.")
+    return np.array([str(text).encode("utf-8", "replace") for text in given], object)
+
+
+def decoded(ids: np.ndarray) -> np.ndarray:
+    """Texts of bytes, of the same shape."""
+    return np.array([item.decode() for item in ids.ravel()], object).reshape(ids.shape)

@@ -1,0 +1,142 @@
+"""Export of a text model: `NAME_text/<version>/` beside `NAME/<version>/`, checked alike before it has its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import HISTORY, TEXT, TITLE, USER_TEXT
+from tfrec.serving import manifest
+from tfrec.serving.contract import Contract, ServedData
+from tfrec.serving.exporter import real_histories, said_of, write_version
+from tfrec.serving.selfcheck import Check
+from tfrec.serving.session import SessionModel, load_text_ops
+from tfrec.serving.signatures import SERVING_DEFAULT
+from tfrec.serving.text_signatures import EMBED_TEXT, VECTOR, TextGraph, Words
+from tfrec.towers.text import Embedder, TextEncoder
+
+HISTORIES = 16  # The text model reads a text for each: fewer than without.
+_LONG = "a very long text that goes on and on " * 200
+_BYTES = b"\xff\xfe not UTF-8 \x80"
+AWKWARD = ("", " \t\u3000\n", "👟🔥", "防水跑步鞋", "Ünïcödé ñandú", "a\x00b", _LONG, _BYTES, "nail polish")
+
+
+def export_text(
+    model: Any,
+    dataset: ServedData,
+    encoder: TextEncoder,
+    folder: str | Path,
+    *,
+    k_max: int = 100,
+    version: int | None = None,
+    weight: float = 4.0,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `folder/<version>/`: a SavedModel that takes a text together with a history; see `TextGraph`.
+
+    It answers alone, titles included, and needs the operations of tensorflow-text where it is loaded.
+
+    Args:
+        model: the trained two-tower model.
+        dataset: as for `export`.
+        encoder: what embedded the texts that the model was trained with.
+        folder: the folder of versions; `tfrec recommend` looks for it beside that of the model, under `NAME_text`.
+        k_max: as for `export`.
+        version: the number, that of the model's version; None takes one more than the largest in `folder`.
+        weight: how much a query counts beside the history; see `Words`.
+        about: as for `export`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: an argument is wrong, the model reads no text or another model's, the version exists, or the check
+            failed.
+        PermissionError: the folder cannot be written.
+    """
+    if not weight > 0:
+        raise ValueError(f"`weight` must be above 0; received {weight!r}.")
+    load_text_ops()
+    words, contract = Words.of(model, encoder.model, weight), _contract(model, dataset, k_max)
+    vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
+    meaning = {"source": encoder.preset, "width": words.model.width, "scale": words.scale}
+    meaning["read_as"] = USER_TEXT if words.items is None else "query"
+    histories = real_histories(dataset)
+    return write_version(
+        lambda id_file: TextGraph(model, vectors, contract, id_file, words),
+        TextCheck(model, vectors, contract, words),
+        Path(folder),
+        version=version,
+        histories=histories and histories[:: max(1, len(histories) // HISTORIES)],
+        about={**said_of(dataset, about), manifest.KIND: manifest.TEXT_MODEL, TEXT: meaning},
+    )
+
+
+def _contract(model: Any, dataset: ServedData, k_max: int) -> Contract:
+    """What a text model promises: the same ids and rules, a history and a text."""
+    whole = Contract.of(model, dataset, k_max)
+    return dataclasses.replace(
+        whole,
+        specs={HISTORY: whole.specs[HISTORY], TEXT: tf.TensorSpec([None], tf.string, TEXT)},
+        features={HISTORY: HISTORY, TEXT: USER_TEXT},
+        columns={},
+        vocabularies={},
+    )
+
+
+@dataclass(frozen=True)
+class TextCheck(Check):
+    """The check of a text model; the texts are embedded in Python, batched in another way than in the graph.
+
+    Attributes:
+        words: what a text means to the model.
+    """
+
+    words: Words
+
+    @property
+    def _tolerance(self) -> float:
+        """Another batch of texts rounds otherwise, and a query's cosines are multiplied."""
+        return 10 * super()._tolerance
+
+    def _signatures(self) -> tuple[str, ...]:
+        return (SERVING_DEFAULT,)
+
+    @functools.cached_property
+    def _vectors(self) -> dict[str | bytes, np.ndarray]:
+        """What is asked -> float32 [W], as `TextEncoder.embed` gives it, without its cache."""
+        texts: list[str | bytes] = [*AWKWARD, *self.contract.items[TITLE].iloc[1:6]]
+        read = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts]
+        vectors = Embedder(self.words.model).encode(*(part.numpy() for part in self.words.model.tokens(read)))
+        return dict(zip(texts, np.where([[bool(text.strip())] for text in read], vectors, np.float32(0)), strict=True))
+
+    def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        texts = np.array(list(self._vectors), object)
+        return {HISTORY: history, TEXT: np.resize(np.roll(texts, rng.integers(len(texts))), len(history))}
+
+    def _compare(self, bundle: SessionModel, signature: str, history: np.ndarray, rng: np.random.Generator) -> float:
+        """Scores as for any export, and once, beside the batch of no users, the vectors of the texts."""
+        if len(history):
+            return super()._compare(bundle, signature, history, rng)
+        given = bundle.run(EMBED_TEXT, {TEXT: np.array(list(self._vectors), object)})[VECTOR]
+        off = float(np.abs(given - np.stack(list(self._vectors.values()))).max())
+        if not off <= self._tolerance:
+            raise ValueError(f"{EMBED_TEXT}: vectors differ from the text model's by {off:.2g}, not {self._tolerance}.")
+        return max(off, super()._compare(bundle, signature, history, rng))
+
+    def _compacted(self, history: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        vectors = np.stack([self._vectors[text] for text in inputs[TEXT]])
+        return {**super()._compacted(history, {HISTORY: history}), USER_TEXT: vectors}
+
+    def _scores(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        scores = super()._scores(features)
+        if self.words.items is None:
+            return scores
+        return scores + self.words.scale * features[USER_TEXT] @ self.words.items.T
