@@ -8,7 +8,6 @@ import numpy as np
 from tests.serving.conftest import DIM, IDS, MAX_LENGTH, NOT_CANDIDATES
 from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.towers import BehaviorTower, ItemTower, SelfAttentionEncoder
-from tfrec.towers.text import encode
 from tfrec.towers.text_models import TextModel
 
 WIDTH, MAX_TOKENS = 16, 8
@@ -69,7 +68,7 @@ def encoder(text: TextModel) -> SimpleNamespace:
 
 def embed(text: TextModel, *texts: str) -> np.ndarray:
     """float32 [N, W]."""
-    return encode(text, *(part.numpy() for part in text.tokens(list(texts))))
+    return Embedder(text).encode(*(part.numpy() for part in text.tokens(list(texts))))
 
 
 def two_tower(text: TextModel, *, user_text: bool = False) -> TwoTower:
