@@ -8,6 +8,7 @@ import numpy as np
 from tests.serving.conftest import DIM, IDS, MAX_LENGTH, NOT_CANDIDATES
 from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.towers import BehaviorTower, ItemTower, SelfAttentionEncoder
+from tfrec.towers.text import Embedder
 from tfrec.towers.text_models import TextModel
 
 WIDTH, MAX_TOKENS = 16, 8
