@@ -142,3 +142,9 @@ def test_a_text_model_of_another_width_is_refused(preset):
         TextTunedTwoTower(towers(width=5), text, Texts.of(TITLES, text))
     with pytest.raises(ValueError, match="`share` must be above 0 and at most 1; received 0"):
         TextTunedTwoTower(towers(), text, Texts.of(TITLES, text), share=0)
+
+
+def test_it_is_saved_in_two_parts(preset, tmp_path):
+    with pytest.raises(ValueError, match=r"`model.without_text.save\(path\)` for the towers"):
+        tuned(preset).save(tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())

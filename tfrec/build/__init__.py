@@ -19,6 +19,5 @@ from tfrec.build.text import read_user_texts as read_user_texts
 from tfrec.build.text import text_encoder as text_encoder
 from tfrec.build.text import text_mark as text_mark
 from tfrec.build.text import text_provenance as text_provenance
-from tfrec.build.text import text_tuned as text_tuned
 from tfrec.build.text import text_vectors as text_vectors
 from tfrec.build.text import tuning as tuning

@@ -15,7 +15,7 @@ from tfrec.data import Dataset
 from tfrec.data.catalogue import with_catalogue
 from tfrec.data.tables import Source
 from tfrec.features import ITEM_ID, TEXT
-from tfrec.retrieval import TwoTower
+from tfrec.retrieval import TextTunedTwoTower, TwoTower
 from tfrec.towers import ItemTower
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
         ValueError: the model is not of this data set, the table is wrong (see `tfrec.data.catalogue`), nothing
             describes its new items, or `text` is another text model.
     """
+    model = model.without_text if isinstance(model, TextTunedTwoTower) else model
     tower = model.item_tower
     _check_pair(tower, data)
     extended = with_catalogue(data, items)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec import config
 from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
-from tfrec.build.text import read_user_texts, text_vectors
+from tfrec.build.text import read_user_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
 from tfrec.retrieval import FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
@@ -28,7 +28,7 @@ def two_tower(
     seed: int | None = None,
     **changes: Any,
 ) -> TwoTower:
-    """A two-tower model for a data set, ready to be compiled.
+    """A two-tower model for a data set, ready to be compiled; with its text model, where the settings tune that.
 
     Where the users have texts and the model reads them, the batches of `data` carry their vectors from then on.
 
@@ -49,7 +49,7 @@ def two_tower(
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
     with precision(training):
-        return TwoTower(
+        model = TwoTower(
             _item_tower(data, settings, vectors),
             _behavior_tower(data, settings, user_text),
             _objective(data, training),
@@ -60,6 +60,7 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
+    return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
 
 
 def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:

@@ -129,6 +129,17 @@ class TextTunedTwoTower(TwoTower):
         vectors[rows] = self._parts.embedder.encode(texts.ids[rows], texts.lengths[rows])
         self.item_tower.text.assign(vectors)
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: Keras would merge the factors of LoRA and write the whole backbone.
+
+        Raises:
+            ValueError: always; it says what to save instead.
+        """
+        raise ValueError(
+            "A model whose text model trains is saved in two parts: `model.without_text.save(path)` for the towers, and "
+            "`tfrec.towers.text_weights.save(model.text, tuning, folder)` for what tuning changed."
+        )
+
     def make_test_function(self, force: bool = False) -> None:
         """Refresh the vectors wherever an evaluation begins; see `TwoTower.make_test_function`."""
         self.refresh()

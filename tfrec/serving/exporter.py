@@ -58,6 +58,7 @@ def export(
     """
     if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
         raise ValueError(f"`version` must be a whole number of at least 1; received {version!r}.")
+    model = getattr(model, "without_text", model)  # What tuning did is in the vectors that the tower holds.
     contract = Contract.of(model, dataset, k_max)
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
     return write_version(

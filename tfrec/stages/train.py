@@ -112,11 +112,10 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     settings, text = run.pipeline.training, run.pipeline.model.text
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
     trained: list[Any] = []
-    if build.tuning(text):
-        if text.start is not None:
-            starting.take_over(model, text.start, data)
-        model = build.text_tuned(model, data, text, seed=run.pipeline.seed)
+    if isinstance(model, TextTunedTwoTower):
         trained = model.backbone.trainable_variables
+        if text.start is not None:
+            starting.take_over(model.without_text, text.start, data)
     optimizer = build.optimizer(settings, steps_per_epoch, text=text, text_variables=trained)
     model.compile(optimizer=optimizer, jit_compile=settings.jit)
     return model
