@@ -24,6 +24,8 @@ EMBED_TEXT = "embed_text"
 VECTOR = "vector"
 # What Python calls whitespace: a text of nothing else is an empty one.
 _BLANK = r"[\t-\r\x1c-\x20\x{85}\p{Z}]*"
+# Bytes of a text that are read; the model reads a few dozen tokens, and nobody should make a server chew megabytes.
+_LONGEST = 2**15
 _TEXTS = 1000  # Items whose likeness to one another is looked at.
 
 
@@ -35,7 +37,8 @@ class Words:
     query, which training never met: an item's score is then log p(item | history), which the model gives up to a
     constant, plus `scale` times the cosine of the query's and the item's text, which stands for log p(query | item).
     Both count: on Amazon Beauty, with two words of the target's title as the query, HR@10 is 0.08 by the history alone,
-    0.50 by the words alone and 0.58 by both; on the simulated shop 0.40, 0.72 and 0.90.
+    0.50 by the words alone and 0.58 by both; on the simulated shop 0.40, 0.72 and 0.89. Reading the query as an event
+    of the history besides was no better.
 
     Attributes:
         model: the text model.
@@ -129,7 +132,7 @@ class TextGraph(ServingGraph):
 
     def _embedded(self, text: Any) -> Any:
         """float32 [B, W] of the strings [B]."""
-        text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+        text = tf.strings.unicode_transcode(tf.strings.substr(text, 0, _LONGEST), "UTF-8", "UTF-8", errors="replace")
         blank = tf.strings.regex_full_match(text, _BLANK)
         ids, lengths = self._words.model.tokens(tf.where(blank, "", text))
         with keras.StatelessScope(self._weights):
