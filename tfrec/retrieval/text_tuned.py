@@ -136,7 +136,7 @@ class TextTunedTwoTower(TwoTower):
             ValueError: always; it says what to save instead.
         """
         raise ValueError(
-            "A model whose text model trains is saved in two parts: `model.without_text.save(path)` for the towers, and "
+            "A model with its text model is saved in two parts: `model.without_text.save(path)` for the towers, and "
             "`tfrec.towers.text_weights.save(model.text, tuning, folder)` for what tuning changed."
         )
 
