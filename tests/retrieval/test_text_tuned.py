@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_text
+from tests import tiny_presets
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval import FullSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, text_models
@@ -22,7 +22,7 @@ BATCH = {
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    return tiny_text.write(tmp_path_factory.mktemp("preset"))
+    return tiny_presets.write(tmp_path_factory.mktemp("preset"))
 
 
 def towers(objective=None, width=8):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests import tiny_shop, tiny_text
+from tests import tiny_presets, tiny_shop
 from tfrec import build, config, stages
 from tfrec.data import Dataset
 from tfrec.stages.ledger import Run
@@ -18,7 +18,7 @@ TEXT = ["model.text.max_tokens=16", "model.behavior=lstm", "model.text.source={}
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
-    tiny_text.write(folder / "bert")
+    tiny_presets.write(folder / "bert")
     return tiny_shop.write(folder, epochs=2)
 
 

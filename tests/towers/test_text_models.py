@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_text
+from tests import tiny_presets
 from tfrec.towers import text_models
 
 TEXTS = ["thing box", "a", "", "hello " * 30, "跑步鞋 🔥"]
 
 
-@pytest.fixture(scope="module", params=tiny_text.FAMILIES)
+@pytest.fixture(scope="module", params=tiny_presets.FAMILIES)
 def model(request, tmp_path_factory):
-    folder = tiny_text.write(tmp_path_factory.mktemp("presets") / request.param, request.param)
+    folder = tiny_presets.write(tmp_path_factory.mktemp("presets") / request.param, request.param)
     return text_models.load(folder, max_tokens=16)
 
 
@@ -46,7 +46,7 @@ def test_the_pooling_fits_the_family(model):
 
 
 def test_poolings_by_hand(tmp_path):
-    folder = tiny_text.write(tmp_path / "bert")
+    folder = tiny_presets.write(tmp_path / "bert")
     for pooling, pick in (("mean", lambda x: x[:3].mean(0)), ("first", lambda x: x[0]), ("last", lambda x: x[2])):
         model = text_models.load(folder, pooling=pooling, max_tokens=16)
         ids, lengths = model.tokens(["a", "thing box a"])
@@ -55,12 +55,12 @@ def test_poolings_by_hand(tmp_path):
 
 
 def test_an_uncased_vocabulary_without_accents_reads_accented_words(tmp_path):
-    model = text_models.load(tiny_text.write(tmp_path / "bert"), max_tokens=16)
+    model = text_models.load(tiny_presets.write(tmp_path / "bert"), max_tokens=16)
     assert model.tokens(["CAFÉ"])[0].numpy().tolist() == model.tokens(["cafe"])[0].numpy().tolist()
 
 
 def test_nothing_to_read_has_a_shape(tmp_path):
-    model = text_models.load(tiny_text.write(tmp_path / "bert"), max_tokens=16)
+    model = text_models.load(tiny_presets.write(tmp_path / "bert"), max_tokens=16)
     ids, lengths = model.tokens([])
     assert ids.shape[0] == lengths.shape[0] == 0
 
@@ -86,7 +86,7 @@ def test_an_image_model_is_named_as_one(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
-    folder = tiny_text.write(tmp_path / "bert")
+    folder = tiny_presets.write(tmp_path / "bert")
     (folder / "tokenizer.json").unlink()
     assert "its tokenizer is missing or damaged" in refused(folder)
 
@@ -98,9 +98,9 @@ def test_a_family_that_reads_padding_is_refused(tmp_path):
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
-    folder = tiny_text.write(tmp_path / "bert")
-    keras_nlp.models.BertTokenizer([*tiny_text.PIECES, "more"]).save_to_preset(str(folder))
-    count = len(tiny_text.PIECES)
+    folder = tiny_presets.write(tmp_path / "bert")
+    keras_nlp.models.BertTokenizer([*tiny_presets.PIECES, "more"]).save_to_preset(str(folder))
+    count = len(tiny_presets.PIECES)
     assert f"its tokenizer has {count + 1} tokens and its weights are for {count}" in refused(folder)
 
 
@@ -119,9 +119,9 @@ def test_what_cannot_be_downloaded_names_the_alternatives():
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, told):
-    assert told in refused(tiny_text.write(tmp_path / "bert"), **options)
+    assert told in refused(tiny_presets.write(tmp_path / "bert"), **options)
 
 
 def test_the_first_token_of_a_causal_model_is_no_pooling(tmp_path):
-    folder = tiny_text.write(tmp_path / "gpt", "GPT2")
+    folder = tiny_presets.write(tmp_path / "gpt", "GPT2")
     assert "the first token of a causal model reads no other" in refused(folder, pooling="first", max_tokens=16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_text
+from tests import tiny_presets
 from tfrec.towers import text_models, text_weights
 from tfrec.towers.text import TextEncoder, minilm_folder
 from tfrec.towers.text_tuning import KINDS, Tuning, share_of, tune
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def presets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
-    return {family: tiny_text.write(folder / family, family) for family in tiny_text.FAMILIES}
+    return {family: tiny_presets.write(folder / family, family) for family in tiny_presets.FAMILIES}
 
 
 def loaded(folder):
@@ -37,7 +37,7 @@ def shaken(model):
 
 
 # ALBERT has one block that all layers share, and DeBERTa's take no prefix.
-CASES = [(family, kind) for family in tiny_text.FAMILIES for kind in ("lora", "adapter")]
+CASES = [(family, kind) for family in tiny_presets.FAMILIES for kind in ("lora", "adapter")]
 CASES += [(family, kind) for family in ("Bert", "GPT2") for kind in ("prefix", "partial", "full")]
 CASES += [("Albert", "prefix"), ("DebertaV3", "partial")]
 
@@ -110,7 +110,7 @@ def tuned(presets, tmp_path):
 
 
 def test_another_backbone_is_refused(tuned, presets, tmp_path):
-    other = tiny_text.write(tmp_path / "other", seed=1)
+    other = tiny_presets.write(tmp_path / "other", seed=1)
     for folder in (other, presets["DistilBert"]):
         with pytest.raises(ValueError, match="was tuned on the text model .*another one"):
             text_weights.load(loaded(folder), tuned)

@@ -62,8 +62,8 @@ class Pretraining(Settings):
             changed = [name for name in _OF_A_NEW_MODEL if getattr(self, name) != type(self).model_fields[name].default]
             if changed:
                 raise ValueError(f"{changed[0]} is for a new model; source keeps its own")
-        elif self.architecture == "gpt2" and self.vocabulary <= _BYTES:
+        elif self.architecture == "gpt2" and self.vocabulary < _BYTES + 2:
             raise ValueError(
-                f"vocabulary is {self.vocabulary}, and gpt2 needs {_BYTES + 1} or more: each byte, and the end mark"
+                f"vocabulary is {self.vocabulary}, and gpt2 needs {_BYTES + 2} or more: each byte, the end mark, a pair"
             )
         return self

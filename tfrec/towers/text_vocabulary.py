@@ -16,6 +16,8 @@ BYTES = 256
 SUFFIX = "##"
 # A longer piece must occur this often: what occurs once teaches nothing.
 LEAST_COUNT = 2
+# Code points that stand for characters while pieces are learnt: no text means anything by them.
+_PRIVATE = (*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
 # KerasHub's BERT tokenizer takes longer words for unknown ones.
 _LONGEST_WORD = 100
 # How `TextModel.tokens` and it split a text: these are dropped, ...
@@ -52,7 +54,8 @@ def word_pieces(texts: Sequence[str], size: int) -> Any:
     words = _folded(_count_words(splitter, texts))
     if not words:
         raise ValueError("`texts` hold no word: there is no vocabulary to learn.")
-    pieces = [*SPECIAL, *_characters(splitter, words), *_joined_pieces(splitter, words, size)][:size]
+    pieces = [*SPECIAL, *_characters(splitter, words)][:size]
+    pieces += _joined_pieces(words, set(pieces), size - len(pieces))
     accents = any(unicodedata.combining(c) for piece in pieces for c in unicodedata.normalize("NFD", piece))
     return keras_nlp.models.BertTokenizer(pieces, lowercase=True, strip_accents=not accents)
 
@@ -62,32 +65,41 @@ def byte_pairs(texts: Sequence[str], size: int) -> Any:
 
     Args:
         texts: the texts.
-        size: most tokens: the end mark, the 256 bytes, and what is joined of them.
+        size: most tokens: the end mark, the 256 bytes, and what is joined of them, at least one pair.
 
     Returns:
         A `keras_nlp` `GPT2Tokenizer`.
 
     Raises:
-        ValueError: `size` leaves no room for the bytes.
+        ValueError: `size` leaves no room for the bytes and a pair, or the texts hold no pair.
     """
     import keras_nlp
+
+    if size < BYTES + 2:
+        raise ValueError(f"`size` must be {BYTES + 2} or more for byte-level BPE; received {size}.")
+    learnt = _learn_bytes(texts, size, LEAST_COUNT)
+    if not learnt["merges"]:  # Few and short texts: what occurs once has to do.
+        learnt = _learn_bytes(texts, size, 1)
+    if not learnt["merges"]:
+        raise ValueError("`texts` hold no word of two bytes: there is no vocabulary to learn.")
+    return keras_nlp.models.GPT2Tokenizer(learnt["vocab"], [" ".join(pair) for pair in learnt["merges"]])
+
+
+def _learn_bytes(texts: Sequence[str], size: int, least_count: int) -> dict[str, Any]:
+    """`vocab`, token -> id, and `merges`, pairs in their order."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    if size <= BYTES:
-        raise ValueError(f"`size` must be above {BYTES}, the bytes, for byte-level BPE; received {size}.")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        min_frequency=LEAST_COUNT,
+        min_frequency=least_count,
         special_tokens=[END],
-        initial_alphabet=sorted(alphabet),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    learnt = json.loads(tokenizer.to_str())["model"]
-    return keras_nlp.models.GPT2Tokenizer(learnt["vocab"], [" ".join(pair) for pair in learnt["merges"]])
+    return json.loads(tokenizer.to_str())["model"]
 
 
 def _splitter() -> Any:
@@ -117,31 +129,47 @@ def _folded(words: Counter[str]) -> Counter[str]:
     return folded
 
 
+def _forms(word: str) -> list[str]:
+    """The characters of a word, all but the first as they are written inside a word."""
+    return [SUFFIX * (place > 0) + character for place, character in enumerate(word)]
+
+
 def _characters(splitter: Any, words: Counter[str]) -> list[str]:
     """Every character as it begins a word or goes on with one, the most frequent first; then in the other of the two.
 
     The other form serves words to come; a character that is always a word of its own has none.
     """
-    forms: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for word, count in words.items():
-        for place, character in enumerate(word):
-            if not character.isspace():
-                forms[SUFFIX * (place > 0) + character] += count
-    seen = sorted(forms, key=lambda form: (-forms[form], form))
+        for form in _forms(word):
+            if not form[-1].isspace():
+                counts[form] += count
+    seen = sorted(counts, key=lambda form: (-counts[form], form))
     inner = [c for c in sorted({form[-1] for form in seen}) if len(splitter.pre_tokenize_str(f"a{c}a")) == 1]
-    return seen + [form for c in inner for form in (c, SUFFIX + c) if form not in forms]
+    return seen + [form for c in inner for form in (c, SUFFIX + c) if form not in counts]
 
 
-def _joined_pieces(splitter: Any, words: Counter[str], size: int) -> list[str]:
-    """The longer pieces, in the order in which they are learnt."""
-    from tokenizers import Tokenizer, models, trainers
+def _joined_pieces(words: Counter[str], known: set[str], count: int) -> list[str]:
+    """The `count` longer pieces of words with known characters alone, in the order in which they are learnt.
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
-    tokenizer.pre_tokenizer = splitter
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=LEAST_COUNT, show_progress=False, limit_alphabet=size
-    )
-    repeated = (" ".join([word] * count) for word, count in sorted(words.items()))
-    tokenizer.train_from_iterator(repeated, trainer)
+    To the trainer each form of a character is a character by itself: `tokenizers` has a trainer for WordPiece, but what
+    that one learns differs from call to call.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    spelled = {word: _forms(word) for word in sorted(words)}
+    spelled = {word: forms for word, forms in spelled.items() if known.issuperset(forms)}
+    forms = sorted({form for word in spelled.values() for form in word})[: len(_PRIVATE)]
+    if count < 1 or not forms:
+        return []
+    private = {form: chr(point) for form, point in zip(forms, _PRIVATE, strict=False)}
+    lines = ("".join(private.get(form, " ") for form in word) for word in spelled.values())
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=len(forms) + count, min_frequency=LEAST_COUNT, show_progress=False)
+    often = (" ".join([line] * words[word]) for word, line in zip(spelled, lines, strict=True))
+    tokenizer.train_from_iterator(often, trainer)
     learnt: dict[str, int] = tokenizer.get_vocab()
-    return [piece for piece in sorted(learnt, key=lambda one: learnt[one]) if len(piece.removeprefix(SUFFIX)) > 1]
+    public = {character: form for form, character in private.items()}
+    longer = sorted((piece for piece in learnt if len(piece) > 1), key=lambda piece: learnt[piece])
+    return [public[piece[0]] + "".join(public[c].removeprefix(SUFFIX) for c in piece[1:]) for piece in longer]
