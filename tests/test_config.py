@@ -65,7 +65,7 @@ def test_later_overrides_win_and_sections_can_be_taken_out():
 @pytest.mark.parametrize(
     ("override", "section", "field", "value"),
     [
-        ("model.text=minilm", "model", "text", {"source": "minilm", "tuning": "frozen"}),
+        ("model.text=minilm", "model", "text", config.Text(source="minilm").model_dump()),
         ("training.objective=softmax", "training", "objective", {"name": "softmax", "negatives": 512}),
         ("model.behavior=lstm", "model", "behavior", ("lstm",)),
     ],

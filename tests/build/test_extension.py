@@ -39,7 +39,7 @@ def words(texts):
 def modelled(data, monkeypatch=None, **changes):
     """A model with weights that tell items apart."""
     if monkeypatch:
-        monkeypatch.setattr("tfrec.build.model.text_vectors", lambda texts, source: words(texts))
+        monkeypatch.setattr("tfrec.build.model.text_vectors", lambda texts, settings: words(texts))
     model = build.two_tower(data, dim=8, seed=1, **changes)
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
@@ -141,7 +141,8 @@ def test_texts_that_are_new_or_changed_are_embedded_and_no_others(data, monkeypa
 def test_another_text_model_is_refused(data, monkeypatch, text, told):
     model = modelled(data, monkeypatch, text="stand-in")
     monkeypatch.setattr(
-        "tfrec.build.extension.text_vectors", lambda texts, name: None if name == "none" else words(texts) + 1
+        "tfrec.build.extension.text_vectors",
+        lambda texts, settings: None if settings.source == "none" else words(texts) + 1,
     )
     with pytest.raises(ValueError, match=told):
         build.with_items(model, data, pd.concat([table(), new_items(("n", "new", "", 1.0))]), text=text)

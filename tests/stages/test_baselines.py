@@ -27,8 +27,8 @@ def run(tmp_path, monkeypatch):
 def test_texts_have_their_baseline_though_the_model_reads_none(run, monkeypatch):
     sources = []
 
-    def vectors(texts, source):
-        sources.append(source)
+    def vectors(texts, settings):
+        sources.append(settings.source)
         return np.eye(len(texts), dtype="float32")
 
     monkeypatch.setattr(build, "text_vectors", vectors)
@@ -40,7 +40,7 @@ def test_texts_have_their_baseline_though_the_model_reads_none(run, monkeypatch)
 
 
 def test_without_the_weights_it_is_left_out_and_said(run, monkeypatch, caplog):
-    def absent(texts, source):
+    def absent(texts, settings):
         raise ValueError("the MiniLM weights are not installed")
 
     monkeypatch.setattr(build, "text_vectors", absent)

@@ -13,7 +13,7 @@ import pytest
 from tests import tiny_shop
 from tfrec import build, cli, config, serving, stages
 from tfrec.stages.prepare import open_dataset
-from tfrec.stages.train import CHECKPOINTS, MODEL, _save, compiled
+from tfrec.stages.train import CHECKPOINTS, _save, compiled
 
 RUN = importlib.import_module("tfrec.stages.run")  # `tfrec.stages.run` is the function.
 EVERY = 40  # More items than there are: an answer holds all that may be recommended.
@@ -26,8 +26,7 @@ def perform_without_training(run, key):
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.5, weight.shape))
     run.path(CHECKPOINTS).mkdir()
-    _save(model, run.path(CHECKPOINTS, MODEL))
-    run.finish("train", key, [run.path(CHECKPOINTS, MODEL)], best_epoch=1, history=[{"val_ndcg@10": 0.5}])
+    run.finish("train", key, _save(run, model), best_epoch=1, history=[{"val_ndcg@10": 0.5}])
 
 
 def settings(folder, *changes):

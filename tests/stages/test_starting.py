@@ -70,7 +70,7 @@ def test_tuning_begins_with_the_towers_of_the_frozen_run(shop, frozen):
     pipeline = config.load(shop, [*settings, f"model.text.start={frozen.out}"])
     data = Dataset.open(frozen.path("dataset"))
     model = compiled(Run(pipeline, shop.parent / "new"), data, 3)
-    model.refresh()
+    model.lend_ids()
     table = pd.Index(data.items["text"] != "")
     assert table.any()
     for left, right in zip(weights(model.without_text), weights(open_model(frozen)), strict=True):
@@ -83,13 +83,21 @@ def test_tuning_begins_with_the_towers_of_the_frozen_run(shop, frozen):
     [
         ("model.text.start=nowhere", "model.text.start is 'nowhere', which holds no trained model"),
         ("data.max_length=5", "was trained on other data than this pipeline prepares"),
-        ("model.dim=4", "has other towers than the section `model` says"),
+        ("model.dim=4", "was trained with another model.dim"),
+        ("model.text.max_tokens=12", "was trained with another model.text.max_tokens"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(shop, frozen, override, told):
     with pytest.raises(ValueError, match=told):
         tune(shop, "refused", override)
     shutil.rmtree(shop.parent / "refused", ignore_errors=True)
+
+
+def test_a_run_cannot_start_from_itself(shop, frozen):
+    before = frozen.path("checkpoints", "model.keras").read_bytes()
+    with pytest.raises(ValueError, match="which this training would overwrite: give it another --out"):
+        tune(shop, "frozen")
+    assert frozen.path("checkpoints", "model.keras").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_half_removed_checkpoints_are_nobodys(started, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("model.text=/no/such/preset", "'/no/such/preset' could not be loaded"),
+        ("model.text=/no/such/preset", "'/no/such/preset' cannot be a text tower: there is no such folder"),
         ("model={behavior: lstm, dim: 8, time_features: true}", "time_features is true, and the events have no"),
     ],
 )

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfrec import config
+from tfrec.build import starting
 from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
 from tfrec.build.text import read_user_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
@@ -60,7 +61,11 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
-    return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
+    if settings.text.tuning == "frozen":
+        return model
+    if settings.text.start is not None:
+        starting.take_over(model, settings.text.start, data, settings)
+    return text_tuned(model, data, settings.text, seed=seed)
 
 
 def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import keras
 from tfrec import config
 from tfrec.build.text import text_rate
 from tfrec.data import Dataset
+from tfrec.retrieval import TextTunedTwoTower, TwoTower
 from tfrec.training import TwoRateAdamW
 
 # The token budget where none is set: the largest that leaves an epoch this many steps. On Beauty and the simulated shop
@@ -47,8 +48,8 @@ def optimizer(
     training: config.Training,
     steps_per_epoch: int = 0,
     *,
+    model: TwoTower | None = None,
     text: config.Text | None = None,
-    text_variables: Sequence[Any] = (),
 ) -> keras.optimizers.Optimizer:
     """AdamW with a linear warm-up, then a constant or a decaying rate.
 
@@ -56,8 +57,8 @@ def optimizer(
         training: the settings.
         steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it.
-        text: the section `model.text`, where the text model trains.
-        text_variables: what of the text model trains; these variables have the rate and the decay of `text`.
+        model: what is to be trained. Where its text model trains too, that has a rate and a decay of its own.
+        text: the section `model.text`, which says them; the defaults for the whole text model where None.
 
     Raises:
         ValueError: `schedule: cosine` without it.
@@ -83,10 +84,12 @@ def optimizer(
         "global_clipnorm": training.clip_norm,
         "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
     }
-    if text is None or not text_variables:
+    if not isinstance(model, TextTunedTwoTower):
         return keras.optimizers.AdamW(rate, **shared)
+    text = text or config.Text(source="minilm", tuning="full")
     factor = text_rate(text) / training.learning_rate
-    return TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared).slow(text_variables)
+    chosen = TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared)
+    return chosen.slow(model.backbone.trainable_variables)
 
 
 def monitor_cutoff(monitor: str) -> int:

@@ -15,7 +15,7 @@ from tfrec import config
 from tfrec.data import Dataset
 from tfrec.features import TEXT
 from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
-from tfrec.towers import text_models
+from tfrec.towers import text_models, text_weights
 from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text import TextEncoder, minilm_folder
 from tfrec.towers.text_models import folder_hash
@@ -27,9 +27,15 @@ WHOLE_RATE, ADDED_RATE = 2e-5, 5e-4
 
 
 def text_mark(settings: config.Text) -> str | None:
-    """A hash of what the settings name by its place: a local text model, tuned weights. None where there is neither."""
-    named = (settings.source if settings.source not in ("none", "minilm") else None, settings.tuned)
-    marks = [folder_hash(Path(name)) for name in named if name is not None and Path(name).is_dir()]
+    """A hash of what the settings name by its place: a local text model, tuned weights. None where there is neither.
+
+    Raises:
+        ValueError: `tuned` holds no tuned weights, or damaged ones.
+    """
+    local = settings.source not in ("none", "minilm") and Path(settings.source).is_dir()
+    marks = [folder_hash(Path(settings.source))] if local else []
+    if settings.tuned is not None:
+        marks.append(text_weights.read(settings.tuned)["sha256"])
     return hashlib.sha256("".join(marks).encode()).hexdigest() if marks else None
 
 

@@ -69,6 +69,8 @@ class Text(Settings):
             raise ValueError("start is for tuning; tuning: frozen trains the towers from the beginning")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
+        if self.tuning == "frozen" and (self.learning_rate is not None or self.share != 1):
+            raise ValueError("learning_rate and share are of a text model that trains; tuning is frozen")
         if self.tuning in ("frozen", "full", "joint") and self.size is not None:
             raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
         return self

@@ -111,6 +111,19 @@ class Pipeline(Settings):
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
     export: Export = Field(default_factory=Export, description="what is handed to TensorFlow Serving")
 
+    @model_validator(mode="after")
+    def _tunable(self) -> Self:
+        if self.model.text.tuning != "frozen":
+            what = f"model.text.tuning is {self.model.text.tuning}"
+            if self.training.jit:
+                raise ValueError(f"{what}, and training.jit is true: XLA compiles no texts of changing lengths")
+            if self.training.objective.name == "sampled_softmax":
+                raise ValueError(
+                    f"{what}, and training.objective sampled_softmax, whose negatives would not train the text model: "
+                    "use softmax or retrieval"
+                )
+        return self
+
 
 def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     """The settings that one stage depends on by itself, as plain values; its input depends on the earlier stages.
@@ -120,7 +133,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     plain = pipeline.model_dump(mode="json")
     chosen = {
         "prepare": {"data": _without_places(plain["data"])},
-        "train": {"seed": plain["seed"], "model": plain["model"], "training": plain["training"]},
+        "train": {"seed": plain["seed"], "model": _without_starts(plain["model"]), "training": plain["training"]},
         "evaluate": {"evaluation": plain["evaluation"]},
         "export": {name: plain["export"][name] for name in ("k_max", "text_model", "text_weight")},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
@@ -129,6 +142,11 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     if stage not in chosen:
         raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
     return chosen[stage]
+
+
+def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
+    """The section `model` without the places of what training starts from, whose content counts."""
+    return {**model, "text": {**model["text"], "start": None, "tuned": None}}
 
 
 def _without_places(data: dict[str, Any]) -> dict[str, Any]:

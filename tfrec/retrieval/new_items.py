@@ -62,16 +62,15 @@ class NewItems:
         tower.identified.assign(mask[:, None].astype("float32"))
         return len(borrowers)
 
-    def beside_items(self, vectors: Any, trained: Any, rows: Any = None) -> Any:
-        """Item vectors [N, D] with the bonus as one more entry, 0 where `trained` [I, 1] is 1; [N, D] without a bonus.
+    def beside_items(self, vectors: Any, tower: ItemTower, rows: Any = None) -> Any:
+        """Item vectors [N, D] with the bonus as one more entry; [N, D] without a bonus.
 
+        The entry is 0 for trained items, and for those that nothing describes: they would rise together, unread.
         `rows`, int [N], are the rows that the vectors are of; None = all.
         """
         if not self.bonus:
             return vectors
-        trained = tf.convert_to_tensor(trained)
-        trained = trained if rows is None else tf.gather(trained, rows)
-        return tf.concat([vectors, self.bonus * (1.0 - trained)], axis=1)
+        return tf.concat([vectors, self.bonus * tf.cast(tower.is_new(rows), vectors.dtype)[:, None]], axis=1)
 
     def beside_queries(self, states: Any) -> Any:
         """Queries [B, T, D] with a 1 as one more entry, which meets the bonus; [B, T, D] without a bonus."""

@@ -100,7 +100,7 @@ class TextTunedTwoTower(TwoTower):
         self.share, self.mask_weight = share, mask_weight
         self.draws = keras.random.SeedGenerator(0, name="texts")
         self._parts = SimpleNamespace(  # Held so that nothing of it is tracked twice.
-            without_text=model, text=text, texts=texts, embedder=Embedder(text)
+            without_text=model, text=text, texts=texts, embedder=Embedder(text), chosen=None
         )
         self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
         self._vectors = _traced_once(text.vectors)
@@ -140,10 +140,20 @@ class TextTunedTwoTower(TwoTower):
             "`tfrec.towers.text_weights.save(model.text, tuning, folder)` for what tuning changed."
         )
 
-    def make_test_function(self, force: bool = False) -> None:
-        """Refresh the vectors wherever an evaluation begins; see `TwoTower.make_test_function`."""
+    def lend_ids(self) -> None:
+        """Compute all text vectors anew, then give new items their ids: before each validation, and after training."""
         self.refresh()
-        super().make_test_function(force)
+        super().lend_ids()
+
+    def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
+        """As for `TwoTower`, without XLA, which cannot compile texts of changing lengths.
+
+        Raises:
+            ValueError: `jit_compile` is true, or what `TwoTower.compile` refuses.
+        """
+        if jit_compile:
+            raise ValueError("`jit_compile` must be false where the text model trains: its texts change in length.")
+        super().compile(optimizer, jit_compile=False, **kwargs)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -152,11 +162,11 @@ class TextTunedTwoTower(TwoTower):
         loss = super().compute_loss(x, training=training)
         if self.masked is None:
             return loss
-        return loss + self.mask_weight * self._masked_loss(self._chosen(x), training)
+        return loss + self.mask_weight * self._masked_loss(self._parts.chosen, training)
 
     def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
         """`item_vectors` of the step's rows, the batch's own texts encoded anew; the table then holds their vectors."""
-        chosen = self._chosen(features)
+        chosen = self._parts.chosen = self._chosen(features)  # Drawn once a step, for both losses.
         fresh = tf.concat([self._vectors[training](*part) for part in self._chunks(chosen)], axis=0)
         table = tf.convert_to_tensor(self.item_tower.text)
         known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))

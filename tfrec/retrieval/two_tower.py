@@ -18,6 +18,8 @@ from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
 from tfrec.towers import BehaviorTower, ItemTower
 
+PARTS = ("item_tower", "behavior_tower", "objective", "new_items")  # Of a model, each with a configuration of its own.
+
 
 @keras.saving.register_keras_serializable(package="tfrec")
 class TwoTower(keras.Model):
@@ -106,7 +108,7 @@ class TwoTower(keras.Model):
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
         vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
         vectors = _unit(vectors) if self.similarity == "cosine" else vectors
-        return self.new_items.beside_items(vectors, self.item_tower.trained, rows)
+        return self.new_items.beside_items(vectors, self.item_tower, rows)
 
     def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
         """float32 [B, T + 1, D]: the query after s events, from the history's vectors, divided by the temperature.
@@ -235,18 +237,20 @@ class TwoTower(keras.Model):
         return {tracker.name: tracker.result() for tracker in self._trackers.values()}
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As for any Keras model; the items are encoded once, not for each batch."""
-        self._encoded.used = True
+        """As for any Keras model; the items are encoded once, not for each batch, new ones with the ids lent them."""
+        self._encoded.used, before = True, ops.copy(self.item_tower.identified)
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             self._encoded.used = False
+            self.item_tower.identified.assign(before)  # In the middle of a training, what was lent trains nothing.
 
     def make_test_function(self, force: bool = False) -> None:
         """Encode the items, since Keras calls this wherever an evaluation begins, and make the function.
 
         Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none.
         """
+        self.lend_ids()
         vectors = self.item_vectors()
         if self._encoded.vectors is None:
             self._encoded.vectors = tf.Variable(vectors, trainable=False)
@@ -255,7 +259,7 @@ class TwoTower(keras.Model):
             super().make_test_function(force)
 
     def make_predict_function(self, force: bool = False) -> None:
-        """Nor is prediction, see `make_test_function`."""
+        """Nor is prediction."""
         with _without_xla(self):
             super().make_predict_function(force)
 
@@ -269,19 +273,17 @@ class TwoTower(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights."""
-        parts = ("item_tower", "behavior_tower", "objective", "new_items")
         own = ("candidates", "similarity", "temperature", "cutoff")
         return {
             **super().get_config(),
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
+            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
             **{name: getattr(self, name) for name in own},
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
         """Rebuild the model, its weights at their initial values."""
-        parts = ("item_tower", "behavior_tower", "objective", "new_items")
-        rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in parts}
+        rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in PARTS}
         return cls(**{**config, **rebuilt})
 
 

@@ -64,6 +64,7 @@ def export_text(
     if not weight > 0:
         raise ValueError(f"`weight` must be above 0; received {weight!r}.")
     load_text_ops()
+    model = getattr(model, "without_text", model)
     words, contract = Words.of(model, encoder.model, weight), _contract(model, dataset, k_max)
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
     meaning = {"source": encoder.preset, "width": words.model.width, "scale": words.scale}

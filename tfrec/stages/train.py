@@ -12,18 +12,17 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from tfrec import build, config
+from tfrec.build import starting
 from tfrec.data import Dataset
 from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
 from tfrec.retrieval import TextTunedTwoTower, TwoTower
-from tfrec.stages import starting
 from tfrec.stages.ledger import Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
@@ -96,6 +95,7 @@ def _perform(run: Run, key: str) -> None:
         "train",
         key,
         files,
+        start=_start(run),
         seconds=sum(seconds),
         epochs=len(history),
         best_epoch=checkpoint.best_epoch + 1,
@@ -111,12 +111,7 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
     settings, text = run.pipeline.training, run.pipeline.model.text
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
-    trained: list[Any] = []
-    if isinstance(model, TextTunedTwoTower):
-        trained = model.backbone.trainable_variables
-        if text.start is not None:
-            starting.take_over(model.without_text, text.start, data)
-    optimizer = build.optimizer(settings, steps_per_epoch, text=text, text_variables=trained)
+    optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
     model.compile(optimizer=optimizer, jit_compile=settings.jit)
     return model
 
@@ -177,10 +172,29 @@ def _save(run: Run, model: TwoTower) -> list[Path]:
 
 
 def _inputs(run: Run) -> list[str] | None:
-    """What the training reads besides the data set, by content: the text model, and the run that it starts from."""
+    """What the training reads besides the data set, by content: the text model, and the run that it starts from.
+
+    Raises:
+        ValueError: a folder is missing, or is the run's own, which the training would overwrite.
+    """
     text = run.pipeline.model.text
-    marks = [build.text_mark(text), starting.mark(text.start) if text.start is not None else None]
+    for name in ("start", "tuned"):
+        folder = getattr(text, name)
+        if folder is not None and Path(folder).resolve().is_relative_to(run.out.resolve()):
+            raise ValueError(
+                f"model.text.{name} is {folder!r}, which this training would overwrite: give it another --out, and "
+                "another name."
+            )
+    marks = [build.text_mark(text), _start(run)]
     return [mark for mark in marks if mark] or None
+
+
+def _start(run: Run) -> str | None:
+    """A hash of the model to start from; once a training has, the run that it came from may go."""
+    start = run.pipeline.model.text.start
+    if start is not None and not Path(start).exists() and run.figures("train").get("start"):
+        return run.figures("train")["start"]
+    return None if start is None else starting.mark(start)
 
 
 train_stage = Stage(_perform, reads="prepare", inputs=_inputs)

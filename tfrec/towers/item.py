@@ -180,6 +180,18 @@ class ItemTower(keras.layers.Layer):
             parts.append(self.number_projection(pick(self.number)))
         return sum(parts[1:], parts[0]) * ops.cast(rows != PAD, self.compute_dtype)[:, None]
 
+    def is_new(self, rows: Any = None) -> Any:
+        """Bool [N]: which rows, int [N] or all, training did not see although a text or a feature describes them."""
+        pick = ops.convert_to_tensor if rows is None else lambda table: ops.take(table, rows, axis=0)
+        parts = [pick(self.text) != 0] if self.text_width else []
+        parts += [pick(codes) != PAD for codes in self.codes.values()]
+        if self.numbers:
+            parts.append(pick(self.number)[:, self.numbers :] == 0)  # The second half says what is missing.
+        described = ops.zeros_like(pick(self.trained)[:, 0], dtype="bool")
+        for part in parts:
+            described = ops.logical_or(described, ops.any(part, axis=-1))
+        return ops.logical_and(described, pick(self.trained)[:, 0] == 0)
+
     def bounded_ids(self, rows: Any) -> Any:
         """The id vectors of rows, int [N], as they enter the items' vectors; float32 [N, D]."""
         text = self.text_projection(ops.take(self.text, rows, axis=0)) if self.text_width else None

@@ -238,9 +238,9 @@ def file_hash(path: Path) -> str:
 
 
 def folder_hash(folder: Path) -> str:
-    """A hash of the files that make a preset: weights, tokenizer, configuration."""
+    """A hash of the files that make a preset: weights, configuration, and the tokenizer's in folders below."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.name}\x00{file_hash(path)}\n".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()}\x00{file_hash(path)}\n".encode())
     return digest.hexdigest()

@@ -95,6 +95,12 @@ def load(model: TextModel, folder: str | Path) -> TextModel:
             f"{folder} was tuned on the text model {about['source']!r}, and model.text.source is {model.source!r}, "
             "another one: its weights mean nothing there. Name the model that they were tuned on."
         )
+    for name in ("pooling", "max_tokens"):
+        if about[name] != getattr(model, name):
+            raise ValueError(
+                f"{folder} was tuned with model.text.{name}: {about[name]}, and here it is {getattr(model, name)}: "
+                "set it alike."
+            )
     tuned = tune(model, Tuning(about["kind"], about["size"]))
     try:
         with np.load(Path(folder) / WEIGHTS) as stored:

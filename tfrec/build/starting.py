@@ -1,0 +1,78 @@
+"""Tuning starts from a finished run with frozen text: its towers, taken over before the training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfrec import config
+from tfrec.data import Dataset
+from tfrec.retrieval import TwoTower
+from tfrec.towers.text_models import file_hash
+
+MODEL, CONFIG, DATASET = Path("checkpoints") / "model.keras", "config.yaml", "dataset"
+# What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
+_TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
+
+
+def mark(run: str | Path) -> str:
+    """A hash of the trained model of a run.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(run) / MODEL
+    if not path.is_file():
+        raise ValueError(
+            f"model.text.start is {str(run)!r}, which holds no trained model ({MODEL}): name the folder of a finished "
+            "run, or train it first with `tfrec train`."
+        )
+    return file_hash(path)
+
+
+def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) -> None:
+    """Give a model the weights of a run's trained one.
+
+    Args:
+        model: freshly built for `data`.
+        run: folder of the run.
+        data: the data set of this training; the other's must be the same.
+        settings: the section `model` of this training; the other's may differ in how its text is tuned alone.
+
+    Raises:
+        ValueError: there is no trained model, or it is one of other data, other settings, or tuned itself.
+    """
+    mark(run)
+    theirs = config.load(Path(run) / CONFIG).model
+    if theirs.text.tuning != "frozen":
+        raise ValueError(
+            f"model.text.start: the text model of {run!r} was tuned itself ({theirs.text.tuning}), and its towers fit "
+            "no other: start from a run with tuning: frozen."
+        )
+    if _shape(theirs) != _shape(settings):
+        name = min(key for key, value in _shape(theirs).items() if value != _shape(settings)[key])
+        raise ValueError(
+            f"model.text.start: {run!r} was trained with another model.{name}: of the section `model`, only how "
+            "the text is tuned may differ."
+        )
+    if Dataset.open(Path(run) / DATASET).manifest["content_hash"] != data.manifest["content_hash"]:
+        raise ValueError(
+            f"model.text.start: the run {run!r} was trained on other data than this pipeline prepares: train a frozen "
+            "model on the same tables and settings of `data` first."
+        )
+    try:
+        found = keras.saving.load_model(Path(run) / MODEL, compile=False)
+    except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ValueError(f"model.text.start: {Path(run) / MODEL} is damaged ({reason}): train it again.") from error
+    for left, right in zip(found.trainable_variables, model.trainable_variables, strict=True):
+        right.assign(left)
+
+
+def _shape(settings: config.Model) -> dict[str, Any]:
+    """The settings that the weights of the towers, and the vectors that they read, follow from."""
+    plain = settings.model_dump()
+    text = {f"text.{name}": value for name, value in plain.pop("text").items() if name not in _TUNING}
+    return {**plain, **text}
