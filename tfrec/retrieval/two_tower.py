@@ -64,8 +64,7 @@ class TwoTower(keras.Model):
         super().__init__(**kwargs)
         if similarity not in ("dot", "cosine"):
             raise ValueError(f"`similarity` must be 'dot' or 'cosine'; received {similarity!r}.")
-        if temperature is None:
-            temperature = 1.0 if similarity == "dot" else 0.05
+        temperature = {"dot": 1.0, "cosine": 0.05}[similarity] if temperature is None else temperature
         if not temperature > 0:
             raise ValueError(f"`temperature` must be positive; received {temperature}.")
         if item_tower.dim != behavior_tower.dim:
