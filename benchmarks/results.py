@@ -1,7 +1,7 @@
 """Records what finished runs gave, and writes the tables of the README from the records.
 
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
-python benchmarks/results.py compare RUN OTHER                    paired difference of two runs on the same test users
+python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users
 python benchmarks/results.py table                                the records -> the table in README.md
 """
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from tfrec import config
 from tfrec.evaluation import compare
-from tfrec.features import MODEL_ROW, PER_USER, USER_ID
+from tfrec.features import MODEL_ROW, PER_USER, SLICES_TEST, USER_ID
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -104,12 +104,29 @@ def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return table[table["model"] == model].drop(columns="model").set_index(USER_ID)
 
 
-def difference(run: Path, other: Path) -> str:
-    """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users."""
+def difference(run: Path, other: Path, part: str | None = None) -> str:
+    """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users.
+
+    Args:
+        run: folder of a run.
+        other: folder of another run of the same data.
+        part: a slice, such as `few_events` or `cold_items`, to whose users the comparison is held; None for all.
+
+    Raises:
+        ValueError: there is no such slice.
+    """
     ours, theirs = (_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in (run, other))
+    if part is not None:
+        slices = pd.read_parquet(run / SLICES_TEST).set_index(USER_ID)
+        if part not in slices:
+            raise ValueError(f"{run} has no slice {part!r}; it has {', '.join(slices)}")
+        users = slices.index[slices[part]]
+        ours, theirs = ours.loc[users], theirs.loc[users]
     found = compare(ours, theirs, metrics=list(FIGURES[:2])).values()
     return "\n".join(
-        f"{each.metric}: {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f}), {each.verdict}" for each in found
+        f"{each.metric}: {each.ours:.4f} - {each.theirs:.4f} = {each.difference:+.4f} "
+        f"({each.low:+.4f} to {each.high:+.4f}), {each.verdict}"
+        for each in found
     )
 
 
@@ -148,8 +165,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     if len(arguments) > 3 and arguments[0] == "record":
         print(record(arguments[1], arguments[2], [Path(folder) for folder in arguments[3:]]))
-    elif len(arguments) == 3 and arguments[0] == "compare":
-        print(difference(Path(arguments[1]), Path(arguments[2])))
+    elif len(arguments) in (3, 4) and arguments[0] == "compare":
+        print(difference(Path(arguments[1]), Path(arguments[2]), *arguments[3:]))
     elif list(arguments) == ["table"]:
         README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
     else:

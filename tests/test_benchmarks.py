@@ -42,6 +42,8 @@ def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
     users = [f"u{number}" for number in range(40)]
     rows = [("tfrec", user, hit, hit) for user in users] + [("popularity", user, 0.25, 0.25) for user in users]
     pd.DataFrame(rows, columns=["model", "user_id", "hr@10", "ndcg@10"]).to_parquet(folder / "per_user.parquet")
+    few = pd.DataFrame({"user_id": users, "few_events": [number < 4 for number in range(40)]})
+    few.to_parquet(folder / "slices_test.parquet")
     return folder
 
 
@@ -64,10 +66,17 @@ def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_pat
 def test_two_runs_are_compared_user_by_user(results, tmp_path):
     better, worse = run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.25)
     assert results.difference(better, worse).splitlines() == [
-        "hr@10: +0.2500 (+0.2500 to +0.2500), better",
-        "ndcg@10: +0.2500 (+0.2500 to +0.2500), better",
+        "hr@10: 0.5000 - 0.2500 = +0.2500 (+0.2500 to +0.2500), better",
+        "ndcg@10: 0.5000 - 0.2500 = +0.2500 (+0.2500 to +0.2500), better",
     ]
     assert results.difference(worse, better).endswith("worse")
+    table = pd.read_parquet(worse / "per_user.parquet")
+    table.loc[table["user_id"].isin(["u0", "u1", "u2", "u3"]), "hr@10"] = 0.5
+    table.to_parquet(worse / "per_user.parquet")
+    few = results.difference(better, worse, "few_events").splitlines()
+    assert few[0] == "hr@10: 0.5000 - 0.5000 = +0.0000 (+0.0000 to +0.0000), not better"
+    with pytest.raises(ValueError, match="has no slice 'few'; it has few_events"):
+        results.difference(better, worse, "few")
 
 
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
