@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import shutil
+import types
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 
 from tests import tiny_shop
 from tfrec import build, cli, config, serving, stages
+from tfrec.stages import train
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.train import CHECKPOINTS, _save, compiled
 
@@ -218,7 +220,8 @@ def test_another_stage_takes_no_table(folder):
 
 def test_the_text_model_of_the_run_embeds_what_is_new(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(build, "text_vectors", lambda texts, source: asked.append((texts, source)))
+    encoder = types.SimpleNamespace(embed=asked.append)
+    monkeypatch.setattr(train, "text_encoder", lambda run: encoder)
 
     def stand_in(model, data, items, text):
         text(["a", "b"])
@@ -226,4 +229,4 @@ def test_the_text_model_of_the_run_embeds_what_is_new(folder, monkeypatch):
 
     monkeypatch.setattr(build, "with_items", stand_in)
     go(folder, "export", catalogue(folder))
-    assert asked == [(["a", "b"], "none")]
+    assert asked == [["a", "b"]]
