@@ -53,7 +53,7 @@ def test_every_family_is_tuned_from_where_it_was(presets, family, kind):
     gradients = tape.gradient(loss, model.backbone.trainable_variables)
     assert gradients
     assert all(gradient is not None for gradient in gradients)
-    assert np.abs(vectors(shaken(model)) - before).max() > 1e-3
+    assert np.abs(vectors(shaken(model)) - before).max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,7 +89,7 @@ def test_tuned_weights_are_saved_apart_and_put_on_again(presets, tmp_path, kind)
     encoder = TextEncoder(presets["Bert"], max_tokens=16, tuned=folder, cache=tmp_path / "cache")
     np.testing.assert_allclose(encoder.embed(TEXTS), vectors(model), atol=1e-5)
     frozen = TextEncoder(presets["Bert"], max_tokens=16, cache=tmp_path / "cache").embed(TEXTS)
-    assert np.abs(frozen - vectors(model)).max() > 1e-3  # The cache does not mix them up.
+    assert np.abs(frozen - vectors(model)).max() > 1e-4  # The cache does not mix them up.
 
 
 def test_factors_are_stored_unmerged(presets, tmp_path):
@@ -144,7 +144,7 @@ def test_another_format_is_refused(tuned, presets):
 @pytest.mark.parametrize(
     ("family", "tuning", "told"),
     [
-        ("Bert", Tuning("partial", 3), "model.text.size is 3 blocks, and 'bert_backbone' has 2"),
+        ("Bert", Tuning("partial", 3), "model.text.size is 3 blocks, and 'bert_backbone.*' has 2"),
         ("DebertaV3", Tuning("prefix", 2), "prefix needs blocks of the kind TransformerEncoder"),
     ],
 )
