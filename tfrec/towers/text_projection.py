@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 # Directions are scaled by their deviation to this power: 0 keeps the text model's own geometry, 1 whitens it wholly.
-# Half-way is best where measured: vectors of sentences crowd in a cone, and full whitening blows up what is noise.
+# Half-way between: vectors of sentences crowd in a cone, and whole whitening makes as much of noise as of meaning.
 WHITENING = 0.5
 
 
