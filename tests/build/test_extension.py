@@ -123,6 +123,9 @@ def test_texts_that_are_new_or_changed_are_embedded_and_no_others(data, monkeypa
     new = pd.concat([old, new_items(("n", "Thing new", "", np.nan), ("z", "", "family 1", 1.0))])
     wide, _ = build.with_items(model, data, new, text=spy)
     assert asked == ["Thing Thing", "Thing new", ""]
+    monkeypatch.setattr("tfrec.build.extension.text_vectors", lambda texts, settings: words(texts))
+    same, _ = build.with_items(model, data, new, text={"source": "stand-in"})
+    np.testing.assert_array_equal(same.item_tower.text, wide.item_tower.text)
     text = np.asarray(wide.item_tower.text.value)
     assert text[[9, -2, -1]].tolist() == [[11, 2], [9, 1], [0, 0]]
     np.testing.assert_array_equal(np.delete(text, [9, -2, -1], 0), np.delete(np.asarray(model.item_tower.text), 9, 0))
@@ -134,6 +137,8 @@ def test_texts_that_are_new_or_changed_are_embedded_and_no_others(data, monkeypa
     [
         ("none", "which makes no vectors"),
         ("another", "which makes other vectors"),
+        (config.Text(source="another"), "received 'another', which makes other vectors"),
+        ({"source": "another", "pooling": "first"}, "received 'another', which makes other vectors"),
         (lambda texts: np.ones((len(texts), 3)), r"vectors of the width 2 of the model; received \(1, 3\)"),
         (lambda texts: None, "received None"),
     ],

@@ -93,6 +93,12 @@ def test_a_start_that_does_not_fit_is_refused(shop, frozen, override, told):
     shutil.rmtree(shop.parent / "refused", ignore_errors=True)
 
 
+def test_a_frozen_run_goes_on_from_another(shop, frozen):
+    more = run(shop, "more", f"model.text.start={frozen.out}", "training.learning_rate=0.000001")
+    for left, right in zip(weights(open_model(more)), weights(open_model(frozen)), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-3)
+
+
 def test_a_run_cannot_start_from_itself(shop, frozen):
     before = frozen.path("checkpoints", "model.keras").read_bytes()
     with pytest.raises(ValueError, match="which this training would overwrite: give it another --out"):
@@ -104,7 +110,7 @@ def test_a_run_cannot_start_from_itself(shop, frozen):
     ("overrides", "told"),
     [
         (["model.text=none", "model.text.tuning=lora"], "tuning: lora needs a text model; source is none"),
-        (["model.text.start=runs/x"], "start is for tuning; tuning: frozen trains the towers from the beginning"),
+        (["model.text.mask_weight=0.2"], "mask_weight is for joint; tuning is frozen"),
         (["model.text.tuning=full", "model.text.tuned=x"], "tuned goes with tuning: frozen; tuning is full"),
         (["model.text.tuning=joint", "model.text.size=3"], "size is for lora, adapter, prefix and partial"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 # Vectors of one text may differ by this much, from batch to batch and machine to machine.
 SAME_VECTOR = 1e-3
 
-Embedding = str | Callable[[list[str]], np.ndarray | None]
+Embedding = str | Mapping[str, Any] | config.Text | Callable[[list[str]], np.ndarray | None]
+# Texts of the old catalogue by which a text model is told from another.
+PROBES = 8
 
 
 def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding = "none") -> tuple[TwoTower, Dataset]:
@@ -37,8 +39,8 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
         model: trained on `data`.
         data: the data set of the training.
         items: path (.csv, .csv.gz, .parquet) or DataFrame, its columns called as in the table of items of `data`.
-        text: the text model that the model was built with, as for `two_tower`, or a function that makes float32 [N, W]
-            of N texts. Of a model that reads no text nothing is needed.
+        text: the text model that the model was built with, as for `two_tower` (its name or its settings), or a function
+            that makes float32 [N, W] of N texts. Of a model that reads no text nothing is needed.
 
     Returns:
         A model with weights of its own, not compiled, and a data set with its rows.
@@ -122,13 +124,12 @@ def _text_vectors(tower: ItemTower, data: Dataset, extended: Dataset, text: Embe
     changed = np.append(after[: len(before)] != before, np.ones(len(after) - len(before), bool))
     if not changed.any():
         return vectors
-    if isinstance(text, str):
-        _check_text_model(text, vectors, before)
-    made = (
-        text_vectors(after[changed], config.Text(source=text))
-        if isinstance(text, str)
-        else text(after[changed].tolist())
-    )
+    if callable(text):
+        made = text(after[changed].tolist())
+    else:
+        settings = text if isinstance(text, config.Text) else config.change(config.Model(), {"text": text}).text
+        _check_text_model(settings, vectors, before)
+        made = text_vectors(after[changed], settings)
     if made is None or made.shape != (changed.sum(), tower.text_width):
         shape = None if made is None else made.shape
         raise ValueError(f"`text` must make vectors of the width {tower.text_width} of the model; received {shape}.")
@@ -136,16 +137,17 @@ def _text_vectors(tower: ItemTower, data: Dataset, extended: Dataset, text: Embe
     return vectors
 
 
-def _check_text_model(text: str, vectors: np.ndarray, texts: np.ndarray) -> None:
+def _check_text_model(settings: config.Text, vectors: np.ndarray, texts: np.ndarray) -> None:
     """Refuse a text model that makes other vectors than the one that the model was built with."""
-    row = next((row for row, each in enumerate(texts) if each), None)
-    if row is None:
-        return
-    made = text_vectors([texts[row]], config.Text(source=text))
-    if made is None or made.shape[1] != vectors.shape[1] or np.abs(made[0] - vectors[row]).max() > SAME_VECTOR:
+    rows = np.flatnonzero([bool(text.strip()) for text in texts])
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, PROBES).astype(int))] if len(rows) else rows
+    made = text_vectors(texts[rows], settings)
+    if len(rows) and (
+        made is None or made.shape[1] != vectors.shape[1] or np.abs(made - vectors[rows]).max() > SAME_VECTOR
+    ):
         raise ValueError(
-            f"`text` must be the text model that the model was built with; received {text!r}, which makes "
-            f"{'no' if made is None else 'other'} vectors."
+            f"`text` must be the text model that the model was built with; received {settings.source!r}, which makes "
+            f"{'no' if made is None else 'other'} vectors of its texts, or reads them otherwise."
         )
 
 

@@ -61,11 +61,9 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
-    if settings.text.tuning == "frozen":
-        return model
     if settings.text.start is not None:
         starting.take_over(model, settings.text.start, data, settings)
-    return text_tuned(model, data, settings.text, seed=seed)
+    return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
 
 
 def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:

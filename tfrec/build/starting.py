@@ -1,4 +1,4 @@
-"""Tuning starts from a finished run with frozen text: its towers, taken over before the training begins."""
+"""A training may start from a finished run with frozen text: its towers, taken over before the training begins."""
 
 from __future__ import annotations
 

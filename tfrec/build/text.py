@@ -21,9 +21,10 @@ from tfrec.towers.text import TextEncoder, minilm_folder
 from tfrec.towers.text_models import folder_hash
 from tfrec.towers.text_tuning import Tuning, tune
 
-# What the settings leave open, by tuning: the size (see `text_tuning.Tuning`) and the learning rate of the text model.
+# What the settings leave open, by tuning: the size (see `text_tuning.Tuning`), the learning rate of the text model, and
+# the weight of the masked-language-model loss.
 SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
-WHOLE_RATE, ADDED_RATE = 2e-5, 5e-4
+WHOLE_RATE, ADDED_RATE, MASK_WEIGHT = 2e-5, 5e-4, 0.1
 
 
 def text_mark(settings: config.Text) -> str | None:
@@ -103,8 +104,9 @@ def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: i
     text = tune(text, chosen)
     masked = MaskedLanguageModel(text, name="masked_language") if settings.tuning == "joint" else None
     texts = Texts.of(data.items[TEXT], text)
+    weight = settings.mask_weight or MASK_WEIGHT
     return TextTunedTwoTower(
-        model, text, texts, share=settings.share, masked=masked, mask_weight=settings.mask_weight, name="text_tuned"
+        model, text, texts, share=settings.share, masked=masked, mask_weight=weight, name="text_tuned"
     )
 
 

@@ -42,7 +42,7 @@ class Text(Settings):
         "`partial` (2)",
     )
     start: str | None = Field(
-        None, description="folder of a finished run with `tuning: frozen` whose towers the tuning starts from"
+        None, description="folder of a finished run with `tuning: frozen` whose towers the training starts from"
     )
     learning_rate: Positive | None = Field(
         None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 5e-4 for the others"
@@ -51,7 +51,9 @@ class Text(Settings):
     share: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors"
     )
-    mask_weight: Positive = Field(0.1, description="of the masked-language-model loss, for `joint`")
+    mask_weight: Positive | None = Field(
+        None, description="of the masked-language-model loss of `joint`; 0.1 by default"
+    )
     delta: Positive | None = Field(
         None,
         description="longest an item's id vector may be, in lengths of its text's vector, so that the text leads; "
@@ -61,18 +63,18 @@ class Text(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.source == "none":
-            given = [name for name in ("tuned", "start") if getattr(self, name) is not None]
+            given = [name for name in ("tuned", "start", "delta") if getattr(self, name) is not None]
             if self.tuning != "frozen" or given:
                 what = given[0] if given else f"tuning: {self.tuning}"
                 raise ValueError(f"{what} needs a text model; source is none")
-        if self.tuning == "frozen" and self.start is not None:
-            raise ValueError("start is for tuning; tuning: frozen trains the towers from the beginning")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
         if self.tuning == "frozen" and (self.learning_rate is not None or self.share != 1):
             raise ValueError("learning_rate and share are of a text model that trains; tuning is frozen")
         if self.tuning in ("frozen", "full", "joint") and self.size is not None:
             raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
+        if self.tuning != "joint" and self.mask_weight is not None:
+            raise ValueError(f"mask_weight is for joint; tuning is {self.tuning}")
         return self
 
 

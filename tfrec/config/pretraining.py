@@ -43,7 +43,7 @@ class Pretraining(Settings):
     patience: Count | None = Field(3, description="epochs without a better perplexity before it stops; `null`: never")
     learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up; 1e-4 or less suits a `source`")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
-    tokens_per_batch: Count = Field(2048, description="tokens of a batch, padding included")
+    tokens_per_batch: Count = Field(1024, description="tokens of a batch, padding included")
 
     @property
     def resolved_heads(self) -> int:
