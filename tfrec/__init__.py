@@ -23,6 +23,7 @@ _NAMES = {
     "TwoTower": "tfrec.retrieval",
     "evaluate": "tfrec.stages",
     "export": "tfrec.serving",
+    "load_model": "tfrec.retrieval",
     "recommend": "tfrec.retrieval",
 }
 

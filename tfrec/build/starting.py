@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from tfrec import config
 from tfrec.data import Dataset
-from tfrec.retrieval import TwoTower
+from tfrec.retrieval import TwoTower, load_model
 from tfrec.towers.text_models import file_hash
 
 MODEL, CONFIG, DATASET = Path("checkpoints") / "model.keras", "config.yaml", "dataset"
@@ -63,10 +61,9 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
             "model on the same tables and settings of `data` first."
         )
     try:
-        found = keras.saving.load_model(Path(run) / MODEL, compile=False)
-    except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ValueError(f"model.text.start: {Path(run) / MODEL} is damaged ({reason}): train it again.") from error
+        found = load_model(Path(run) / MODEL)
+    except ValueError as error:
+        raise ValueError(f"model.text.start: {error}: train it again.") from error
     for left, right in zip(found.trainable_variables, model.trainable_variables, strict=True):
         right.assign(left)
 

@@ -1,5 +1,6 @@
 """Retrieval: the two-tower model that finds candidates, its objectives, and the recommendations it makes."""
 
+from tfrec.retrieval.loading import load_model as load_model
 from tfrec.retrieval.new_items import NewItems as NewItems
 from tfrec.retrieval.objectives import FullSoftmax as FullSoftmax
 from tfrec.retrieval.objectives import SampledSoftmax as SampledSoftmax

@@ -22,7 +22,7 @@ from tfrec.data import Dataset
 from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
-from tfrec.retrieval import TextTunedTwoTower, TwoTower
+from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
 from tfrec.stages.ledger import Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
@@ -42,12 +42,10 @@ def open_model(run: Run) -> TwoTower:
     Raises:
         ValueError: the file is damaged.
     """
-    path = run.path(CHECKPOINTS, MODEL)
     try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is damaged ({reason}). Remove it: it is made again from the checkpoint.") from error
+        return load_model(run.path(CHECKPOINTS, MODEL))
+    except ValueError as error:
+        raise ValueError(f"{error}. Remove it: it is made again from the checkpoint.") from error
 
 
 def open_batches(run: Run) -> Dataset:
