@@ -56,7 +56,9 @@ class Training(Settings):
         "val_ndcg@10", description="the validation figure that chooses the epoch"
     )
     jit: bool = Field(False, description="compile the training step with XLA")
-    mixed_precision: bool = Field(False, description="compute in bfloat16, keep float32 weights")
+    mixed_precision: bool = Field(
+        False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"
+    )
 
 
 class Evaluation(Settings):
