@@ -104,9 +104,15 @@ def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: i
     text = tune(text, chosen)
     masked = MaskedLanguageModel(text, name="masked_language") if settings.tuning == "joint" else None
     texts = Texts.of(data.items[TEXT], text)
-    weight = settings.mask_weight or MASK_WEIGHT
     return TextTunedTwoTower(
-        model, text, texts, share=settings.share, masked=masked, mask_weight=weight, name="text_tuned"
+        model,
+        text,
+        texts,
+        counts=data.items["count"],
+        share=settings.share,
+        masked=masked,
+        mask_weight=settings.mask_weight or MASK_WEIGHT,
+        name="text_tuned",
     )
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval.catalogue_rows import places_of
+from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
 from tfrec.retrieval.two_tower import TwoTower
 from tfrec.towers.text import Embedder
 from tfrec.towers.text_models import TextModel
@@ -50,6 +51,12 @@ class TextTunedTwoTower(TwoTower):
     other item, negatives included, stands there with the vector that it had when it was last encoded. Those vectors lie
     in the item tower's table, as in a frozen model; before each evaluation, all of them are computed anew.
     Source: candidates from a cache, as in the cross-batch memory of Wang et al., arXiv:1912.06798.
+
+    The towers learn from the objective, over all of its candidates. The text model learns from it through the
+    histories; as candidates, the texts of a step learn from a softmax among themselves. In the objective most of them
+    are somebody's target, and those that should give way stand still: its gradient would pull all texts alike towards
+    the users, which gains nothing once the rest is encoded anew. How often an item is among a step's is corrected for
+    (logQ, Bengio and Senecal 2008; Yi et al. 2019).
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class TextTunedTwoTower(TwoTower):
         text: TextModel,
         texts: Texts,
         *,
+        counts: Any = None,
         share: float = 1.0,
         masked: Any = None,
         mask_weight: float = 0.1,
@@ -69,6 +77,7 @@ class TextTunedTwoTower(TwoTower):
             model: the towers; its table of text vectors is brought up to date here and in training.
             text: the tuned model, see `text_tuning.tune`.
             texts: the texts of all rows.
+            counts: [I], training events of each row; None = all have as many.
             share: share of a batch's texts that a step encodes anew.
             masked: a layer with `loss(ids, lengths, training)`, which is added for the texts of a step; None = none.
             mask_weight: weight of that loss.
@@ -102,6 +111,7 @@ class TextTunedTwoTower(TwoTower):
         self._parts = SimpleNamespace(  # Held so that nothing of it is tracked twice.
             without_text=model, text=text, texts=texts, embedder=Embedder(text), chosen=None
         )
+        self._popularity = _popularity(model.objective.trained_rows, counts, len(texts.ids))
         self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
         self._vectors = _traced_once(text.vectors)
         self._losses = _traced_once(masked.loss) if masked is not None else {}
@@ -164,15 +174,50 @@ class TextTunedTwoTower(TwoTower):
             return loss
         return loss + self.mask_weight * self._masked_loss(self._parts.chosen, training)
 
-    def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
-        """`item_vectors` of the step's rows, the batch's own texts encoded anew; the table then holds their vectors."""
-        chosen = self._parts.chosen = self._chosen(features)  # Drawn once a step, for both losses.
-        fresh = tf.concat([self._vectors[training](*part) for part in self._chunks(chosen)], axis=0)
+    def training_parts(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> tuple[Any, Any]:
+        """`item_vectors` of the step's rows, the batch's own texts encoded anew, and the loss among them.
+
+        The texts are read without dropout: their vectors stay in the table, where serving knows none either.
+        """
+        chosen = self._parts.chosen = self._chosen(features)  # Drawn once a step, for all losses.
+        fresh = tf.concat([self._vectors[False](*part) for part in self._chunks(chosen)], axis=0)
+        still = tf.stop_gradient(fresh)
         table = tf.convert_to_tensor(self.item_tower.text)
         known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))
-        text = tf.tensor_scatter_nd_update(known, places[:, None], fresh)
-        self.item_tower.text.value.scatter_nd_update(chosen[:, None], tf.stop_gradient(fresh))
-        return self.item_vectors(rows, training=training, text=text)
+        self.item_tower.text.value.scatter_nd_update(chosen[:, None], still)
+        vectors = self.item_vectors(
+            rows, training=training, text=tf.tensor_scatter_nd_update(known, places[:, None], still)
+        )
+        # 0 in value: what carries the gradient to the texts, and to nothing else.
+        moves = self.item_vectors(chosen, text=fresh) - self.item_vectors(chosen, text=still)
+        rivals = tf.stop_gradient(tf.gather(vectors, places)) + moves
+
+        def loss(queries: Any, targets: Any, _: Any, rows: Any) -> Any:
+            place = tf.fill(tf.shape(vectors)[:1], -1)
+            place = tf.tensor_scatter_nd_update(place, places[:, None], tf.range(tf.size(chosen)))
+            among = self._loss_among(chosen, rivals, tf.stop_gradient(queries), tf.gather(place, targets))
+            return self.objective.loss(queries, targets, vectors, rows) + among - tf.stop_gradient(among)
+
+        return tf.tensor_scatter_nd_add(vectors, places[:, None], moves), loss
+
+    def _loss_among(self, rows: Any, rivals: Any, queries: Any, own: Any) -> Any:
+        """The mean loss of a softmax among some rows, over the positions whose target is one of them.
+
+        Args:
+            rows: int [F].
+            rivals: float [F, D], their vectors.
+            queries: float [N, D].
+            own: int [N], the target's place among them, -1 where it is none of them.
+        """
+        # Among N targets an item of popularity p is found with the probability 1 - exp(-N * p), nearly.
+        rate = tf.gather(self._popularity, rows) * tf.cast(tf.size(own), tf.float32)
+        queries, own = tf.boolean_mask(queries, own >= 0), tf.boolean_mask(own, own >= 0)
+        corrections = tf.where(rate > 0, -tf.math.log(-tf.math.expm1(-rate)), IMPOSSIBLE)
+        ones = tf.ones_like(queries[:, :1])
+        logits = tf.concat([queries, ones], axis=1), tf.concat([rivals, corrections[:, None]], axis=1)
+        positive = tf.reduce_sum(queries * tf.gather(rivals, own), axis=1) + tf.gather(corrections, own)
+        losses = log_sum_exp_of_products(*logits) - positive
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
 
     def _chosen(self, features: Mapping[str, Any]) -> Any:
         """int32 [F]: the distinct rows of a batch that have a text, or a share of them, the longest text first."""
@@ -203,6 +248,13 @@ class TextTunedTwoTower(TwoTower):
         tokens = [tf.cast(tf.reduce_sum(lengths), tf.float32) for _, lengths in chunks]
         total = sum(loss * weight for loss, weight in zip(losses, tokens, strict=True))
         return tf.math.divide_no_nan(total, sum(tokens))
+
+
+def _popularity(trained: np.ndarray, counts: Any, items: int) -> Any:
+    """float32 [I]: the share of the training events that is a row's; 0 where training does not know it."""
+    known = np.zeros(items)
+    known[trained] = 1.0 if counts is None else np.maximum(np.asarray(counts)[trained], 1.0)
+    return tf.constant(known / known.sum(), tf.float32)
 
 
 def _traced_once(function: Any) -> dict[bool, Any]:

@@ -202,18 +202,18 @@ class TwoTower(keras.Model):
         """
         history, target = x[HISTORY], x[TARGET]
         rows = self.objective.rows(history, target)
-        vectors = self.training_vectors(rows, x, training)
+        vectors, loss = self.training_parts(rows, x, training)
         if rows is not None:
             history, target = places_of(rows, history), places_of(rows, target)
         states = self.states(ops.take(vectors, history, axis=0), x, training=training)
         where = tf.where(x[TARGET] != PAD)
         queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
-        losses = self.objective.loss(queries, targets, vectors, rows)
+        losses = loss(queries, targets, vectors, rows)
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
 
-    def training_vectors(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> Any:
-        """`item_vectors` of the rows of a step on `features`."""
-        return self.item_vectors(rows, training=training)
+    def training_parts(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> tuple[Any, Any]:
+        """`item_vectors` of the rows of a step on `features`, and the objective's `loss`."""
+        return self.item_vectors(rows, training=training), self.objective.loss
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of features."""
