@@ -178,14 +178,18 @@ def test_a_local_text_model_is_known_by_its_content(tmp_path):
 def test_only_known_weights_are_called_pretrained(tmp_path):
     (tmp_path / "my_bert").mkdir()
     sources = ("none", "minilm", str(tmp_path / "my_bert"), "bert_tiny_en_uncased")
-    assert [build.text_provenance(source) for source in sources] == [
+    assert [build.text_provenance(config.Text(source=source)) for source in sources] == [
         "none",
         "minilm (pretrained)",
         "my_bert (a folder that does not say where its weights come from)",
         "bert_tiny_en_uncased (published preset)",
     ]
     (tmp_path / "my_bert" / "pretraining.json").write_text('{"origin": "trained here from random weights on 9 texts"}')
-    assert build.text_provenance(sources[2]) == "my_bert (trained here from random weights on 9 texts)"
+    tuned = config.Text(source="minilm", tuned="runs/a/checkpoints/text")
+    assert build.text_provenance(tuned) == "minilm (pretrained), tuned: runs/a/checkpoints/text"
+    assert (
+        build.text_provenance(config.Text(source=sources[2])) == "my_bert (trained here from random weights on 9 texts)"
+    )
 
 
 @pytest.mark.parametrize("warmup", [0, 10])

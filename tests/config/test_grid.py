@@ -153,6 +153,14 @@ def test_a_mapping_that_is_no_section_is_a_value(tmp_path, plan):
         ("variants: {a: {model.dim: 8}, b: {model: {dim: 8}}}",
          "grid.yaml: the variants 'a' and 'b' are the same settings: drop one"),
         ("variants: {a: , b: {model.dim: 16}}", "grid.yaml: the variants 'a' and 'b' are the same settings"),
+        ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}}",
+         "grid.yaml: variant 'a' starts from 'b', and no variant has that name; the nearest is 'a'"),
+        ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, "
+         "b: {model.text: {source: minilm, tuning: lora}}}",
+         "variant 'a' starts from 'b', whose own text model is tuned (lora): start from a frozen one"),
+        ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, "
+         "b: {model.text: {source: minilm, start: 'variant:a'}}}",
+         "grid.yaml: the variants a, b start from one another"),
         ("grid: {model.dim: 8}", "grid.yaml: grid.model.dim is 8: must be a list of values, and not empty"),
         ("grid: {model.dim: []}", "grid.yaml: grid.model.dim is []: must be a list of values, and not empty"),
         ("grid: {model.text: [a/b, c/b]}", "would be named 'text_b', which another variant has: write it"),

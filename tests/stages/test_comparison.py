@@ -3,12 +3,7 @@
 import dataclasses
 import importlib
 import json
-import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -20,7 +15,7 @@ from tests import tiny_shop
 from tests.report.contenders import ENVIRONMENT, GROUPS, USERS
 from tfrec import cli, config, stages
 from tfrec.stages import comparison
-from tfrec.stages.ledger import Run
+from tfrec.stages.train import _start_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = importlib.import_module("tfrec.stages.run")
@@ -34,13 +29,23 @@ variants:
 """
 # HR@10 of every user of a variant's model, in the stand-in.
 HITS = {"lstm": [1, 1, 1, 1], "ids": [0, 0, 0, 0], "wide": [1, 0, 1, 0]}
+STARTS = """\
+seeds: [1, 2]
+reference: lstm
+variants:
+  wide: {model.text: {source: minilm, tuning: lora, start: "variant:lstm"}}
+  lstm: {model.text: minilm}
+"""
 
 
 def train(run, key):
     run.begin("train")
-    run.path("model.txt").write_text("weights")
+    run.path("checkpoints").mkdir(exist_ok=True)
+    files = [run.path("checkpoints", name) for name in ("model.keras", "config.yaml")]
+    files[0].write_text(f"weights of seed {run.pipeline.seed} after {run.pipeline.model.text.start}")
+    files[1].write_text(config.dump(run.pipeline))
     figures = {"parameters": 10 * run.pipeline.model.dim, "seconds": 30.0, "epoch_seconds": 3.0, "peak_memory_mb": 500}
-    run.finish("train", key, [run.path("model.txt")], **figures)
+    run.finish("train", key, files, start_seconds=_start_seconds(run), **figures)
 
 
 def evaluate(run, key):
@@ -169,6 +174,28 @@ def test_a_variant_that_fails_costs_the_others_nothing(log, go, tmp_path, caplog
     assert log.performed == ["ids 1 train", "ids 1 evaluate"]
 
 
+def test_a_variant_starts_from_another_at_the_same_seed(log, go, tmp_path):
+    found = go(STARTS)
+    assert [each.name for each in found.contenders] == ["lstm", "wide"]  # In the order in which they were trained.
+    assert log.performed.index("lstm 2 train") < log.performed.index("wide 2 train")
+    for seed in (1, 2):
+        start = tmp_path / "out" / "runs" / "lstm" / f"seed_{seed}"
+        model = tmp_path / "out" / "runs" / "wide" / f"seed_{seed}" / "checkpoints" / "model.keras"
+        assert model.read_text() == f"weights of seed {seed} after {start}"
+    costs = {each.name: each.costs()["train_seconds"] for each in found.contenders}
+    assert costs == {"lstm": 30, "wide": 60}  # Its own and those of what it started from.
+    log.performed.clear()
+    go(STARTS)
+    assert not log.performed
+
+
+def test_a_start_that_failed_costs_what_starts_from_it(log, go):
+    log.failing["lstm 1 train"] = "no memory"
+    found = go(STARTS)
+    assert ("wide", 1, "the variant that it starts from, lstm, was not trained") in found.failures
+    assert "wide 1 train" not in log.performed and "wide 2 train" in log.performed
+
+
 def test_where_nothing_could_be_trained_there_is_nothing_to_compare(log, go, tmp_path):
     log.failing.update({f"{name} {seed} train": "no memory" for name in HITS for seed in (1, 2)})
     with pytest.raises(ValueError, match="none of the 6 trainings succeeded; the first, lstm, seed 1: no memory"):
@@ -251,48 +278,3 @@ def test_the_command_prints_the_tables_and_says_what_failed(log, go, tmp_path, c
     assert "1 (4 failed)" in said
     told = "1 of the trainings failed; run it again to try them again. The first, wide, seed 4: no memory"
     assert warned.splitlines()[-1] == f"tfrec: error: {told}"
-
-
-def start(tmp_path):
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("TF", "KERAS"))}
-    command = [sys.executable, "-m", "tfrec.cli", "compare", str(tmp_path / "shop" / "tiny.yaml")]
-    command += ["--grid", str(tmp_path / "grid.yaml"), "--out", str(tmp_path / "out")]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-
-
-@pytest.mark.slow
-def test_a_comparison_that_is_ended_goes_on_where_it_was(tmp_path, capsys, caplog, monkeypatch):
-    monkeypatch.delenv("TFREC_DATA", raising=False)
-    tiny_shop.write(tmp_path / "shop", epochs=3)
-    (tmp_path / "grid.yaml").write_text(
-        "variants: {lstm: {model.behavior: lstm}, wild: {training.learning_rate: 1e30}}"
-    )
-    process = start(tmp_path)
-    for line in process.stderr:
-        if "lstm, seed 3: Epoch 2/3" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    assert process.wait(timeout=60) == 130 and "tfrec: interrupted" in process.stderr.read()
-    process.stdout.close()
-    process.stderr.close()
-    run = Run(config.load(tmp_path / "out" / "variants" / "lstm.yaml"), tmp_path / "out" / "runs" / "lstm" / "seed_3")
-    assert run.figures("prepare") and not run.figures("train") and run.path("checkpoints", "last.npz").exists()
-    pipeline, grid, out = (str(tmp_path / name) for name in ("shop/tiny.yaml", "grid.yaml", "out"))
-    with caplog.at_level(logging.INFO, "tfrec"):
-        assert cli.main(["compare", pipeline, "--grid", grid, "--out", out]) == 1  # `wild` diverges.
-    said, warned = capsys.readouterr()
-    assert "lstm, seed 3: training goes on after epoch 1" in caplog.messages
-    assert "lstm, seed 3: prepare ..." not in caplog.messages
-    assert warned.splitlines()[-1].startswith("tfrec: error: 1 of the trainings failed; run it again")
-    assert "wild, seed 3: the training diverged in epoch 1" in warned.splitlines()[-1]
-    assert "– (3 failed)" in said and "trained weights" in said and "comparison.md" in said
-    document = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
-    metrics = json.loads((run.path("metrics.json")).read_text(encoding="utf-8"))
-    lstm = document["variants"]["lstm"]
-    assert lstm["slices"]["all"]["ndcg@10"] == pytest.approx(metrics["test"]["ndcg@10"])
-    assert lstm["slices"]["all"]["hr@10_half_width"] == pytest.approx(metrics["test"]["hr@10_half_width"])
-    for part, name in (("cold", "cold_items"), ("tail", "few_events")):
-        assert lstm["slices"].get(part, {}).get("hr@10") == metrics["slices"].get(name, {}).get("hr@10")
-    assert lstm["peak_memory_mb"] > 100 and lstm["train_seconds"] > 0

@@ -188,6 +188,14 @@ def test_what_cannot_be_learnt_is_one_line(tmp_path, capsys, texts, changes, rul
     assert not list(tmp_path.glob("run/*text_model*"))
 
 
+def test_the_settings_of_a_run_stay_those_of_the_run(shop, tmp_path):
+    run = tmp_path / "run"
+    stages.run(config.load(shop, ["model.dim=4"]), run, only="prepare")
+    before = (run / "config.yaml").read_bytes()
+    assert pretrain(shop, run, "epochs=1") == 0
+    assert (run / "config.yaml").read_bytes() == before
+
+
 def test_a_refusal_leaves_no_folder(tmp_path, capsys):
     assert pretrain(write(tmp_path, ["red hat"]), tmp_path / "run") == 1
     assert "two different texts" in told(capsys)

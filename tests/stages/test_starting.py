@@ -99,6 +99,29 @@ def test_a_frozen_run_goes_on_from_another(shop, frozen):
         np.testing.assert_allclose(left, right, atol=1e-3)
 
 
+def test_a_text_model_that_was_replaced_is_another(shop, frozen):
+    kept = {path: path.read_bytes() for path in (shop.parent / "bert").rglob("*") if path.is_file()}
+    try:
+        tiny_presets.write(shop.parent / "bert", seed=5)
+        with pytest.raises(
+            ValueError, match="was trained on other vectors of the texts: its text model, .* has changed"
+        ):
+            tune(shop, "refused")
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    shutil.rmtree(shop.parent / "refused", ignore_errors=True)
+
+
+def test_what_the_run_is_told_later_does_not_say_what_its_model_is(shop, frozen):
+    settings = frozen.path("config.yaml").read_text(encoding="utf-8")
+    frozen.path("config.yaml").write_text(settings.replace("dim: 8", "dim: 4"), encoding="utf-8")
+    try:
+        assert tune(shop, "fine", "training.epochs=1").figures("train")["start"] is not None
+    finally:
+        frozen.path("config.yaml").write_text(settings, encoding="utf-8")
+
+
 def test_a_run_cannot_start_from_itself(shop, frozen):
     before = frozen.path("checkpoints", "model.keras").read_bytes()
     with pytest.raises(ValueError, match="which this training would overwrite: give it another --out"):

@@ -49,6 +49,12 @@ def test_one_text_or_none_says_nothing_of_directions():
         np.testing.assert_array_equal(layer.kernel.numpy(), before)
 
 
+def test_a_catalogue_of_any_size_is_read_in_parts(monkeypatch):
+    whole = fitted()
+    monkeypatch.setattr("tfrec.towers.text_projection._ROWS_AT_ONCE", 7)
+    np.testing.assert_allclose(fitted()(VECTORS), whole(VECTORS), atol=1e-4)
+
+
 def test_it_is_rebuilt_from_its_config():
     layer = fitted()
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 import tensorflow as tf
 
@@ -50,6 +52,14 @@ def test_a_character_is_known_at_either_place_of_a_word():
 def test_blanks_of_any_kind_part_words():
     tokenizer = word_pieces(["red\u00a0hat\u3000blue\that\u200bcoat", "red hat blue coat"], 100)
     assert pieces(tokenizer, ["red\u00a0hat\u2003blue"]) == [["red", "hat", "blue"]]
+
+
+def test_scripts_without_blanks_are_read_in_parts():
+    texts = ["ครีมกันแดดสำหรับผิวหน้าและผิวกายสูตรกันน้ำ", "ยาทาเล็บสีแดงแห้งเร็วสำหรับผู้หญิงทุกวัย", "x" * 250]
+    tokenizer = word_pieces(texts, 200)
+    for row, text in zip(pieces(tokenizer, texts), texts, strict=True):
+        assert "[UNK]" not in row
+        assert "".join(piece.removeprefix("##") for piece in row) == unicodedata.normalize("NFKC", text)
 
 
 def test_accents_are_kept_where_the_texts_have_some():

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfrec import config
-from tfrec.build.text import text_vectors
+from tfrec.build.text import SAME_VECTOR, text_vectors
 from tfrec.data import Dataset
 from tfrec.data.catalogue import with_catalogue
 from tfrec.data.tables import Source
@@ -19,9 +19,6 @@ from tfrec.retrieval import TextTunedTwoTower, TwoTower
 from tfrec.towers import ItemTower
 
 logger = logging.getLogger(__name__)
-
-# Vectors of one text may differ by this much, from batch to batch and machine to machine.
-SAME_VECTOR = 1e-3
 
 Embedding = str | Mapping[str, Any] | config.Text | Callable[[list[str]], np.ndarray | None]
 # Texts of the old catalogue by which a text model is told from another.

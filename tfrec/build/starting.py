@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from keras import ops
+
 from tfrec import config
+from tfrec.build.text import SAME_VECTOR
 from tfrec.data import Dataset
 from tfrec.retrieval import TwoTower, load_model
 from tfrec.towers.text_models import file_hash
 
-MODEL, CONFIG, DATASET = Path("checkpoints") / "model.keras", "config.yaml", "dataset"
+MODEL, CONFIG, DATASET = Path("checkpoints") / "model.keras", Path("checkpoints") / "config.yaml", "dataset"
 # What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
 _TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 
@@ -22,7 +26,7 @@ def mark(run: str | Path) -> str:
         ValueError: there is none.
     """
     path = Path(run) / MODEL
-    if not path.is_file():
+    if not (path.is_file() and (Path(run) / CONFIG).is_file()):
         raise ValueError(
             f"model.text.start is {str(run)!r}, which holds no trained model ({MODEL}): name the folder of a finished "
             "run, or train it first with `tfrec train`."
@@ -43,14 +47,14 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
         ValueError: there is no trained model, or it is one of other data, other settings, or tuned itself.
     """
     mark(run)
-    theirs = config.load(Path(run) / CONFIG).model
-    if theirs.text.tuning != "frozen":
+    trained = config.load(Path(run) / CONFIG).model
+    if trained.text.tuning != "frozen":
         raise ValueError(
-            f"model.text.start: the text model of {run!r} was tuned itself ({theirs.text.tuning}), and its towers fit "
+            f"model.text.start: the text model of {run!r} was tuned itself ({trained.text.tuning}), and its towers fit "
             "no other: start from a run with tuning: frozen."
         )
-    if _shape(theirs) != _shape(settings):
-        name = min(key for key, value in _shape(theirs).items() if value != _shape(settings)[key])
+    if _shape(trained) != _shape(settings):
+        name = min(key for key, value in _shape(trained).items() if value != _shape(settings)[key])
         raise ValueError(
             f"model.text.start: {run!r} was trained with another model.{name}: of the section `model`, only how "
             "the text is tuned may differ."
@@ -64,6 +68,13 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
         found = load_model(Path(run) / MODEL)
     except ValueError as error:
         raise ValueError(f"model.text.start: {error}: train it again.") from error
+    if model.item_tower.text_width:
+        ours, theirs = (ops.convert_to_numpy(each.item_tower.text) for each in (model, found))
+        if np.abs(ours - theirs).max() > SAME_VECTOR:
+            raise ValueError(
+                f"model.text.start: {run!r} was trained on other vectors of the texts: its text model, "
+                f"{settings.text.source!r}, has changed since. Train a frozen model with this one first."
+            )
     for left, right in zip(found.trainable_variables, model.trainable_variables, strict=True):
         right.assign(left)
 

@@ -25,6 +25,8 @@ from tfrec.towers.text_tuning import Tuning, tune
 # the weight of the masked-language-model loss.
 SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
 WHOLE_RATE, ADDED_RATE, MASK_WEIGHT = 2e-5, 5e-4, 0.1
+# Vectors of one text may differ by this much, from batch to batch and machine to machine.
+SAME_VECTOR = 1e-3
 
 
 def text_mark(settings: config.Text) -> str | None:
@@ -40,8 +42,13 @@ def text_mark(settings: config.Text) -> str | None:
     return hashlib.sha256("".join(marks).encode()).hexdigest() if marks else None
 
 
-def text_provenance(source: str) -> str:
+def text_provenance(settings: config.Text) -> str:
     """Where the weights of a text model come from, in words for a table; nothing is called pretrained unread."""
+    origin = _origin(settings.source)
+    return origin if settings.tuned is None else f"{origin}, tuned: {settings.tuned}"
+
+
+def _origin(source: str) -> str:
     if source in ("none", "minilm"):
         return source if source == "none" else f"{source} (pretrained)"
     folder = Path(source)

@@ -24,6 +24,8 @@ from tfrec.config.yaml_rules import Dumper
 MOST_RUNS = 200
 # Sections that a variant may change; the others hold for all of a comparison.
 CHANGEABLE = ("data", "model", "training")
+# What `model.text.start` begins with where it names a variant.
+START = "variant:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SHOWN_MISTAKES = 3
 
@@ -73,6 +75,12 @@ class Variant:
     changes: Mapping[str, Any]
     pipeline: Pipeline
 
+    @property
+    def start(self) -> str | None:
+        """Name of the variant whose towers this one starts from."""
+        start = self.pipeline.model.text.start or ""
+        return start.removeprefix(START) if start.startswith(START) else None
+
     def settings(self) -> dict[str, Any]:
         """Every setting that a variant may change, by its dotted key, as plain values."""
         return dict(_dotted(self.pipeline.model_dump(mode="json", include=set(CHANGEABLE))))
@@ -86,7 +94,7 @@ class Plan:
         pipeline: the settings that the variants change.
         seeds: distinct.
         reference: name of the variant that the others are compared with.
-        variants: in the order of the file, those of `grid` last.
+        variants: in the order of the file, those of `grid` last, but each after the variant that it starts from.
     """
 
     pipeline: Pipeline
@@ -126,7 +134,7 @@ def load_plan(grid: str | os.PathLike[str], pipeline: str | os.PathLike[str], ov
         more = [f"and {len(wrong) - _SHOWN_MISTAKES} more"] if len(wrong) > _SHOWN_MISTAKES else []
         raise ValueError("; ".join([*wrong[:_SHOWN_MISTAKES], *more]))
     _refuse_twins(variants, str(grid))
-    return Plan(base, seeds, reference, tuple(variants))
+    return Plan(base, seeds, reference, tuple(_after_starts(variants, str(grid))))
 
 
 def _read(path: str | os.PathLike[str]) -> Grid:
@@ -231,6 +239,30 @@ def _override(change: tuple[str, Any]) -> str:
     key, value = change
     text = yaml.dump(value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=math.inf)
     return f"{key}={text.removesuffix('...' + chr(10)).rstrip()}"
+
+
+def _after_starts(variants: Sequence[Variant], where: str) -> list[Variant]:
+    """The variants in an order in which each follows the one that it starts from."""
+    tuning = {variant.name: variant.pipeline.model.text.tuning for variant in variants}
+    for variant in variants:
+        told = f"{where}: variant {variant.name!r} starts from {variant.start!r}"
+        if variant.start is not None and variant.start not in tuning:
+            nearest = difflib.get_close_matches(variant.start, tuning, n=1, cutoff=0)[0]
+            raise ValueError(f"{told}, and no variant has that name; the nearest is {nearest!r}")
+        if variant.start is not None and tuning[variant.start] != "frozen":
+            raise ValueError(
+                f"{told}, whose own text model is tuned ({tuning[variant.start]}): start from a frozen one"
+            )
+    ordered: list[Variant] = []
+    left = list(variants)
+    while left:
+        known = [None, *(variant.name for variant in ordered)]
+        ready = [variant for variant in left if variant.start in known]
+        if not ready:
+            raise ValueError(f"{where}: the variants {', '.join(v.name for v in left)} start from one another")
+        ordered += ready
+        left = [variant for variant in left if variant not in ready]
+    return ordered
 
 
 def _refuse_twins(variants: Sequence[Variant], where: str) -> None:

@@ -42,7 +42,9 @@ class Text(Settings):
         "`partial` (2)",
     )
     start: str | None = Field(
-        None, description="folder of a finished run with `tuning: frozen` whose towers the training starts from"
+        None,
+        description="folder of a finished run with `tuning: frozen` whose towers the training starts from; "
+        "`variant:NAME` in a grid: that variant, at the same seed",
     )
     learning_rate: Positive | None = Field(
         None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 5e-4 for the others"

@@ -124,6 +124,12 @@ class Pipeline(Settings):
                     f"{what}, and training.objective sampled_softmax, whose negatives would not train the text model: "
                     "use softmax or retrieval"
                 )
+            users = self.data.users
+            if users is not None and users.text and self.model.user_text:
+                raise ValueError(
+                    f"{what}, and data.users.text names texts of users, which only a frozen text model reads: set "
+                    "model.user_text to false, or tuning to frozen"
+                )
         return self
 
 

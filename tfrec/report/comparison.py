@@ -31,7 +31,7 @@ class Trained:
         groups: bool, index user_id, a column a slice.
         metrics: the content of its `metrics.json`.
         parameters: weights that train.
-        train_seconds: of all epochs.
+        train_seconds: of all epochs, those of the run that it started from included.
         epoch_seconds: median.
         peak_memory_mb: MiB, of the process that trained.
     """

@@ -16,9 +16,9 @@ _DASH = "–"
 _NOTES = f"""\
 Full ranking over the whole catalogue, test split. A figure is the mean over seeds, then over users; ± is its 95 %
 half-width over users. Cold: users whose target training never had; tail: users whose target had 1 to {MOST_FEW_EVENTS}
-training events. Seconds (all epochs; an epoch) are the mean over seeds, memory is the most of any seed, of a process
-that only trains. What made a text model is in none of them; embedding the texts, done once and then cached, is in the
-memory of the process that did it."""
+training events. Seconds (all epochs, with those of the run whose towers a variant started from; an epoch) are the mean
+over seeds, memory is the most of any seed, of a process that only trains. What made a text model is in none of them;
+embedding the texts, done once and then cached, is in the memory of the process that did it."""
 _VERDICTS = """\
 Paired bootstrap over users of the mean over seeds. "Better" means that the 95 % interval of the difference lies above
 0, "worse" below it, "not better" that it holds 0. It covers the choice of users, not that of the seeds; of 20 intervals

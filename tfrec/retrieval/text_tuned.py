@@ -38,10 +38,10 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Any, model: TextModel) -> Texts:
-        """Read the texts [I] of all rows; a text of blanks alone is none."""
-        ids, lengths = (part.numpy() for part in model.tokens(list(texts)))
-        empty = np.array([not text.strip() for text in texts])
-        return cls(ids, np.where(empty, 0, lengths).astype("int32"))
+        """Read the texts [I] of all rows; one of blanks alone, or of nothing that the model knows, is none."""
+        ids, lengths = model.tokens(list(texts))
+        read = model.says(ids, lengths).numpy() & np.array([bool(text.strip()) for text in texts])
+        return cls(ids.numpy(), np.where(read, lengths, 0).astype("int32"))
 
 
 class TextTunedTwoTower(TwoTower):
@@ -113,7 +113,7 @@ class TextTunedTwoTower(TwoTower):
         )
         self._popularity = _popularity(model.objective.trained_rows, counts, len(texts.ids))
         self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
-        self._vectors = _traced_once(text.vectors)
+        self._vectors = _traced_once(text.vectors)[False]
         self._losses = _traced_once(masked.loss) if masked is not None else {}
 
     @property
@@ -180,7 +180,7 @@ class TextTunedTwoTower(TwoTower):
         The texts are read without dropout: their vectors stay in the table, where serving knows none either.
         """
         chosen = self._parts.chosen = self._chosen(features)  # Drawn once a step, for all losses.
-        fresh = tf.concat([self._vectors[False](*part) for part in self._chunks(chosen)], axis=0)
+        fresh = tf.concat([self._vectors(*part) for part in self._chunks(chosen)], axis=0)
         still = tf.stop_gradient(fresh)
         table = tf.convert_to_tensor(self.item_tower.text)
         known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))

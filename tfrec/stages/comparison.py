@@ -36,15 +36,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Trial:
-    """One training of a comparison: a variant at a seed."""
+    """One training of a comparison: a variant at a seed, in a folder of the comparison's."""
 
     variant: config.Variant
     seed: int
-    out: Path
+    root: Path
+
+    @property
+    def out(self) -> Path:
+        return self._of(self.variant.name)
+
+    @property
+    def start(self) -> Path | None:
+        """The run of the variant that this one starts from."""
+        return None if self.variant.start is None else self._of(self.variant.start)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the variant's file leaves open."""
+        start = [] if self.start is None else [f"model.text.start={json.dumps(str(self.start))}"]
+        return [f"seed={self.seed}", *start]
 
     @property
     def pipeline(self) -> config.Pipeline:
-        return self.variant.pipeline.model_copy(update={"seed": self.seed})
+        pipeline = self.variant.pipeline.model_copy(update={"seed": self.seed})
+        if self.start is None:
+            return pipeline
+        return pipeline.model_copy(update={"model": config.change(pipeline.model, {"text.start": str(self.start)})})
+
+    def _of(self, variant: str) -> Path:
+        return self.root / RUNS / variant / f"seed_{self.seed}"
 
     def __str__(self) -> str:
         return f"{self.variant.name}, seed {self.seed}"
@@ -71,11 +92,9 @@ def compare(plan: config.Plan, out: str | Path | None = None) -> Comparison:
     """
     out = Path(out) if out is not None else Path("runs") / f"{plan.pipeline.name}_compare"
     _refuse_foreign(plan, out)
-    trials = [
-        _Trial(each, seed, out / RUNS / each.name / f"seed_{seed}") for seed in plan.seeds for each in plan.variants
-    ]
-    for trial in trials:
-        pending(trial.pipeline, trial.out, LAST)  # Reads every table and folder before anything is written.
+    trials = [_Trial(each, seed, out) for seed in plan.seeds for each in plan.variants]
+    for trial in trials:  # Reads every table and folder before anything is written, as far as it is there.
+        pending(trial.pipeline, trial.out, LAST if trial.start is None else "prepare")
     with _locked(out):
         _record(plan, out)
         failed = _work(trials, out)
@@ -93,14 +112,22 @@ def _work(trials: Sequence[_Trial], out: Path) -> dict[str, str]:
     failed: dict[str, str] = {}
     for number, trial in enumerate(trials, 1):
         donors = [other for other in trials[: number - 1] if other.pipeline.data == trial.pipeline.data]
-        _share_data(trial, donors)
-        left = pending(trial.pipeline, trial.out, LAST)
-        logger.info("%d of %d: %s: %s", number, len(trials), trial, f"{', '.join(left)} ..." if left else "done before")
-        reason = next(filter(None, (perform(stage, *_command(trial, out), str(trial)) for stage in left)), None)
+        if any(other.out == trial.start and str(other) in failed for other in trials[: number - 1]):
+            reason: str | None = f"the variant that it starts from, {trial.variant.start}, was not trained"
+        else:
+            reason = _train(trial, donors, out, f"{number} of {len(trials)}")
         if reason is not None:
             failed[str(trial)] = reason
             logger.warning("%s failed: %s", trial, reason)
     return failed
+
+
+def _train(trial: _Trial, donors: Sequence[_Trial], out: Path, place: str) -> str | None:
+    """Do the stages of a trial that are not done; why one of them failed, if it did."""
+    _share_data(trial, donors)
+    left = pending(trial.pipeline, trial.out, LAST)
+    logger.info("%s: %s: %s", place, trial, f"{', '.join(left)} ..." if left else "done before")
+    return next(filter(None, (perform(stage, *_command(trial, out), str(trial)) for stage in left)), None)
 
 
 def _share_data(trial: _Trial, donors: Sequence[_Trial]) -> None:
@@ -115,7 +142,7 @@ def _share_data(trial: _Trial, donors: Sequence[_Trial]) -> None:
 
 def _command(trial: _Trial, out: Path) -> tuple[Path, Path, list[str]]:
     """Pipeline file, folder and overrides of a trial's stages."""
-    return _file(out, trial.variant), trial.out, [f"seed={trial.seed}"]
+    return _file(out, trial.variant), trial.out, trial.overrides
 
 
 def _file(out: Path, variant: config.Variant) -> Path:
@@ -129,7 +156,7 @@ def _collect(plan: config.Plan, trials: Sequence[_Trial], failed: Mapping[str, s
         contenders.append(
             Contender(
                 variant.name,
-                text=build.text_provenance(text.source),
+                text=build.text_provenance(text),
                 tuning="–" if text.source == "none" else text.tuning,
                 encoder=" + ".join(variant.pipeline.model.behavior),
                 changes=variant.changes,
@@ -148,7 +175,7 @@ def _trained(trial: _Trial) -> Trained:
         pd.read_parquet(run.path(SLICES_TEST)).set_index(USER_ID),
         json.loads(run.path(METRICS).read_text(encoding="utf-8")),
         parameters=figures["parameters"],
-        train_seconds=figures["seconds"],
+        train_seconds=figures["seconds"] + (figures.get("start_seconds") or 0.0),
         epoch_seconds=figures["epoch_seconds"],
         peak_memory_mb=figures["peak_memory_mb"],
     )

@@ -20,6 +20,7 @@ from tfrec.config.yaml_rules import Loader
 LEDGER = "stages.json"
 CONFIG = "config.yaml"
 KEY, FILES = "key", "files"
+APART = ("pretrain",)
 
 
 class Run:
@@ -109,14 +110,14 @@ class Run:
 
     def begin(self, stage: str) -> None:
         """Say that the stage's files are about to change: it counts as not done until it is finished."""
-        self._write_config()
+        self._write_config(stage)
         if self._stages.pop(stage, None) is not None:
             self._write_ledger()
 
     def finish(self, stage: str, key: str, files: Iterable[Path], **figures: Any) -> None:
         """Remember that the stage is done, its files (a folder stands for all in it), and its figures."""
         self._stages[stage] = {KEY: key, **figures, FILES: dict(self._sizes(files))}
-        self._write_config()
+        self._write_config(stage)
         self._write_ledger()
 
     def adopt(self, stage: str, other: Run) -> None:
@@ -149,7 +150,10 @@ class Run:
                     name = file.relative_to(self.out).as_posix() if inside else os.path.abspath(file)
                     yield name, file.stat().st_size
 
-    def _write_config(self) -> None:
+    def _write_config(self, stage: str | None = None) -> None:
+        """Write the settings; a stage apart from the others leaves those that it finds."""
+        if stage in APART and self.path(CONFIG).exists():
+            return
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             write_text(self.path(CONFIG), config.dump(self.pipeline))

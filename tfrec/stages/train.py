@@ -23,7 +23,7 @@ from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
-from tfrec.stages.ledger import Run, write_text
+from tfrec.stages.ledger import CONFIG, LEDGER, Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
 from tfrec.towers import text_weights
@@ -94,6 +94,7 @@ def _perform(run: Run, key: str) -> None:
         key,
         files,
         start=_start(run),
+        start_seconds=_start_seconds(run),
         seconds=sum(seconds),
         epochs=len(history),
         best_epoch=checkpoint.best_epoch + 1,
@@ -166,7 +167,9 @@ def _save(run: Run, model: TwoTower) -> list[Path]:
     temporary = path.with_name("writing-" + path.name)
     model.save(temporary)
     os.replace(temporary, path)
-    return [path, *written]
+    settings = run.path(CHECKPOINTS, CONFIG)  # Those of this model, whatever the run is told later.
+    write_text(settings, config.dump(run.pipeline))
+    return [path, settings, *written]
 
 
 def _inputs(run: Run) -> list[str] | None:
@@ -193,6 +196,16 @@ def _start(run: Run) -> str | None:
     if start is not None and not Path(start).exists() and run.figures("train").get("start"):
         return run.figures("train")["start"]
     return None if start is None else starting.mark(start)
+
+
+def _start_seconds(run: Run) -> float | None:
+    """What the training of the run to start from took, and that of its own start."""
+    start = run.pipeline.model.text.start
+    try:
+        before = json.loads((Path(start or "") / LEDGER).read_text(encoding="utf-8"))["train"]
+        return before["seconds"] + (before.get("start_seconds") or 0.0)
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 train_stage = Stage(_perform, reads="prepare", inputs=_inputs)

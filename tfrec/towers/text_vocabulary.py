@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from tfrec.towers.text_models import LONG_RUNS
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 END = "<|endoftext|>"
@@ -18,7 +21,7 @@ SUFFIX = "##"
 LEAST_COUNT = 2
 # Code points that stand for characters while pieces are learnt: no text means anything by them.
 _PRIVATE = (*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
-# KerasHub's BERT tokenizer takes longer words for unknown ones.
+# KerasHub's BERT tokenizer takes longer words for unknown ones; `TextModel.tokens` cuts most of them before.
 _LONGEST_WORD = 100
 # How `TextModel.tokens` and it split a text: these are dropped, ...
 _BLANKS = r"[ \t\n\r\f]|\p{Z}|\p{Cc}|\p{Cf}"
@@ -113,6 +116,8 @@ def _splitter() -> Any:
 def _count_words(splitter: Any, texts: Iterable[str]) -> Counter[str]:
     words: Counter[str] = Counter()
     for text in texts:
+        for run, parts in LONG_RUNS:
+            text = re.sub(run, parts, text)
         words.update(word for word, _ in splitter.pre_tokenize_str(text))
     return words
 
