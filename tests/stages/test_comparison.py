@@ -5,7 +5,6 @@ import importlib
 import json
 import shutil
 import types
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,7 +16,6 @@ from tfrec import cli, config, stages
 from tfrec.stages import comparison
 from tfrec.stages.train import _start_seconds
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = importlib.import_module("tfrec.stages.run")
 GRID = """\
 seeds: [1, 2]

@@ -51,8 +51,9 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
     tower = model.item_tower
     _check_pair(tower, data)
     extended = with_catalogue(data, items)
-    _bar_undescribed(tower, data, extended)
+    _refuse_indescribable(tower, data, extended)
     vectors = _text_vectors(tower, data, extended, text) if tower.text_width else None
+    _bar_undescribed(tower, extended, vectors)
     wide = _widened(model, extended)
     wide.item_tower.set_features(
         text=vectors,
@@ -72,8 +73,8 @@ def _check_pair(tower: ItemTower, data: Dataset) -> None:
         )
 
 
-def _bar_undescribed(tower: ItemTower, data: Dataset, extended: Dataset) -> None:
-    """Take items of which the model would know nothing out of the candidates."""
+def _refuse_indescribable(tower: ItemTower, data: Dataset, extended: Dataset) -> None:
+    """Refuse new items where the model reads nothing but ids, and a table without text where it reads texts."""
     table, listed = extended.items, extended.items["candidate"].to_numpy(bool)
     new = table[ITEM_ID][len(data.items) :]
     if len(new) and not tower.described:
@@ -87,7 +88,12 @@ def _bar_undescribed(tower: ItemTower, data: Dataset, extended: Dataset) -> None
             f"The table 'items' has no text at all in {', '.join(map(repr, columns))}, and the model was trained with "
             "texts: fill them in."
         )
-    bare = listed & ~_described(tower, extended)
+
+
+def _bar_undescribed(tower: ItemTower, extended: Dataset, vectors: np.ndarray | None) -> None:
+    """Take items of which the model would know nothing out of the candidates; a text that it cannot read is none."""
+    table, listed = extended.items, extended.items["candidate"].to_numpy(bool)
+    bare = listed & ~_described(tower, extended, vectors)
     if (bare == listed).all():
         raise ValueError("No item of the table 'items' has a text or a feature that the model reads: fill them in.")
     if bare.any():
@@ -100,12 +106,11 @@ def _bar_undescribed(tower: ItemTower, data: Dataset, extended: Dataset) -> None
         extended.manifest["counts"]["candidates"] = int(table["candidate"].sum())
 
 
-def _described(tower: ItemTower, extended: Dataset) -> np.ndarray:
+def _described(tower: ItemTower, extended: Dataset, vectors: np.ndarray | None) -> np.ndarray:
     """Bool [I]: whether anything that the model reads tells an item from another."""
-    table = extended.items
-    result = table["trained"].to_numpy(bool) & tower.ids
-    if tower.text_width:
-        result = result | (table[TEXT].str.strip() != "").to_numpy(bool)
+    result = extended.items["trained"].to_numpy(bool) & tower.ids
+    if vectors is not None:
+        result = result | vectors.any(axis=1)
     for name in tower.categories:
         result = result | extended.item_categories[name].any(axis=1)
     if tower.numbers:

@@ -18,6 +18,8 @@ from tfrec.towers.next_token import NextTokenModel
 from tfrec.towers.text_models import TextModel
 
 WARMUP = 0.1  # Of the steps.
+# Learning rates where the settings name none: of a new model, and of one that is gone on with.
+NEW_RATE, CONTINUED_RATE = 1e-3, 1e-4
 
 
 def catalogue_texts(data: config.Data) -> list[str]:
@@ -84,7 +86,7 @@ def language_optimizer(settings: config.Pretraining, steps_per_epoch: int) -> ke
     """AdamW; its rate rises over the first tenth of the steps, an epoch at most, and falls along a cosine."""
     chosen = config.Training(
         epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate or (CONTINUED_RATE if settings.source else NEW_RATE),
         weight_decay=settings.weight_decay,
         warmup_steps=round(WARMUP * settings.epochs * steps_per_epoch),
         schedule="cosine",

@@ -17,7 +17,7 @@ from tfrec.features import TEXT
 from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
 from tfrec.towers import text_models, text_weights
 from tfrec.towers.masked_language import MaskedLanguageModel
-from tfrec.towers.text import TextEncoder, minilm_folder
+from tfrec.towers.text import READING, TextEncoder, minilm_folder
 from tfrec.towers.text_models import folder_hash
 from tfrec.towers.text_tuning import Tuning, tune
 
@@ -30,16 +30,21 @@ SAME_VECTOR = 1e-3
 
 
 def text_mark(settings: config.Text) -> str | None:
-    """A hash of what the settings name by its place: a local text model, tuned weights. None where there is neither.
+    """A hash of what the settings name by its place: a local text model, tuned weights; and of how texts are read.
+
+    None where no text is.
 
     Raises:
         ValueError: `tuned` holds no tuned weights, or damaged ones.
     """
-    local = settings.source not in ("none", "minilm") and Path(settings.source).is_dir()
-    marks = [folder_hash(Path(settings.source))] if local else []
+    if settings.source == "none":
+        return None
+    marks = [str(READING)]
+    if settings.source != "minilm" and Path(settings.source).is_dir():
+        marks.append(folder_hash(Path(settings.source)))
     if settings.tuned is not None:
         marks.append(text_weights.read(settings.tuned)["sha256"])
-    return hashlib.sha256("".join(marks).encode()).hexdigest() if marks else None
+    return hashlib.sha256("".join(marks).encode()).hexdigest()
 
 
 def text_provenance(settings: config.Text) -> str:
@@ -54,7 +59,7 @@ def _origin(source: str) -> str:
     folder = Path(source)
     if not folder.is_dir():
         return f"{source} (published preset)"
-    about = folder / "pretraining.json"
+    about = folder / text_models.ABOUT
     if not about.is_file():
         return f"{folder.name} (a folder that does not say where its weights come from)"
     return f"{folder.name} ({json.loads(about.read_text(encoding='utf-8'))['origin']})"

@@ -41,7 +41,9 @@ class Pretraining(Settings):
     )
     epochs: Count = Field(20, description="passes over the texts, at most; the learning rate falls until the last")
     patience: Count | None = Field(3, description="epochs without a better perplexity before it stops; `null`: never")
-    learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up; 1e-4 or less suits a `source`")
+    learning_rate: Positive | None = Field(
+        None, description="of AdamW, after the warm-up; 1e-3 for a new model and 1e-4 for a `source` by default"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
     tokens_per_batch: Count = Field(1024, description="tokens of a batch, padding included")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
 from tfrec.retrieval.two_tower import TwoTower
 from tfrec.towers.text import Embedder
 from tfrec.towers.text_models import TextModel
+
+logger = logging.getLogger(__name__)
 
 # Texts of a step are sorted by length and cut into chunks here, as shares of their number from the longest on: lengths
 # have a long tail, and a chunk is as wide as its longest text.
@@ -158,11 +161,19 @@ class TextTunedTwoTower(TwoTower):
     def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
         """As for `TwoTower`, without XLA, which cannot compile texts of changing lengths.
 
+        `tfrec.build.optimizer` makes an optimizer that gives the text model a rate of its own; one that has none is
+        taken with a warning.
+
         Raises:
             ValueError: `jit_compile` is true, or what `TwoTower.compile` refuses.
         """
         if jit_compile:
             raise ValueError("`jit_compile` must be false where the text model trains: its texts change in length.")
+        if not hasattr(optimizer, "slow_factor"):
+            logger.warning(
+                "the text model trains at the rate of the towers, which is far too high for pretrained weights: "
+                "`tfrec.build.optimizer(training, steps_per_epoch, model=model, text=text)` gives it one of its own"
+            )
         super().compile(optimizer, jit_compile=False, **kwargs)
 
     def compute_loss(

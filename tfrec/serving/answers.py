@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 ROW = "row"
 USERS_A_CHUNK = 2048
 CELLS_A_BATCH = 2**16  # ids of a request, padding included
+TEXTS_LOOKED_AT = 100
 SCORES_A_BATCH = 2**25  # scores that a request computes: 128 MB
 
 
@@ -100,6 +101,8 @@ class ExportedModel:
         flat = np.array([str(item) for history in histories for item in history], object)
         self.warn_unknown(flat)
         inputs = {HISTORY: flat} if texts is None else {HISTORY: flat, TEXT: requests.texts(texts, len(lengths))}
+        if texts is not None:
+            self.warn_unread(inputs[TEXT])
         ids, scores = self.answer(inputs, lengths)
         rows, ranks = np.nonzero(ids[:, :k] != "")
         found = ids[rows, ranks]
@@ -154,6 +157,15 @@ class ExportedModel:
         if unknown:
             named = ", ".join(unknown[:10]) + (", ..." if len(unknown) > 10 else "")
             logger.warning("left out: %d item ids that the model does not know: %s", len(unknown), named)
+
+    def warn_unread(self, texts: Any) -> None:
+        """Name a text of which the text model knows no word, among the first ones; it says nothing."""
+        asked = [text for text in dict.fromkeys(texts) if text.strip()][:TEXTS_LOOKED_AT]
+        if asked:
+            vectors = self._signatures["embed_text"](text=asked)["vector"].numpy()
+            for text, vector in zip(asked, vectors, strict=True):
+                if not vector.any():
+                    logger.warning("the text model knows no word of %r, which says nothing", text.decode()[:60])
 
 
 def load(model: str | Path) -> ExportedModel:

@@ -116,7 +116,8 @@ class TextEncoder:
         return vectors
 
     def _warn_unread(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        unread = [texts[row] for row in np.flatnonzero(~vectors.any(axis=1)) if texts[row].strip()]
+        read = np.any(vectors, axis=1).tolist()
+        unread = [text for text, known in zip(texts, read, strict=True) if not known and text.strip()]
         if unread:
             logger.warning(
                 "%d of %d texts hold no word that %s knows, such as %r, and count as empty. A model of many languages "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import unicodedata
@@ -15,6 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 POOLINGS = ("mean", "first", "last")
+# A preset that was made here says what its weights are.
+ABOUT, WEIGHTS, WEIGHTS_SHA256 = "pretraining.json", "model.weights.h5", "weights_sha256"
 TOKENS, MASK, SEGMENTS = "token_ids", "padding_mask", "segment_ids"
 # WordPiece takes a word of more than 100 bytes for an unknown one, and many scripts have no blanks: long runs are cut.
 LONG_RUNS = (
@@ -94,8 +97,8 @@ class TextModel:
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
         texts = tf.strings.regex_replace(texts, r"\p{Z}", " ")  # KerasHub's BERT splits at no other blank.
         if hasattr(self.tokenizer, "oov_token"):
-            for run, parts in LONG_RUNS:
-                texts = tf.strings.regex_replace(texts, run, parts)
+            for run, cut in LONG_RUNS:
+                texts = tf.strings.regex_replace(texts, run, cut)
         parts = [tf.cast(self.tokenizer(texts), tf.int32)[:, :room]]
         if first is not None:
             parts.insert(0, tf.RaggedTensor.from_tensor(column * first))
@@ -142,6 +145,7 @@ def load(source: str | Path, *, pooling: str = "auto", max_tokens: int = 64, dty
     """
     source = str(source)
     check(pooling, max_tokens)
+    _check_weights(source)
     backbone = _backbone(source, dtype)
     tokenizer = _tokenizer(source)
     _refuse_strangers(source, tokenizer, backbone)
@@ -170,6 +174,19 @@ def is_causal(backbone: Any) -> bool:
 
     tasks = [getattr(keras_nlp.models, name) for name in dir(keras_nlp.models) if name.endswith("CausalLM")]
     return any(getattr(task, "backbone_cls", None) is type(backbone) for task in tasks)
+
+
+def _check_weights(source: str) -> None:
+    """Refuse a folder whose weights are not those that its `pretraining.json` was written for."""
+    about, weights = Path(source) / ABOUT, Path(source) / WEIGHTS
+    if not (about.is_file() and weights.is_file()):
+        return
+    try:
+        expected = json.loads(about.read_text(encoding="utf-8")).get(WEIGHTS_SHA256)
+    except (ValueError, AttributeError) as error:
+        raise _not_loaded(source, f"its {ABOUT} is damaged ({error})") from None
+    if expected is not None and file_hash(weights) != expected:
+        raise _not_loaded(source, f"its {WEIGHTS} is not the one that {ABOUT} was written for: pretrain it again")
 
 
 def _backbone(source: str, dtype: str) -> Any:

@@ -14,9 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.towers import text_models
-from tfrec.towers.text_models import TextModel
+from tfrec.towers.text_models import ABOUT, TextModel
 
-ABOUT = "pretraining.json"
 SCRATCH = "random weights"
 EXPANSION = 4  # The feed-forward part's width, in widths of the model.
 
@@ -98,7 +97,8 @@ def save(model: TextModel, folder: Path, about: Mapping[str, Any], sample: Seque
         model.backbone.save_to_preset(str(partial))
         model.tokenizer.save_to_preset(str(partial))
         _compare(model, text_models.load(partial, pooling=model.pooling, max_tokens=model.max_tokens), sample)
-        (partial / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        said = {**about, text_models.WEIGHTS_SHA256: text_models.file_hash(partial / text_models.WEIGHTS)}
+        (partial / ABOUT).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(partial, folder)

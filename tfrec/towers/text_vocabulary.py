@@ -116,8 +116,8 @@ def _splitter() -> Any:
 def _count_words(splitter: Any, texts: Iterable[str]) -> Counter[str]:
     words: Counter[str] = Counter()
     for text in texts:
-        for run, parts in LONG_RUNS:
-            text = re.sub(run, parts, text)
+        for run, cut in LONG_RUNS:
+            text = re.sub(run, cut, text)
         words.update(word for word, _ in splitter.pre_tokenize_str(text))
     return words
 
