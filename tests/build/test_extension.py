@@ -162,6 +162,17 @@ def test_an_item_that_nothing_describes_is_left_out_and_said(data, caplog):
     assert caplog.text.count("'bare'") == 1
 
 
+def test_a_text_that_the_text_model_cannot_read_describes_nothing(data, monkeypatch, caplog):
+    model = modelled(data, monkeypatch, text="stand-in", item_features=False)
+    new = new_items(("emoji", "🎁", "", np.nan), ("words", "Thing", "", np.nan))
+    _, more = build.with_items(
+        model, data, pd.concat([table(), new]), text=lambda texts: words(texts) * [["🎁" not in t] for t in texts]
+    )
+    assert "words" in set(more.items["item_id"][more.items["candidate"]])
+    assert "emoji" not in set(more.items["item_id"][more.items["candidate"]])
+    assert "no text or feature that the model reads: 'emoji'" in caplog.text
+
+
 def test_ids_alone_describe_no_new_item_but_choose_among_the_old(data):
     model = modelled(data, item_features=False)
     with pytest.raises(ValueError, match="knows items by their ids alone, and .* has 1 new ones, such as 'n'"):

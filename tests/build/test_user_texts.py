@@ -101,6 +101,14 @@ def test_the_text_of_a_user_without_history_counts(model, data, cold):
     assert begun(answers(model, data, without=("user_text",)), cold[0]) < 0.7
 
 
+def test_a_text_means_of_a_user_at_first_what_it_means_of_an_item(data):
+    model = build.two_tower(data, SETTINGS, seed=1)
+    vectors = model.item_tower.text.numpy()[1:4]
+    of_items = model.item_tower.text_projection(vectors).numpy()
+    np.testing.assert_array_equal(model.behavior_tower.text_projection(vectors).numpy(), of_items)
+    assert of_items.any()
+
+
 @pytest.mark.slow
 def test_of_whom_nothing_is_known_is_shown_what_others_begin_with(model, data, cold):
     """The learnt state 0 is the popularity that a new user needs: of first events, not of all."""

@@ -46,15 +46,15 @@ NOTHING = np.zeros(10, bool)
     [
         (5, [(0, [1, 2, 3], [1, 2, 3, 4])]),
         (4, [(0, [1, 2, 3], [1, 2, 3, 4])]),
-        (3, [(0, [1, 2, 3], [0, 2, 3, 4])]),
-        (2, [(0, [2, 3], [0, 3, 4])]),
-        (1, [(0, [3], [0, 4])]),
+        (3, [(0, [1, 2, 3], [0, 2, 3, 4]), (0, [], [1])]),
+        (2, [(0, [2, 3], [0, 3, 4]), (0, [], [1])]),
+        (1, [(0, [3], [0, 4]), (0, [], [1])]),
     ],
 )
-def test_a_window_trains_the_newest_events_once(max_length, expected):
+def test_a_window_trains_the_newest_events_and_the_first_one_once(max_length, expected):
     windows = training_windows(make(([1, 2, 3, 4, 5, 6], 4, 5)), NOTHING, max_length)
     assert shown(windows) == expected
-    assert sorted(windows.target_rows()) == sorted([1, 2, 3, 4][-max_length:])
+    assert sorted(windows.target_rows()) == sorted({1, *[1, 2, 3, 4][-max_length:]})
 
 
 def test_users_without_training_events_give_no_window_and_one_event_gives_an_empty_history():
@@ -73,7 +73,7 @@ def test_events_of_other_types_are_context_and_no_targets():
 
 
 def test_a_window_whose_only_target_is_too_old_is_left_out():
-    sequences = make(([1, 2, 3, 4, 5], 4, 4), targets=[1, 0, 0, 0, 1])
+    sequences = make(([1, 2, 3, 4, 5], 4, 4), targets=[0, 1, 0, 0, 1])
     assert shown(training_windows(sequences, NOTHING, 2)) == []
 
 

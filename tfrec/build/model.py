@@ -61,6 +61,8 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
+    if user_text:
+        model.behavior_tower.text_projection.start_as(model.item_tower.text_projection)
     if settings.text.start is not None:
         starting.take_over(model, settings.text.start, data, settings)
     return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)

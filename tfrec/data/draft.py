@@ -92,7 +92,7 @@ class Draft:
             "candidates": int(self.items["candidate"].sum()),
             "trained_items": int(self.items["trained"].sum()),
             "events": len(sequences.rows),
-            "train_users": len(windows.owners),
+            "train_users": len(np.unique(windows.owners)),
             "train_events": len(self.training),
             "train_targets": len(targets),
         }

@@ -146,7 +146,8 @@ class PrepareOptions:
         hold_out_items: ids, or a table with a column `item_id`: items whose events are left out of training and of the
             validation targets. They stay in the catalogue and in the histories: the protocol for cold items.
         hold_out_validation_items: the same, but they remain validation targets: to choose settings for cold items.
-        max_length: the newest events of a history that a model reads, and the newest that an epoch trains.
+        max_length: the newest events of a history that a model reads, and the newest that an epoch trains beside the
+            first one.
         shards: number of record files.
     """
 

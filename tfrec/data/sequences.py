@@ -80,7 +80,8 @@ class Windows:
 
     A window is the newest `max_length + 1` training events w. Its history is w[:-1]; w[s] is the target after s events.
     Where a user has more than `max_length` events, w[0] is no target: an epoch trains each user's newest `max_length`
-    events once. Users without any target are left out.
+    events once. Such a user's first event is a window of its own, with an empty history: what to expect of somebody
+    new is learnt from all users, not from the light ones alone. Windows without any target are left out.
 
     Attributes:
         owners: int64 [W], the user of each window.
@@ -137,7 +138,7 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
         max_length: the newest events that an epoch trains.
 
     Returns:
-        The windows, users in order.
+        The windows, users in order; the first events of long histories last.
 
     Raises:
         RuntimeError: a held-out item, or an event after the boundary, came through.
@@ -151,11 +152,21 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
     targets = np.where(sequences.is_target[index], rows, PAD).astype(np.int32)
     held = np.concatenate([[0], np.cumsum(targets != PAD)])
     users = np.flatnonzero((sizes > 0) & (held[offsets[1:]] > held[np.maximum(starts + ~whole, 0)]))
+    long = np.flatnonzero(~whole)
+    long = long[targets[offsets[long]] != PAD]
     events = {name: values[index] for name, values in sequences.events.items()}
     late = sequences.places[index] >= sequences.train_end[sequences.owners[index]]
     if held_out[rows].any() or late.any():
         raise RuntimeError("The training sequences leak events that they must not hold. This is a mistake in tfrec.")
-    return Windows(users, starts[users], lengths[users], whole[users], rows, targets, events)
+    return Windows(
+        np.concatenate([users, long]),
+        np.concatenate([starts[users], offsets[long]]),
+        np.concatenate([lengths[users], np.zeros(len(long), lengths.dtype)]),
+        np.concatenate([whole[users], np.ones(len(long), bool)]),
+        rows,
+        targets,
+        events,
+    )
 
 
 def histories(sequences: Sequences, users: np.ndarray, split: str) -> Ragged:

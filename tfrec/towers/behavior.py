@@ -10,6 +10,7 @@ from keras import ops
 
 from tfrec.features import TIMESTAMP, USER_TEXT, event_feature, user_feature
 from tfrec.towers.fusion import GatedFusion
+from tfrec.towers.text_projection import TextProjection
 from tfrec.towers.time_embedding import TimeEmbedding
 
 
@@ -68,7 +69,7 @@ class BehaviorTower(keras.layers.Layer):
         self.fusion = GatedFusion(dim, len(encoders), dtype=policy, name="fusion") if len(encoders) > 1 else None
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="state_norm")
         if text_width:
-            self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="user_text_projection")
+            self.text_projection = TextProjection(dim, dtype=policy, name="user_text_projection")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (B, T, D)."""

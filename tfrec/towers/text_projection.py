@@ -59,6 +59,11 @@ class TextProjection(keras.layers.Layer):
         self.kernel.assign(kernel)
         self.bias.assign(-centre @ kernel)
 
+    def start_as(self, other: TextProjection) -> None:
+        """Take over the map of another one: of users' texts, say, that of the items', since both mean alike."""
+        self.kernel.assign(other.kernel)
+        self.bias.assign(other.bias)
+
     def call(self, vectors: Any) -> Any:
         """[N, W] -> [N, D], each of length 1 or 0."""
         vectors = ops.cast(vectors, self.compute_dtype)
