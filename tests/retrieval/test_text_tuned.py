@@ -74,6 +74,49 @@ def test_the_loss_is_that_of_the_frozen_model_while_nothing_has_changed(preset, 
     assert any(np.abs(gradient.numpy()).max() > 0 for gradient in reached)
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_towers_learn_what_they_learn_beside_a_frozen_text_model(preset, sampled):
+    model = tuned(preset, objective=TFRSRetrieval(np.arange(ITEMS) > 0, np.ones(ITEMS), 0) if sampled else None)
+    plain = model.without_text
+    towers = plain.trainable_variables
+    found = []
+    for one in (model, plain):
+        with tf.GradientTape() as tape:
+            loss = one.compute_loss(BATCH, training=False)
+        found.append([tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(loss, towers)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert any(np.abs(gradient).max() > 1e-3 for gradient in found[0])
+
+
+def test_texts_as_candidates_learn_from_a_corrected_softmax_among_themselves(preset):
+    counts, rows = np.array([0, 5, 1, 9, 1, 2, 3, 0]), np.array([1, 3, 5, 6])
+    model, rng = tuned(preset, counts=counts), np.random.default_rng(0)
+    rivals, queries = tf.Variable(rng.normal(size=(4, 6)), dtype="float32"), rng.normal(size=(5, 6)).astype("float32")
+    own = np.array([0, 2, -1, 3, 1])
+    with tf.GradientTape() as tape:
+        loss = model._loss_among(tf.constant(rows), rivals, tf.constant(queries), tf.constant(own))
+    popularity = np.maximum(counts, 1)[1:] / np.maximum(counts, 1)[1:].sum()
+    logits = queries @ rivals.numpy().T - np.log(1 - np.exp(-5 * popularity[rows - 1]))
+    logits = logits[own >= 0]
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), own[own >= 0]]
+    assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
+    # What moves all of them alike moves none of them nearer: nothing is to be gained by it.
+    np.testing.assert_allclose(tape.gradient(loss, rivals).numpy().sum(axis=0), 0, atol=1e-6)
+
+
+def test_texts_are_read_as_serving_reads_them(preset):
+    model = tuned(preset, kind="full")
+    before = table(model)
+    model.compute_loss(BATCH, training=True)  # With dropout, in the towers.
+    np.testing.assert_allclose(table(model), before, atol=1e-6)
+
+
+def test_an_optimizer_without_a_rate_for_the_text_is_told_of(preset, caplog):
+    tuned(preset)
+    assert "the text model trains at the rate of the towers" in caplog.text
+
+
 def test_a_step_brings_the_texts_of_its_batch_up_to_date_and_no_others(preset):
     model = tuned(preset, kind="full")
     before = table(model)
