@@ -72,8 +72,8 @@ def test_each_variable_is_stored_once_and_only_what_serving_reads(tmp_path):
     folder = export(model, make_data(items=items, vocabularies={}), tmp_path)
     expected = 4 * (rows * dim + sum(int(np.prod(weight.shape)) for weight in model.behavior_tower.weights))
     names, stored = weights_of(folder)
-    assert stored == expected
-    assert len(names) == 1 + len(model.behavior_tower.weights)
+    assert stored == expected + 4 * rows  # The length of each item's vector, for `similar_items`.
+    assert len(names) == 2 + len(model.behavior_tower.weights)
     on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
     assert on_disk < 1.1 * expected
 

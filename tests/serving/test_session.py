@@ -13,7 +13,7 @@ def test_what_is_computed_beside_a_session_stays_eager(exported):
 def test_an_unknown_signature_is_named(exported):
     with (
         open_session(exported) as bundle,
-        pytest.raises(ValueError, match="no signature 'rank'; there are recommend_full"),
+        pytest.raises(ValueError, match="no signature 'rank'; there are embed_item, .*, recommend_full"),
     ):
         bundle.run("rank", {"history": np.zeros((1, 1), object)})
 

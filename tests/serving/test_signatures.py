@@ -147,7 +147,6 @@ def test_k_max_is_cut_to_the_candidates_and_no_other_item_is_shown(keeping):
 
 
 def test_a_model_of_ids_alone_has_both_signatures(keeping):
-    assert list(keeping.signatures) == ["recommend_full", "serving_default"]
     assert keeping.signatures["recommend_full"] == keeping.signatures["serving_default"]
 
 

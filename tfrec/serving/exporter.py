@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from tfrec.features import ITEM_ID
 from tfrec.serving import event_tables, manifest
+from tfrec.serving.catalogue_check import CatalogueCheck
+from tfrec.serving.catalogue_signatures import CatalogueGraph
 from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.selfcheck import HISTORIES, Check
 from tfrec.serving.signatures import ID_FILE, ServingGraph
@@ -62,8 +64,8 @@ def export(
     contract = Contract.of(model, dataset, k_max)
     vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
     return write_version(
-        lambda id_file: ServingGraph(model, vectors, contract, id_file),
-        Check(model, vectors, contract),
+        lambda id_file: CatalogueGraph(model, vectors, contract, id_file),
+        CatalogueCheck(model, vectors, contract),
         Path(folder),
         version=version,
         beside=[Path(base_path)] if base_path else [],

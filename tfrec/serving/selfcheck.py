@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,10 @@ class Check:
                 inputs[name] = np.maximum(rng.integers(-(10**6), 2 * 10**9, shape), 0)
         return inputs
 
+    def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What is sent for the inputs."""
+        return dict(inputs)
+
     # -- what the answer must be ------------------------------------------------------------------------------------
 
     @property
@@ -117,15 +122,14 @@ class Check:
     def _compare(self, bundle: SessionModel, signature: str, history: np.ndarray, rng: np.random.Generator) -> float:
         """The largest difference of a score, in units of the row's scale."""
         inputs = self._inputs(signature, history, rng)
-        outputs = bundle.run(signature, inputs)
+        outputs = bundle.run(signature, self._request(signature, inputs))
         ids, scores = outputs[ITEM_IDS], outputs[SCORES]
         shape = (len(history), self.contract.width)
         if ids.shape != shape or scores.shape != shape or scores.dtype != np.float32:
             raise ValueError(
                 f"{signature}: item_ids {ids.shape} and scores {scores.shape} {scores.dtype}, not {shape} and float32."
             )
-        places = {item: row for row, item in enumerate(self.contract.item_ids)}
-        worst = 0.0
+        places, worst = self._places, 0.0
         for row, expected in enumerate(self._expected(inputs)):
             answer = np.array([places.get(item.decode(), -1) for item in ids[row]])
             worst = max(
@@ -158,16 +162,26 @@ class Check:
 
     def _expected(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """float32 [B, I] from the Keras model, its inputs prepared row by row without the graph's operations."""
-        places = {item: row for row, item in enumerate(self.contract.item_ids)}
-        history = np.vectorize(lambda item: places.get(item, PAD), otypes=[np.int32])(inputs[HISTORY])
-        if not len(history):
-            return np.zeros((0, len(self.vectors)), np.float32)
-        scores = self._scores(self._compacted(history, inputs))
+        history, scores = self._rows(inputs[HISTORY]), self._raw_scores(inputs[HISTORY], inputs)
         scores[:, ~self.contract.candidates] = NO_ITEM_SCORE
         if self.contract.seen == "remove":
             for row, seen in enumerate(history):
                 scores[row, seen] = NO_ITEM_SCORE
         return scores
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        """Item id -> row."""
+        return {item: row for row, item in enumerate(self.contract.item_ids)}
+
+    def _rows(self, history: np.ndarray) -> np.ndarray:
+        return np.vectorize(lambda item: self._places.get(item, PAD), otypes=[np.int32])(history)
+
+    def _raw_scores(self, history: np.ndarray, inputs: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """float32 [B, I] of histories of ids and what else is asked; what may not be shown is not yet marked."""
+        if not len(history):
+            return np.zeros((0, len(self.vectors)), np.float32)
+        return self._scores(self._compacted(self._rows(history), inputs or {}))
 
     def _scores(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
         """float32 [B, I] of the model's inputs; what may not be shown is not yet marked."""

@@ -62,7 +62,7 @@ class ServingGraph:
         to_id = tf.lookup.TextFileInitializer(str(id_file), tf.int64, number, tf.string, line)
         self._rows = tf.lookup.StaticHashTable(to_row, -1)
         self._ids = tf.lookup.StaticHashTable(to_id, "")
-        self._codes = {name: _code_table(values) for name, values in contract.vocabularies.items()}
+        self._codes = {name: code_table(values) for name, values in contract.vocabularies.items()}
         weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in self._read()]
         self._weights = weights
         with _portable(model.behavior_tower):
@@ -91,10 +91,14 @@ class ServingGraph:
             RECOMMEND_FULL: full.get_concrete_function(**specs),
         }
 
-    def _answer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The best items of each user, from the tensors of a request."""
+    def _answer(self, inputs: Mapping[str, Any], allowed: Any = None) -> dict[str, Any]:
+        """The best items of each user, from the tensors of a request; those alone that bool [B, I] allows."""
         rows = tf.cast(self._rows.lookup(inputs[HISTORY]), tf.int32) + 1
         scores = self._shown(self._scores(self._features(rows, inputs)), rows)
+        return self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED))
+
+    def _best(self, scores: Any) -> dict[str, Any]:
+        """Ids and scores of the best items, from float32 [B, I]."""
         top = tf.math.top_k(scores, self._contract.width)
         ids = self._ids.lookup(tf.cast(top.indices, tf.int64) - 1)
         return {ITEM_IDS: tf.where(top.values > REMOVED / 2, ids, ""), SCORES: top.values}
@@ -118,11 +122,12 @@ class ServingGraph:
 
     def _scores(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, I] of the model's inputs."""
-        with keras.StatelessScope(
-            self._weights
-        ):  # The model computes with the copies, whatever its weights are called.
-            query = tf.cast(self._model.query(self._vectors, features), tf.float32)
-        return tf.matmul(query, self._vectors, transpose_b=True)
+        return tf.matmul(self._query(features), self._vectors, transpose_b=True)
+
+    def _query(self, features: Mapping[str, Any]) -> Any:
+        """float32 [B, D]; the model computes with the copies of its weights, whatever these are called."""
+        with keras.StatelessScope(self._weights):
+            return tf.cast(self._model.query(self._vectors, features), tf.float32)
 
     def _shown(self, scores: Any, rows: Any) -> Any:
         """float32 [B, I]; what may not be shown, by the rows of the history, has `REMOVED`."""
@@ -162,7 +167,7 @@ def _with_slot(values: Any) -> Any:
     return tf.pad(values, [[0, 0], [0, 1]])
 
 
-def _code_table(values: tuple[str, ...]) -> Any:
+def code_table(values: tuple[str, ...]) -> Any:
     """Value -> code, `PAD` for any other; a table needs a key, and in a column without values "" is that."""
     keys = tf.constant(list(values) or [""], tf.string)
     codes = tf.range(1, len(values) + 1, dtype=tf.int32) if values else tf.constant([PAD], tf.int32)

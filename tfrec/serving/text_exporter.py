@@ -89,6 +89,8 @@ def _contract(model: Any, dataset: ServedData, k_max: int) -> Contract:
         features={HISTORY: HISTORY, TEXT: USER_TEXT},
         columns={},
         vocabularies={},
+        categories=whole.categories[:, :0],
+        category_values=(),
     )
 
 

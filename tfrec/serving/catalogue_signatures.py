@@ -1,0 +1,126 @@
+"""The signatures of `NAME/` beyond recommending from a history: other forms of a request, and items by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.features import HISTORY, ITEM_ID, PAD
+from tfrec.retrieval.ranks import REMOVED, remove_seen
+from tfrec.serving.contract import Contract
+from tfrec.serving.signatures import ServingGraph, code_table
+
+RECOMMEND_DELIMITED, RECOMMEND_FILTERED = "recommend_delimited", "recommend_filtered"
+EMBED_QUERY, EMBED_ITEM, SIMILAR_ITEMS = "embed_query", "embed_item", "similar_items"
+ALLOW_ITEMS, DENY_ITEMS = "allow_items", "deny_items"
+ALLOW_CATEGORIES, DENY_CATEGORIES = "allow_categories", "deny_categories"
+VECTOR, KNOWN = "vector", "known"
+# Between the ids of a delimited history: the one character that no id has.
+DELIMITER = "\n"
+
+
+class CatalogueGraph(ServingGraph):
+    """All signatures of an export: the two of `ServingGraph`, and five more.
+
+    - `recommend_delimited`: `history` string [B], the ids of each parted by line breaks, so that histories of any
+      lengths fit one request. It answers as `serving_default`.
+    - `recommend_filtered`: `history` string [B, T] with `allow_items` and `deny_items` string [B, A], ids, and, where
+      items have categories, `allow_categories` and `deny_categories` string [B, C], each `column=value`. Rows are
+      filled up with "". A list of allowed ones in which anything stands leaves only items that it names, two such
+      lists what both name; a value that training did not know names nothing.
+    - `embed_query`: `history` string [B, T] -> `vector` float32 [B, D]; its product with an item's is the score.
+    - `embed_item`: `item_id` string [B] -> `vector` float32 [B, D], zeros where the id is unknown, `known` int32 [B].
+    - `similar_items`: `item_id` string [B] -> `item_ids`, `scores`: what is nearest by cosine, itself left out;
+      nothing for an unknown id.
+    """
+
+    def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path) -> None:
+        """Create what the signatures read; arguments as for `ServingGraph`."""
+        plain = vectors[:, : model.item_tower.dim]  # What is beyond it is a bonus of new items, and no likeness.
+        lengths = np.linalg.norm(plain, axis=1)
+        self._dim = plain.shape[1]
+        inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        self._inverse = tf.Variable(inverse, trainable=False, dtype=tf.float32, name="inverse_lengths")
+        catalogue: list[Any] = [self._inverse]
+        if contract.category_values:
+            self._of_items = tf.Variable(contract.categories, trainable=False, dtype=tf.int32, name="categories")
+            self._categories = code_table(contract.category_values)
+            catalogue += [self._of_items, self._categories]
+        super().__init__(model, vectors, contract, id_file)
+        self.module.catalogue = catalogue
+
+    def _traced(self) -> dict[str, Any]:
+        rank1, rank2 = (lambda name, rank=rank: tf.TensorSpec([None] * rank, tf.string, name) for rank in (1, 2))
+        lists = [ALLOW_ITEMS, DENY_ITEMS]
+        lists += [ALLOW_CATEGORIES, DENY_CATEGORIES] if self._contract.category_values else []
+        forms: dict[str, tuple[Any, list[tf.TensorSpec]]] = {
+            RECOMMEND_DELIMITED: (self._delimited, [rank1(HISTORY)]),
+            RECOMMEND_FILTERED: (self._filtered, [rank2(HISTORY), *map(rank2, lists)]),
+            EMBED_QUERY: (self._embedded_query, [rank2(HISTORY)]),
+            EMBED_ITEM: (self._embedded_item, [rank1(ITEM_ID)]),
+            SIMILAR_ITEMS: (self._similar, [rank1(ITEM_ID)]),
+        }
+        made = {
+            name: tf.function(answer, autograph=False).get_concrete_function(**{spec.name: spec for spec in specs})
+            for name, (answer, specs) in forms.items()
+        }
+        return {**super()._traced(), **made}
+
+    def _delimited(self, history: Any) -> dict[str, Any]:
+        return self._answer({HISTORY: tf.strings.split(history, DELIMITER).to_tensor("")})
+
+    def _filtered(self, history: Any, **lists: Any) -> dict[str, Any]:
+        for name, values in lists.items():
+            message = f"{name} must have as many rows as {HISTORY}"
+            tf.debugging.assert_equal(tf.shape(values)[0], tf.shape(history)[0], message=message)
+        return self._answer({HISTORY: history}, self._allowed(lists))
+
+    def _allowed(self, lists: Mapping[str, Any]) -> Any:
+        """Bool [B, I]: the items that the lists of a request leave."""
+        allowed = tf.constant(True)
+        for name, values in lists.items():
+            named = self._of_ids(values) if name in (ALLOW_ITEMS, DENY_ITEMS) else self._of_categories(values)
+            given = tf.reduce_any(values != "", axis=1, keepdims=True)
+            allowed &= ~named if name in (DENY_ITEMS, DENY_CATEGORIES) else named | ~given
+        return allowed
+
+    def _of_ids(self, ids: Any) -> Any:
+        """Bool [B, I]: the items that are named, of string [B, A]."""
+        return _marked(tf.cast(self._rows.lookup(ids), tf.int32) + 1, tf.shape(self._vectors)[0])
+
+    def _of_categories(self, values: Any) -> Any:
+        """Bool [B, I]: the items that have one of the values, of string [B, C]."""
+        marked = _marked(self._categories.lookup(values), len(self._contract.category_values) + 1)
+        return tf.reduce_any(tf.gather(marked, self._of_items, axis=1), axis=-1)
+
+    def _embedded_query(self, history: Any) -> dict[str, Any]:
+        rows = tf.cast(self._rows.lookup(history), tf.int32) + 1
+        return {VECTOR: self._query(self._features(rows, {HISTORY: history}))}
+
+    def _embedded_item(self, item_id: Any) -> dict[str, Any]:
+        rows = tf.cast(self._rows.lookup(item_id), tf.int32) + 1
+        known = rows != PAD
+        return {
+            VECTOR: tf.gather(self._vectors, rows) * tf.cast(known, tf.float32)[:, None],
+            KNOWN: tf.cast(known, tf.int32),
+        }
+
+    def _similar(self, item_id: Any) -> dict[str, Any]:
+        rows = tf.cast(self._rows.lookup(item_id), tf.int32) + 1
+        plain = self._vectors[:, : self._dim]
+        cosines = tf.matmul(tf.gather(plain, rows), plain, transpose_b=True)
+        cosines *= tf.gather(self._inverse, rows)[:, None] * self._inverse
+        cosines = tf.where(self._contract.candidates[None, :] & (rows != PAD)[:, None], cosines, REMOVED)
+        return self._best(remove_seen(cosines, rows[:, None], tf.constant([PAD])))
+
+
+def _marked(codes: Any, size: Any) -> Any:
+    """Bool [B, size]: which codes stand in each row of int32 [B, A]; `PAD` is none."""
+    users = tf.broadcast_to(tf.range(tf.shape(codes)[0])[:, None], tf.shape(codes))
+    places = tf.reshape(tf.stack([users, codes], axis=-1), [-1, 2])
+    found = tf.scatter_nd(places, tf.ones([tf.shape(places)[0]], tf.int32), [tf.shape(codes)[0], size]) > 0
+    return found & (tf.range(size) != PAD)
