@@ -158,6 +158,11 @@ def test_a_mapping_that_is_no_section_is_a_value(tmp_path, plan):
         ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, "
          "b: {model.text: {source: minilm, tuning: lora}}}",
          "variant 'a' starts from 'b', whose own text model is tuned (lora): start from a frozen one"),
+        ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, b: {model.text: none}}",
+         "variant 'a' starts from 'b', which has another model.text.source: only how the text is tuned may differ"),
+        ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, "
+         "b: {model.text: minilm, data.max_length: 3}}",
+         "variant 'a' starts from 'b', which has another data: only how"),
         ("variants: {a: {model.text: {source: minilm, start: 'variant:b'}}, "
          "b: {model.text: {source: minilm, start: 'variant:a'}}}",
          "grid.yaml: the variants a, b start from one another"),

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests import tiny_presets
 from tfrec.features import HISTORY, PAD, TARGET
-from tfrec.retrieval import FullSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
+from tfrec.retrieval import FullSoftmax, SampledSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, text_models
 from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text_tuning import Tuning, tune
@@ -43,6 +43,13 @@ def tuned(preset, kind="lora", objective=None, masked=False, **options):
     return model
 
 
+class Fixed(SampledSoftmax):
+    """Negatives that are the same at each call."""
+
+    def rows(self, history, target):
+        return tf.concat([super().rows(history, target)[: -self.negatives], [1, 2, 6, 7]], axis=0)
+
+
 def gradients(model):
     with tf.GradientTape() as tape:
         loss = model.compute_loss(BATCH, training=False)
@@ -74,9 +81,15 @@ def test_the_loss_is_that_of_the_frozen_model_while_nothing_has_changed(preset, 
     assert any(np.abs(gradient.numpy()).max() > 0 for gradient in reached)
 
 
-@pytest.mark.parametrize("sampled", [False, True])
-def test_the_towers_learn_what_they_learn_beside_a_frozen_text_model(preset, sampled):
-    model = tuned(preset, objective=TFRSRetrieval(np.arange(ITEMS) > 0, np.ones(ITEMS), 0) if sampled else None)
+@pytest.mark.parametrize("name", ["softmax", "retrieval", "sampled_softmax"])
+def test_the_towers_learn_what_they_learn_beside_a_frozen_text_model(preset, name):
+    trained = np.arange(ITEMS) > 0
+    objective = {
+        "softmax": lambda: FullSoftmax(trained),
+        "retrieval": lambda: TFRSRetrieval(trained, np.ones(ITEMS), 0),
+        "sampled_softmax": lambda: Fixed(trained, 4),
+    }[name]()
+    model = tuned(preset, objective=objective)
     plain = model.without_text
     towers = plain.trainable_variables
     found = []
@@ -97,12 +110,22 @@ def test_texts_as_candidates_learn_from_a_corrected_softmax_among_themselves(pre
     with tf.GradientTape() as tape:
         loss = model._loss_among(tf.constant(rows), rivals, tf.constant(queries), tf.constant(own))
     popularity = np.maximum(counts, 1)[1:] / np.maximum(counts, 1)[1:].sum()
+    assert set(own) >= set(range(4))  # Each of them is a target; what is none does not compete.
     logits = queries @ rivals.numpy().T - np.log(1 - np.exp(-5 * popularity[rows - 1]))
     logits = logits[own >= 0]
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), own[own >= 0]]
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
     # What moves all of them alike moves none of them nearer: nothing is to be gained by it.
     np.testing.assert_allclose(tape.gradient(loss, rivals).numpy().sum(axis=0), 0, atol=1e-6)
+
+
+def test_an_item_of_the_histories_alone_is_no_rival_of_the_targets(preset):
+    model, rng = tuned(preset), np.random.default_rng(0)
+    rivals, queries = tf.Variable(rng.normal(size=(4, 6)), dtype="float32"), rng.normal(size=(3, 6)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = model._loss_among(tf.constant([1, 3, 5, 6]), rivals, tf.constant(queries), tf.constant([0, 3, 0]))
+    moved = np.abs(tape.gradient(loss, rivals).numpy()).max(axis=1) > 1e-9
+    assert moved.tolist() == [True, False, False, True]
 
 
 def test_texts_are_read_as_serving_reads_them(preset):

@@ -99,13 +99,17 @@ def test_a_frozen_run_goes_on_from_another(shop, frozen):
         np.testing.assert_allclose(left, right, atol=1e-3)
 
 
-def test_a_text_model_that_was_replaced_is_another(shop, frozen):
+def test_a_text_model_that_was_replaced_is_another(shop, frozen, monkeypatch):
     kept = {path: path.read_bytes() for path in (shop.parent / "bert").rglob("*") if path.is_file()}
     try:
         tiny_presets.write(shop.parent / "bert", seed=5)
         with pytest.raises(
             ValueError, match="was trained on other vectors of the texts: its text model, .* has changed"
         ):
+            tune(shop, "refused")
+        monkeypatch.setitem(tiny_presets.SIZES, "hidden_dim", 16)
+        tiny_presets.write(shop.parent / "bert")
+        with pytest.raises(ValueError, match="was trained on other vectors of the texts"):
             tune(shop, "refused")
     finally:
         for path, content in kept.items():

@@ -62,6 +62,15 @@ def test_texts_of_which_minilm_knows_no_word_are_empty_and_said(minilm, caplog):
 
 
 @needs_minilm
+def test_minilm_reads_korean_by_its_letters(minilm):
+    bag, shoes = minilm.embed(["한국어 가방", "신발"])
+    assert bag.any() and shoes.any() and bag @ shoes < 0.99
+    (ids, lengths) = minilm.model.tokens(["가 Café 跑"])
+    read = [minilm.model.tokenizer.id_to_token(int(token)) for token in ids[0, 1 : int(lengths[0]) - 1]]
+    assert read[:3] == ["ᄀ", "##ᅡ", "cafe"]
+
+
+@needs_minilm
 def test_a_vector_does_not_depend_on_its_batch(minilm, monkeypatch, tmp_path):
     together = minilm.embed([SHOES, "a much longer title " * 8, KNIVES])
     monkeypatch.setattr(text, "TOKENS_A_BATCH", 1)

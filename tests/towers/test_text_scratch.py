@@ -23,7 +23,7 @@ def test_a_saved_model_gives_the_same_vectors(models, tmp_path, kind, pooling):
     here, there = model.tokens(tf.constant(texts)), loaded.tokens(tf.constant(texts))
     np.testing.assert_array_equal(here[0], there[0])
     np.testing.assert_allclose(model.vectors(*here), loaded.vectors(*there), atol=1e-6)
-    assert json.loads((tmp_path / "preset" / text_models.ABOUT).read_text())["origin"] == "a test"
+    assert json.loads((tmp_path / "preset" / text_scratch.ABOUT).read_text())["origin"] == "a test"
     vectors = TextEncoder(tmp_path / "preset", max_tokens=12, cache=tmp_path / "cache").embed(texts)
     np.testing.assert_allclose(vectors[:-1], model.vectors(*here)[:-1], atol=1e-5)
     assert not vectors[-1].any()
@@ -54,10 +54,10 @@ def test_an_earlier_preset_is_replaced_and_nothing_half_written_stays(models, tm
         broken.setattr(text_models.TextModel, "vectors", lambda self, *arguments: np.random.normal(size=3))
         with pytest.raises(ValueError, match="other vectors than the trained one: nothing was kept"):
             text_scratch.save(models["bert"], folder, {"origin": "second"}, ["red"])
-    assert json.loads((folder / text_models.ABOUT).read_text())["origin"] == "first"
+    assert json.loads((folder / text_scratch.ABOUT).read_text())["origin"] == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
     text_scratch.save(models["bert"], folder, {"origin": "third"}, ["red"])
-    assert json.loads((folder / text_models.ABOUT).read_text())["origin"] == "third"
+    assert json.loads((folder / text_scratch.ABOUT).read_text())["origin"] == "third"
 
 
 def test_weights_that_were_changed_afterwards_are_refused(models, tmp_path):

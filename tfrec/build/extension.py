@@ -21,7 +21,7 @@ from tfrec.towers import ItemTower
 logger = logging.getLogger(__name__)
 
 Embedding = str | Mapping[str, Any] | config.Text | Callable[[list[str]], np.ndarray | None]
-# Texts of the old catalogue by which a text model is told from another.
+# Texts of the old catalogue, beside the longest, by which a text model is told from another.
 PROBES = 8
 
 
@@ -142,7 +142,9 @@ def _text_vectors(tower: ItemTower, data: Dataset, extended: Dataset, text: Embe
 def _check_text_model(settings: config.Text, vectors: np.ndarray, texts: np.ndarray) -> None:
     """Refuse a text model that makes other vectors than the one that the model was built with."""
     rows = np.flatnonzero([bool(text.strip()) for text in texts])
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, PROBES).astype(int))] if len(rows) else rows
+    if len(rows):
+        longest = max(rows, key=lambda row: len(texts[row]))
+        rows = np.array([*rows[np.unique(np.linspace(0, len(rows) - 1, PROBES).astype(int))], longest])
     made = text_vectors(texts[rows], settings)
     if len(rows) and (
         made is None or made.shape[1] != vectors.shape[1] or np.abs(made - vectors[rows]).max() > SAME_VECTOR

@@ -61,8 +61,13 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
-    if user_text:
-        model.behavior_tower.text_projection.start_as(model.item_tower.text_projection)
+    if user_text and vectors is not None:
+        projection = model.behavior_tower.text_projection
+        projection.start_as(model.item_tower.text_projection)
+        if np.any(vectors, axis=1).sum() < 2:  # Too few items have texts: what users say is all that there is.
+            said = text_vectors(data.user_texts, settings.text)
+            assert said is not None
+            projection.fit(said)
     if settings.text.start is not None:
         starting.take_over(model, settings.text.start, data, settings)
     return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)

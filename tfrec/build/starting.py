@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -12,11 +11,9 @@ from tfrec import config
 from tfrec.build.text import SAME_VECTOR
 from tfrec.data import Dataset
 from tfrec.retrieval import TwoTower, load_model
-from tfrec.towers.text_models import file_hash
+from tfrec.towers.text_files import file_hash
 
 MODEL, CONFIG, DATASET = Path("checkpoints") / "model.keras", Path("checkpoints") / "config.yaml", "dataset"
-# What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
-_TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 
 
 def mark(run: str | Path) -> str:
@@ -26,10 +23,11 @@ def mark(run: str | Path) -> str:
         ValueError: there is none.
     """
     path = Path(run) / MODEL
-    if not (path.is_file() and (Path(run) / CONFIG).is_file()):
+    missing = next((name for name in (MODEL, CONFIG) if not (Path(run) / name).is_file()), None)
+    if missing is not None:
         raise ValueError(
-            f"model.text.start is {str(run)!r}, which holds no trained model ({MODEL}): name the folder of a finished "
-            "run, or train it first with `tfrec train`."
+            f"model.text.start is {str(run)!r}, which holds no trained model ({missing} is not there): name the folder "
+            "of a finished run, or train it first with `tfrec train`."
         )
     return file_hash(path)
 
@@ -53,8 +51,8 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
             f"model.text.start: the text model of {run!r} was tuned itself ({trained.text.tuning}), and its towers fit "
             "no other: start from a run with tuning: frozen."
         )
-    if _shape(trained) != _shape(settings):
-        name = min(key for key, value in _shape(trained).items() if value != _shape(settings)[key])
+    if trained.untuned() != settings.untuned():
+        name = min(key for key, value in trained.untuned().items() if value != settings.untuned()[key])
         raise ValueError(
             f"model.text.start: {run!r} was trained with another model.{name}: of the section `model`, only how "
             "the text is tuned may differ."
@@ -70,17 +68,10 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
         raise ValueError(f"model.text.start: {error}: train it again.") from error
     if model.item_tower.text_width:
         ours, theirs = (ops.convert_to_numpy(each.item_tower.text) for each in (model, found))
-        if np.abs(ours - theirs).max() > SAME_VECTOR:
+        if ours.shape != theirs.shape or np.abs(ours - theirs).max() > SAME_VECTOR:
             raise ValueError(
                 f"model.text.start: {run!r} was trained on other vectors of the texts: its text model, "
                 f"{settings.text.source!r}, has changed since. Train a frozen model with this one first."
             )
     for left, right in zip(found.trainable_variables, model.trainable_variables, strict=True):
         right.assign(left)
-
-
-def _shape(settings: config.Model) -> dict[str, Any]:
-    """The settings that the weights of the towers, and the vectors that they read, follow from."""
-    plain = settings.model_dump()
-    text = {f"text.{name}": value for name, value in plain.pop("text").items() if name not in _TUNING}
-    return {**plain, **text}

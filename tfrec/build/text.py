@@ -17,8 +17,8 @@ from tfrec.features import TEXT
 from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
 from tfrec.towers import text_models, text_weights
 from tfrec.towers.masked_language import MaskedLanguageModel
-from tfrec.towers.text import READING, TextEncoder, minilm_folder
-from tfrec.towers.text_models import folder_hash
+from tfrec.towers.text import TextEncoder, minilm_folder
+from tfrec.towers.text_files import ABOUT, READING, folder_hash
 from tfrec.towers.text_tuning import Tuning, tune
 
 # What the settings leave open, by tuning: the size (see `text_tuning.Tuning`), the learning rate of the text model, and
@@ -59,7 +59,7 @@ def _origin(source: str) -> str:
     folder = Path(source)
     if not folder.is_dir():
         return f"{source} (published preset)"
-    about = folder / text_models.ABOUT
+    about = folder / ABOUT
     if not about.is_file():
         return f"{folder.name} (a folder that does not say where its weights come from)"
     return f"{folder.name} ({json.loads(about.read_text(encoding='utf-8'))['origin']})"

@@ -243,16 +243,10 @@ def _override(change: tuple[str, Any]) -> str:
 
 def _after_starts(variants: Sequence[Variant], where: str) -> list[Variant]:
     """The variants in an order in which each follows the one that it starts from."""
-    tuning = {variant.name: variant.pipeline.model.text.tuning for variant in variants}
+    pipelines = {variant.name: variant.pipeline for variant in variants}
     for variant in variants:
-        told = f"{where}: variant {variant.name!r} starts from {variant.start!r}"
-        if variant.start is not None and variant.start not in tuning:
-            nearest = difflib.get_close_matches(variant.start, tuning, n=1, cutoff=0)[0]
-            raise ValueError(f"{told}, and no variant has that name; the nearest is {nearest!r}")
-        if variant.start is not None and tuning[variant.start] != "frozen":
-            raise ValueError(
-                f"{told}, whose own text model is tuned ({tuning[variant.start]}): start from a frozen one"
-            )
+        if variant.start is not None:
+            _check_start(variant, variant.start, pipelines, f"{where}: variant {variant.name!r} starts from")
     ordered: list[Variant] = []
     left = list(variants)
     while left:
@@ -263,6 +257,22 @@ def _after_starts(variants: Sequence[Variant], where: str) -> list[Variant]:
         ordered += ready
         left = [variant for variant in left if variant not in ready]
     return ordered
+
+
+def _check_start(variant: Variant, start: str, pipelines: Mapping[str, Pipeline], told: str) -> None:
+    """Refuse a start that cannot be one, before it is trained."""
+    if start not in pipelines:
+        nearest = difflib.get_close_matches(start, pipelines, n=1, cutoff=0)[0]
+        raise ValueError(f"{told} {start!r}, and no variant has that name; the nearest is {nearest!r}")
+    ours, theirs = variant.pipeline, pipelines[start]
+    if theirs.model.text.tuning != "frozen":
+        tuning = theirs.model.text.tuning
+        raise ValueError(f"{told} {start!r}, whose own text model is tuned ({tuning}): start from a frozen one")
+    before, after = theirs.model.untuned(), ours.model.untuned()
+    differing = [f"model.{name}" for name in after if after[name] != before[name]]
+    if ours.data != theirs.data or differing:
+        name = (differing or ["data"])[0]
+        raise ValueError(f"{told} {start!r}, which has another {name}: only how the text is tuned may differ")
 
 
 def _refuse_twins(variants: Sequence[Variant], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,6 +11,8 @@ from tfrec.config.values import Count, Positive, Settings, Share, one_or_more
 Branch = Literal["attention", "lstm", "convolution"]
 
 
+# What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
+_TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 Tuning = Literal["frozen", "lora", "adapter", "prefix", "partial", "full", "joint"]
 
 
@@ -138,6 +140,16 @@ class Model(Settings):
     new_items: NewItems = Field(default_factory=NewItems, description="of items without a trained id")
     similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")
     temperature: Positive | None = Field(None, description="scores are divided by it; `null`: a fitting default")
+
+    def untuned(self) -> dict[str, Any]:
+        """The settings by dotted name, but for how the text model is tuned.
+
+        The weights of the towers, and the vectors that they read, follow from these; a run may start from another
+        where they agree.
+        """
+        plain = self.model_dump()
+        text = {f"text.{name}": value for name, value in plain.pop("text").items() if name not in _TUNING}
+        return {**plain, **text}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -119,11 +119,6 @@ class Pipeline(Settings):
             what = f"model.text.tuning is {self.model.text.tuning}"
             if self.training.jit:
                 raise ValueError(f"{what}, and training.jit is true: XLA compiles no texts of changing lengths")
-            if self.training.objective.name == "sampled_softmax":
-                raise ValueError(
-                    f"{what}, and training.objective sampled_softmax, whose negatives would not train the text model: "
-                    "use softmax or retrieval"
-                )
             users = self.data.users
             if users is not None and users.text and self.model.user_text:
                 raise ValueError(

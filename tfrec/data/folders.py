@@ -20,7 +20,7 @@ from tfrec.data.tables import Source, missing_file
 MANIFEST = "manifest.json"
 KIND = "tfrec dataset"
 # Raised whenever a folder of before could be read wrongly.
-VERSION = 1
+VERSION = 2
 
 
 def content_hash(

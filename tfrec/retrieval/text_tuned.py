@@ -212,7 +212,7 @@ class TextTunedTwoTower(TwoTower):
         return tf.tensor_scatter_nd_add(vectors, places[:, None], moves), loss
 
     def _loss_among(self, rows: Any, rivals: Any, queries: Any, own: Any) -> Any:
-        """The mean loss of a softmax among some rows, over the positions whose target is one of them.
+        """The mean loss of a softmax among those of some rows that are a target, over the positions that they are of.
 
         Args:
             rows: int [F].
@@ -223,7 +223,8 @@ class TextTunedTwoTower(TwoTower):
         # Among N targets an item of popularity p is found with the probability 1 - exp(-N * p), nearly.
         rate = tf.gather(self._popularity, rows) * tf.cast(tf.size(own), tf.float32)
         queries, own = tf.boolean_mask(queries, own >= 0), tf.boolean_mask(own, own >= 0)
-        corrections = tf.where(rate > 0, -tf.math.log(-tf.math.expm1(-rate)), IMPOSSIBLE)
+        competes = tf.scatter_nd(own[:, None], tf.ones_like(own), [tf.size(rows)]) > 0
+        corrections = tf.where(competes, -tf.math.log(-tf.math.expm1(-rate)), IMPOSSIBLE)
         ones = tf.ones_like(queries[:, :1])
         logits = tf.concat([queries, ones], axis=1), tf.concat([rivals, corrections[:, None]], axis=1)
         positive = tf.reduce_sum(queries * tf.gather(rivals, own), axis=1) + tf.gather(corrections, own)

@@ -103,7 +103,7 @@ class TextGraph(ServingGraph):
         text = tf.TensorSpec([None], tf.string)  # One function for all signatures: the backbone is in the graph once.
         self._embed = tf.function(self._embedded, input_signature=[text], autograph=False)
         super().__init__(model, vectors, contract, id_file)
-        self.module.texts, self.module.tokenizer = self._texts, resources(words.model.tokenizer)
+        self.module.texts, self.module.tokenizer = self._texts, resources(words.model.reader)
 
     def _read(self) -> list[Any]:
         return [*super()._read(), *self._words.model.backbone.weights]

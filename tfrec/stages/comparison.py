@@ -95,6 +95,7 @@ def compare(plan: config.Plan, out: str | Path | None = None) -> Comparison:
     trials = [_Trial(each, seed, out) for seed in plan.seeds for each in plan.variants]
     for trial in trials:  # Reads every table and folder before anything is written, as far as it is there.
         pending(trial.pipeline, trial.out, LAST if trial.start is None else "prepare")
+        build.text_mark(trial.pipeline.model.text)
     with _locked(out):
         _record(plan, out)
         failed = _work(trials, out)

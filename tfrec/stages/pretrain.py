@@ -18,6 +18,7 @@ from tfrec import build, config
 from tfrec.report import peak_memory_mb
 from tfrec.stages.ledger import Run, write_text
 from tfrec.towers import text_scratch
+from tfrec.towers.text_files import READING
 from tfrec.towers.text_models import TextModel
 from tfrec.towers.text_tuning import Tuning, tune
 from tfrec.training import TrainingCheckpoint, train
@@ -59,7 +60,7 @@ def pretrain(pipeline: config.Pipeline, out: str | Path | None = None) -> str:
     run = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
     with run.locked():
         texts = build.catalogue_texts(pipeline.data)
-        key = run.key(STAGE, [_hash(texts), _source_mark(run)])
+        key = run.key(STAGE, [_hash(texts), _source_mark(run), READING])
         if run.done(STAGE, key):
             logger.info("pretrain: done before, nothing to do")
         else:

