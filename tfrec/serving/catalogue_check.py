@@ -41,6 +41,10 @@ class CatalogueCheck(Check):
             return {HISTORY: history, **self._lists(len(history), rng)}
         if signature in (RECOMMEND_DELIMITED, EMBED_QUERY):
             return {HISTORY: history}
+        if signature in (EMBED_ITEM, SIMILAR_ITEMS):
+            return {
+                ITEM_ID: rng.choice(np.array([*self.contract.item_ids[1:], "no such item", ""], object), len(history))
+            }
         return super()._inputs(signature, history, rng)
 
     def _lists(self, users: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -86,8 +90,8 @@ class CatalogueCheck(Check):
             given = bundle.run(signature, {HISTORY: history})[VECTOR] @ self.vectors.T
             return self._same(signature, given, self._raw_scores(history))
         if signature in (EMBED_ITEM, SIMILAR_ITEMS):
-            ids = np.array([*rng.choice(self.contract.item_ids[1:], 20), "no such item", ""], object)
-            return getattr(self, f"_compare_{signature}")(bundle, ids if len(history) else ids[:0])
+            ids = np.append(self._inputs(signature, history, rng)[ITEM_ID], ["no such item", ""][: len(history)])
+            return getattr(self, f"_compare_{signature}")(bundle, ids)
         return super()._compare(bundle, signature, history, rng)
 
     def _compare_embed_item(self, bundle: SessionModel, ids: np.ndarray) -> float:

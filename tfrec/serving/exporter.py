@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import ITEM_ID
-from tfrec.serving import event_tables, manifest
+from tfrec.serving import event_tables, manifest, warmup
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
 from tfrec.serving.contract import Contract, ServedData
@@ -105,6 +105,7 @@ def write_version(
         check.contract.items.iloc[1:].to_parquet(built / manifest.ITEMS, index=False)
         report = check.run(built, histories)
         signatures = report.pop("signatures")
+        warmup.write(built / manifest.EXTRA, check.requests(histories))
         manifest.write(built, check.contract, signatures, {**about, "self_check": report})
         placed = place(built, folder, version, *beside)
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,14 @@ class Check:
             "tolerance": self._tolerance,
             "signatures": signatures,
         }
+
+    def requests(self, histories: Sequence[Sequence[str]] | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """A few requests of each signature, of one user each: what a server warms up with."""
+        rng = np.random.default_rng(0)
+        known = sorted(histories or self._drawn(rng), key=len)
+        for history in ([], known[0], known[-1]):
+            for signature in self._signatures():
+                yield signature, self._request(signature, self._inputs(signature, _padded([history]), rng))
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,11 @@ class TextCheck(Check):
 
     def _signatures(self) -> tuple[str, ...]:
         return (SERVING_DEFAULT,)
+
+    def requests(self, histories: Sequence[Sequence[str]] | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """Those of any check, and one of `embed_text`."""
+        yield from super().requests(histories)
+        yield EMBED_TEXT, {TEXT: np.array([AWKWARD[-1]], object)}
 
     @functools.cached_property
     def _vectors(self) -> dict[str | bytes, np.ndarray]:
