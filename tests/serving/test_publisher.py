@@ -164,7 +164,9 @@ def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, 
     with pytest.raises(ValueError, match=r"damaged/1 was changed after its export: assets/item_ids\.txt"):
         publish(pair[0], root, "shop", text_folder=damaged)
     assert server_config.labels(root, "shop") == {"stable": 1}
-    assert sorted(os.listdir(root)) == [".models.config.lock", "models.config", "shop"]
+    assert sorted(os.listdir(root)) == [
+        ".models.config.lock", "batching_params.pbtxt", "models.config", "monitoring.config", "shop"
+    ]  # fmt: skip
 
 
 def test_a_pipeline_called_like_a_text_model_is_refused(pair, exported, root):

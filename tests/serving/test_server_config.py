@@ -34,3 +34,21 @@ def test_a_file_that_cannot_be_kept_is_not_lost(tmp_path, text):
     with pytest.raises(ValueError, match="models.config is not a model list that tfrec can keep"):
         server_config.write(tmp_path, {"shop": {"stable": 1}})
     assert (tmp_path / "models.config").read_bytes() == text.encode("latin-1")
+
+
+def test_defaults_are_written_once_and_then_left_alone(tmp_path):
+    server_config.write_defaults(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["batching_params.pbtxt", "monitoring.config"]
+    (tmp_path / "monitoring.config").write_text("prometheus_config { enable: false }")
+    server_config.write_defaults(tmp_path)
+    assert (tmp_path / "monitoring.config").read_text() == "prometheus_config { enable: false }"
+    assert "max_batch_size { value: 64 }" in (tmp_path / "batching_params.pbtxt").read_text()
+
+
+def test_what_tensorflow_serving_knows_besides_is_kept(tmp_path):
+    text = (
+        'model_config_list { config { name: "other" base_path: "/o" model_platform: "tensorflow" logging_config {} } }'
+    )
+    (tmp_path / "models.config").write_text(text)
+    server_config.write(tmp_path, {"shop": {"stable": 1}})
+    assert "logging_config" in (tmp_path / "models.config").read_text()

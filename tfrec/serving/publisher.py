@@ -71,6 +71,7 @@ def publish(
     with writing(root / name):
         root.mkdir(parents=True, exist_ok=True)
         with server_config.locked(root):
+            server_config.write_defaults(root)
             version = _placed(sources, root)
             withdrawn = [name + TEXT_SUFFIX] if text_folder is None and _is_text(root / (name + TEXT_SUFFIX)) else []
             _label(root, [*sources], withdrawn, label, version, settle)

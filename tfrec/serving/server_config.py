@@ -1,7 +1,6 @@
 """`models.config`: which versions TensorFlow Serving loads, and their labels; `publish` writes it, `answers` reads it.
 
-The file is a `ModelServerConfig` in protobuf text format. Its messages are declared here, field by field as in
-TensorFlow Serving's model_server_config.proto, since that package is needed for nothing else.
+Beside it lie what the server takes for batching and for monitoring, written once and then the operator's.
 """
 
 from __future__ import annotations
@@ -10,37 +9,35 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 FILE = "models.config"
 STABLE = "stable"
-_PACKAGE = "tensorflow.serving"
 _HEADER = """\
 # Written by `tfrec publish`: the versions a server loads, and their labels. Start TensorFlow Serving with
 #   tensorflow_model_server --model_config_file={path} \\
 #       --allow_version_labels_for_unavailable_models=true --model_config_file_poll_wait_seconds=60
+# and, if you like, --enable_batching --batching_parameters_file={folder}/batching_params.pbtxt
+#       --rest_api_port=8501 --monitoring_config_file={folder}/monitoring.config
 # TensorFlow Serving accepts absolute base paths only: after moving this folder, publish again or correct them.
 """
-_F = descriptor_pb2.FieldDescriptorProto
-_MESSAGES: dict[str, list[tuple[str, int, int, str]]] = {
-    "Latest": [("num_versions", 1, _F.TYPE_UINT32, "")],
-    "All": [],
-    "Specific": [("versions", 1, _F.TYPE_INT64, "*")],
-    "ServableVersionPolicy": [("latest", 100, 0, "Latest"), ("all", 101, 0, "All"), ("specific", 102, 0, "Specific")],
-    "Label": [("key", 1, _F.TYPE_STRING, ""), ("value", 2, _F.TYPE_INT64, "")],
-    "ModelConfig": [
-        ("name", 1, _F.TYPE_STRING, ""),
-        ("base_path", 2, _F.TYPE_STRING, ""),
-        ("model_platform", 4, _F.TYPE_STRING, ""),
-        ("model_version_policy", 7, 0, "ServableVersionPolicy"),
-        ("version_labels", 8, 0, "*Label"),
-    ],
-    "ModelConfigList": [("config", 1, 0, "*ModelConfig")],
-    "ModelServerConfig": [("model_config_list", 1, 0, "ModelConfigList")],
+_DEFAULTS = {
+    "batching_params.pbtxt": """\
+# For --enable_batching --batching_parameters_file=. Requests of `recommend_delimited`, whose histories need no padding,
+# are answered together. One batch at a time for each core; a request waits for others a millisecond at most.
+max_batch_size { value: 64 }
+batch_timeout_micros { value: 1000 }
+num_batch_threads { value: 2 }
+max_enqueued_batches { value: 1000 }
+""",
+    "monitoring.config": """\
+# For --monitoring_config_file=, with --rest_api_port: metrics for Prometheus.
+prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
+""",
 }
 
 
@@ -51,11 +48,7 @@ def labels(folder: Path, name: str) -> dict[str, int]:
         ValueError: the file cannot be read.
     """
     return next(
-        (
-            {label.key: label.value for label in model.version_labels}
-            for model in _read(folder / FILE).model_config_list.config
-            if model.name == name
-        ),
+        (dict(model.version_labels) for model in _read(folder / FILE).model_config_list.config if model.name == name),
         {},
     )
 
@@ -81,16 +74,22 @@ def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None
         model.base_path = str((folder / name).resolve())
         model.model_platform = "tensorflow"
         model.model_version_policy.specific.versions[:] = sorted(versions)
-        del model.version_labels[:]
-        for key, value in sorted(chosen.items()):
-            model.version_labels.add(key=key, value=value)
+        model.version_labels.clear()
+        model.version_labels.update(chosen)
     _replace(folder, config)
 
 
-def _replace(folder: Path, config: Any) -> None:
+def write_defaults(folder: Path) -> None:
+    """Write the files for batching and monitoring that are not there; what somebody changed stays."""
+    for name, text in _DEFAULTS.items():
+        with suppress(FileExistsError), open(folder / name, "x", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _replace(folder: Path, config: ModelServerConfig) -> None:
     temporary = folder / f".{FILE}-{uuid.uuid4().hex[:12]}"
     try:
-        header = _HEADER.format(path=(folder / FILE).resolve())
+        header = _HEADER.format(path=(folder / FILE).resolve(), folder=folder.resolve())
         temporary.write_text(header + text_format.MessageToString(config, as_utf8=True), encoding="utf-8")
         os.replace(temporary, folder / FILE)
     finally:
@@ -105,8 +104,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> Any:
-    config = _message_class()()
+def _read(path: Path) -> ModelServerConfig:
+    config = ModelServerConfig()
     if path.is_file():
         try:
             text_format.Parse(path.read_text(encoding="utf-8"), config)
@@ -114,19 +113,3 @@ def _read(path: Path) -> Any:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} is not a model list that tfrec can keep: {reason}. Move it away.") from error
     return config
-
-
-def _message_class() -> Any:
-    """The class of `ModelServerConfig`, in a pool of its own: the real package may be imported beside it."""
-    file = descriptor_pb2.FileDescriptorProto(name="tfrec_models_config.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, modifier in fields:
-            target = modifier.lstrip("*")
-            added = message.field.add(name=field, number=number, type=kind or _F.TYPE_MESSAGE)
-            added.label = _F.LABEL_REPEATED if modifier.startswith("*") else _F.LABEL_OPTIONAL
-            if target:
-                added.type_name = f".{_PACKAGE}.{target}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.ModelServerConfig"))
