@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,11 @@ class CatalogueCheck(Check):
 
     def _signatures(self) -> tuple[str, ...]:
         return *super()._signatures(), RECOMMEND_DELIMITED, RECOMMEND_FILTERED, EMBED_QUERY, EMBED_ITEM, SIMILAR_ITEMS
+
+    def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Those without a step are left to the first two signatures: the others read histories as these do."""
+        batches = super()._batches(signature, rows)
+        return batches if signature in super()._signatures() else [batches[0], batches[-1]]
 
     def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if signature == RECOMMEND_FILTERED:

@@ -90,7 +90,7 @@ class CatalogueGraph(ServingGraph):
 
     def _of_ids(self, ids: Any) -> Any:
         """Bool [B, I]: the items that are named, of string [B, A]."""
-        return _marked(tf.cast(self._rows.lookup(ids), tf.int32) + 1, tf.shape(self._vectors)[0])
+        return _marked(self._rows_of(ids), tf.shape(self._vectors)[0])
 
     def _of_categories(self, values: Any) -> Any:
         """Bool [B, I]: the items that have one of the values, of string [B, C]."""
@@ -98,11 +98,10 @@ class CatalogueGraph(ServingGraph):
         return tf.reduce_any(tf.gather(marked, self._of_items, axis=1), axis=-1)
 
     def _embedded_query(self, history: Any) -> dict[str, Any]:
-        rows = tf.cast(self._rows.lookup(history), tf.int32) + 1
-        return {VECTOR: self._query(self._features(rows, {HISTORY: history}))}
+        return {VECTOR: self._alone(history)}
 
     def _embedded_item(self, item_id: Any) -> dict[str, Any]:
-        rows = tf.cast(self._rows.lookup(item_id), tf.int32) + 1
+        rows = self._rows_of(item_id)
         known = rows != PAD
         return {
             VECTOR: tf.gather(self._vectors, rows) * tf.cast(known, tf.float32)[:, None],
@@ -110,7 +109,7 @@ class CatalogueGraph(ServingGraph):
         }
 
     def _similar(self, item_id: Any) -> dict[str, Any]:
-        rows = tf.cast(self._rows.lookup(item_id), tf.int32) + 1
+        rows = self._rows_of(item_id)
         plain = self._vectors[:, : self._dim]
         cosines = tf.matmul(tf.gather(plain, rows), plain, transpose_b=True)
         cosines *= tf.gather(self._inverse, rows)[:, None] * self._inverse

@@ -54,9 +54,9 @@ class Check:
         rng = np.random.default_rng(seed)
         rows = [list(map(str, history)) for history in (histories or self._drawn(rng))[:HISTORIES]]
         rows += self._awkward(rng)
-        batches = [_padded(rows), _padded([[], []]), np.zeros((0, 3), object)]
         with open_session(folder) as bundle:
-            found = [self._compare(bundle, name, batch, rng) for batch in batches for name in self._signatures()]
+            asked = [(name, batch) for name in self._signatures() for batch in self._batches(name, rows)]
+            found = [self._compare(bundle, name, batch, rng) for name, batch in asked]
             signatures = bundle.signatures
         return {
             "histories": len(rows),
@@ -77,6 +77,10 @@ class Check:
 
     def _signatures(self) -> tuple[str, ...]:
         return SERVING_DEFAULT, RECOMMEND_FULL
+
+    def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Histories that are asked at once: all of them, some without any step, and none."""
+        return [_padded(rows), _padded([[], []]), np.zeros((0, 3), object)]
 
     def _drawn(self, rng: np.random.Generator) -> list[list[str]]:
         ids = self.contract.item_ids[1:]

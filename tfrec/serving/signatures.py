@@ -63,6 +63,8 @@ class ServingGraph:
         self._rows = tf.lookup.StaticHashTable(to_row, -1)
         self._ids = tf.lookup.StaticHashTable(to_id, "")
         self._codes = {name: code_table(values) for name, values in contract.vocabularies.items()}
+        history = tf.TensorSpec([None, None], tf.string)  # One function for all signatures that read nothing else.
+        self._alone = tf.function(self._query_of_history, input_signature=[history], autograph=False)
         weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in self._read()]
         self._weights = weights
         with _portable(model.behavior_tower):
@@ -93,9 +95,17 @@ class ServingGraph:
 
     def _answer(self, inputs: Mapping[str, Any], allowed: Any = None) -> dict[str, Any]:
         """The best items of each user, from the tensors of a request; those alone that bool [B, I] allows."""
-        rows = tf.cast(self._rows.lookup(inputs[HISTORY]), tf.int32) + 1
-        scores = self._shown(self._scores(self._features(rows, inputs)), rows)
+        rows = self._rows_of(inputs[HISTORY])
+        if len(inputs) == 1:
+            scores = tf.matmul(self._alone(inputs[HISTORY]), self._vectors, transpose_b=True)
+        else:
+            scores = self._scores(self._features(rows, inputs))
+        scores = self._shown(scores, rows)
         return self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED))
+
+    def _rows_of(self, ids: Any) -> Any:
+        """Item rows int32 of the strings, of their shape; `PAD` for what is unknown."""
+        return tf.cast(self._rows.lookup(ids), tf.int32) + 1
 
     def _best(self, scores: Any) -> dict[str, Any]:
         """Ids and scores of the best items, from float32 [B, I]."""
@@ -123,6 +133,10 @@ class ServingGraph:
     def _scores(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, I] of the model's inputs."""
         return tf.matmul(self._query(features), self._vectors, transpose_b=True)
+
+    def _query_of_history(self, history: Any) -> Any:
+        """float32 [B, D] of the strings [B, T] of a history, beside which nothing is known."""
+        return self._query(self._features(self._rows_of(history), {HISTORY: history}))
 
     def _query(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, D]; the model computes with the copies of its weights, whatever these are called."""
