@@ -7,7 +7,7 @@ from tests.serving import words
 from tests.serving.conftest import make_data
 from tfrec.serving import publisher, server_config
 from tfrec.serving.exporter import export
-from tfrec.serving.publisher import publish, verify
+from tfrec.serving.publisher import publish, rollback, verify
 from tfrec.serving.text_exporter import export_text
 
 
@@ -49,6 +49,40 @@ def test_another_model_of_the_same_number_takes_the_next(exported, copied, root,
     assert publish(another(copied, 1), root, "shop").name == "2"
     assert "takes the next number" in caplog.text
     assert server_config.labels(root, "shop") == {"stable": 2}
+
+
+def test_a_rollback_moves_the_label_to_the_version_before(copied, root, caplog):
+    for number in (1, 2, 3):
+        publish(another(copied, number), root, "shop")
+    publish(root / "shop" / "2", root, "shop", label="canary")
+    assert rollback(root / "shop").name == "2"
+    assert server_config.labels(root, "shop") == {"canary": 2, "stable": 2}
+    assert rollback(root / "shop", 3).name == "3" and rollback(root / "shop", 1).name == "1"
+    assert server_config.labels(root, "shop") == {"canary": 2, "stable": 1}
+    assert sorted(os.listdir(root / "shop")) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({}, "has no version before 1, which is stable; there are 1, 2"),
+        ({"version": 7}, "has no version 7; there are 1, 2"),
+        ({"version": 1}, "1 is stable already; there are 1, 2"),
+        ({"label": "canary"}, "has no version that is labelled 'canary': publish one first"),
+        ({"version": 2}, "2 is incomplete: variables/variables.index is missing"),
+    ],
+)
+def test_a_rollback_that_cannot_be_moves_nothing(copied, root, arguments, told):
+    publish(another(copied, 1), root, "shop")
+    publish(another(copied, 2), root, "shop")
+    rollback(root / "shop")
+    (root / "shop" / "2" / "variables" / "variables.index").unlink()
+    before = (root / "models.config").read_bytes()
+    with pytest.raises(ValueError, match=told):
+        rollback(root / "shop", **arguments)
+    assert (root / "models.config").read_bytes() == before
+    with pytest.raises(FileNotFoundError, match="nowhere is not there: name the folder of a published model"):
+        rollback(root / "nowhere")
 
 
 def test_the_newest_and_the_labelled_are_kept(copied, root):
@@ -155,6 +189,15 @@ def test_a_model_without_text_takes_the_label_from_an_older_text_model(pair, exp
     assert publish(exported, root, "shop").name == "2"
     assert server_config.labels(root, "shop") == {"stable": 2}
     assert "shop_text" not in (root / "models.config").read_text("utf-8")
+
+
+def test_a_rollback_takes_the_text_model_along(pair, exported, root):
+    publish(pair[0], root, "shop", text_folder=pair[1])
+    publish(exported, root, "shop")  # A model without text: the older text model lost its label.
+    rollback(root / "shop")
+    assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 1}
+    rollback(root / "shop", 2)
+    assert server_config.labels(root, "shop") == {"stable": 2} and server_config.labels(root, "shop_text") == {}
 
 
 def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, tmp_path):

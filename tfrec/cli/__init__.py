@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import click
 
 import tfrec
-from tfrec.cli import compare, pipelines, recommend
+from tfrec.cli import compare, pipelines, recommend, rollback
 from tfrec.cli.group import command
 
-__all__ = ["command", "compare", "main", "pipelines", "recommend"]
+__all__ = ["command", "compare", "main", "pipelines", "recommend", "rollback"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

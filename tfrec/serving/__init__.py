@@ -12,6 +12,7 @@ _NAMES = {
     "export": "tfrec.serving.exporter",
     "export_text": "tfrec.serving.text_exporter",
     "publish": "tfrec.serving.publisher",
+    "rollback": "tfrec.serving.publisher",
     "load": "tfrec.serving.answers",
     "recommend_file": "tfrec.serving.answers",
     "ExportedModel": "tfrec.serving.answers",

@@ -81,6 +81,59 @@ def publish(
     return root / name / str(version)
 
 
+def rollback(
+    model: str | Path, version: int | None = None, *, label: str = server_config.STABLE, settle: float = 0.0
+) -> Path:
+    """Move a label to another published version, of the model and of its text model in one step.
+
+    Args:
+        model: the model's folder of versions, `base_path/name`.
+        version: which one; None for the newest below the labelled one.
+        label: the label that moves.
+        settle: as for `publish`.
+
+    Returns:
+        The folder of the version that has the label now.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no version has the label, there is no such version, or it is not whole.
+        PermissionError: `base_path` cannot be written.
+    """
+    folder = Path(model).absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{model} is not there: name the folder of a published model, such as saved_models/shop."
+        )
+    root, name = folder.parent, folder.name
+    with writing(root), server_config.locked(root):
+        target = _earlier(folder, server_config.labels(root, name).get(label), version, label)
+        text = name + TEXT_SUFFIX
+        both = [name] + [text] * (_is_text(root / text) and target in versions(root / text))
+        for each in both:
+            verify(root / each / str(target))
+        _label(root, both, [] if text in both else [text] * _is_text(root / text), label, target, settle)
+    logger.info("%s is %s now", folder / str(target), label)
+    return folder / str(target)
+
+
+def _earlier(folder: Path, labelled: int | None, version: int | None, label: str) -> int:
+    """The version that a label moves to."""
+    found = versions(folder)
+    there = f"there {'is' if len(found) == 1 else 'are'} {', '.join(map(str, found)) or 'none'}"
+    if labelled is None:
+        raise ValueError(f"{folder} has no version that is labelled {label!r}: publish one first.")
+    if version is None:
+        version = max((number for number in found if number < labelled), default=0)
+        if not version:
+            raise ValueError(f"{folder} has no version before {labelled}, which is {label}; {there}.")
+    elif version not in found:
+        raise ValueError(f"{folder} has no version {version}; {there}.")
+    elif version == labelled:
+        raise ValueError(f"{folder / str(version)} is {label} already; {there}.")
+    return version
+
+
 def verify(folder: Path) -> None:
     """Hold a version to its manifest, load it as a server does, and ask it something.
 

@@ -1,0 +1,27 @@
+"""`tfrec rollback`: an earlier version is the one that is served again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tfrec.cli.group import command, without_greetings
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--to", "version", type=click.IntRange(min=1), help="Which version; the one before by default.")
+@click.option("--label", default="stable", show_default=True, help="The label that moves.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Seconds that a running server needs to notice and load a version: its poll interval and a little more.",
+)
+def rollback(model: Path, version: int | None, label: str, settle: float) -> None:
+    """Move the label of a published MODEL (saved_models/NAME) back to an earlier version, or to any other."""
+    with without_greetings():
+        from tfrec import serving
+
+    click.echo(serving.rollback(model, version, label=label, settle=settle))
