@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.serving.conftest import IDS, K_MAX, make_data, make_model
 from tfrec.retrieval import FullSoftmax, TwoTower
+from tfrec.serving import operations
 from tfrec.serving.exporter import export
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
@@ -90,15 +91,19 @@ def test_a_moved_export_answers_without_what_it_was_made_from(exported, tmp_path
 
 
 def test_stock_operations_are_all_it_has(exported):
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    graph = saved_model_pb2.SavedModel()
-    graph.ParseFromString((exported / "saved_model.pb").read_bytes())
-    definition = graph.meta_graphs[0].graph_def
-    ops = {node.op for node in definition.node}
-    ops |= {node.op for function in definition.library.function for node in function.node_def}
-    assert "LookupTableFindV2" in ops
+    ops = operations.used(exported)
+    assert "LookupTableFindV2" in ops and ops <= set(dir(tf.raw_ops))
     assert not [op for op in ops if "PyFunc" in op or "Cudnn" in op or "Wordpiece" in op or "XlaCallModule" in op]
+
+
+def test_a_graph_that_needs_a_python_process_is_not_exported(model, data, tmp_path, monkeypatch):
+    def shown(self, scores, rows):
+        return tf.ensure_shape(tf.numpy_function(lambda values: values, [scores], tf.float32), scores.shape)
+
+    monkeypatch.setattr("tfrec.serving.signatures.ServingGraph._shown", shown)
+    with pytest.raises(ValueError, match="holds operations that a server may lack: PyFunc"):
+        export(model, data, tmp_path / "models")
+    assert not list((tmp_path / "models").glob("[0-9]*"))
 
 
 def test_versions_count_on(data, tmp_path):

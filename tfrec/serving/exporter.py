@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import ITEM_ID
-from tfrec.serving import event_tables, manifest, warmup
+from tfrec.serving import event_tables, manifest, operations, warmup
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
 from tfrec.serving.contract import Contract, ServedData
@@ -103,6 +103,7 @@ def write_version(
             make(Path(assets) / ID_FILE).save(built)
         (built / manifest.EXTRA).mkdir(exist_ok=True)
         check.contract.items.iloc[1:].to_parquet(built / manifest.ITEMS, index=False)
+        operations.check(built, text=about.get(manifest.KIND) == manifest.TEXT_MODEL)
         report = check.run(built, histories)
         signatures = report.pop("signatures")
         warmup.write(built / manifest.EXTRA, check.requests(histories))

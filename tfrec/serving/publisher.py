@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfrec.features import HISTORY, TEXT
-from tfrec.serving import manifest, server_config
+from tfrec.serving import manifest, operations, server_config
 from tfrec.serving.session import load_text_ops, open_session
 from tfrec.serving.versions import TEXT_SUFFIX, building, next_version, place, prune, version_of, versions, writing
 
@@ -135,13 +135,14 @@ def _earlier(folder: Path, labelled: int | None, version: int | None, label: str
 
 
 def verify(folder: Path) -> None:
-    """Hold a version to its manifest, load it as a server does, and ask it something.
+    """Hold a version to its manifest, its operations to what servers have, load it as they do, and ask it something.
 
     Raises:
-        ValueError: a file is missing or changed, it does not load, or its answer is not one.
+        ValueError: a file is missing or changed, an operation is foreign, it does not load, or its answer is not one.
     """
     promised = manifest.verify(folder)
     reads_text = promised.get(manifest.KIND) == manifest.TEXT_MODEL
+    operations.check(folder, text=reads_text)
     if reads_text:
         load_text_ops()
     with open_session(folder) as bundle:
