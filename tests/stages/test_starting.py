@@ -75,7 +75,7 @@ def test_tuning_begins_with_the_towers_of_the_frozen_run(shop, frozen):
     assert table.any()
     for left, right in zip(weights(model.without_text), weights(open_model(frozen)), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
-    assert model.optimizer.slow_factor == pytest.approx(5e-4 / 0.02)
+    assert model.optimizer.slow_factor == pytest.approx(1e-4 / 0.02)
 
 
 @pytest.mark.parametrize(

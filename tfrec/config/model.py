@@ -49,7 +49,7 @@ class Text(Settings):
         "`variant:NAME` in a grid: that variant, at the same seed",
     )
     learning_rate: Positive | None = Field(
-        None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 5e-4 for the others"
+        None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 1e-4 for the others"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of the text model")
     share: Annotated[float, Field(gt=0, le=1)] = Field(
