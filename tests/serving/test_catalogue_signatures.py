@@ -68,6 +68,13 @@ def test_delimited_histories_answer_as_padded_ones(bundle):
     assert bundle.run("recommend_delimited", {"history": np.zeros(0, object)})["item_ids"].shape == (0, K_MAX)
 
 
+def test_what_is_unknown_makes_no_delimited_history_longer(bundle, monkeypatch):
+    lines = np.array(["007\n" + "no such\n" * 20_000 + "item3", "item1"], object)
+    given = bundle.run("recommend_delimited", {"history": lines})
+    plain = bundle.run("serving_default", {"history": np.array([["007", "item3"], ["item1", ""]], object)})
+    np.testing.assert_array_equal(given["item_ids"], plain["item_ids"])
+
+
 def test_empty_lists_filter_nothing(bundle):
     plain = bundle.run("serving_default", {"history": np.array([["item3"]], object)})
     ids, scores = filtered(bundle)

@@ -42,7 +42,7 @@ def test_defaults_are_written_once_and_then_left_alone(tmp_path):
     (tmp_path / "monitoring.config").write_text("prometheus_config { enable: false }")
     server_config.write_defaults(tmp_path)
     assert (tmp_path / "monitoring.config").read_text() == "prometheus_config { enable: false }"
-    assert "max_batch_size { value: 64 }" in (tmp_path / "batching_params.pbtxt").read_text()
+    assert "max_batch_size { value: 256 }" in (tmp_path / "batching_params.pbtxt").read_text()
 
 
 def test_what_tensorflow_serving_knows_besides_is_kept(tmp_path):

@@ -21,6 +21,8 @@ ALLOW_CATEGORIES, DENY_CATEGORIES = "allow_categories", "deny_categories"
 VECTOR, KNOWN = "vector", "known"
 # Between the ids of a delimited history: the one character that no id has.
 DELIMITER = "\n"
+# Known ids of a delimited history that are read, the newest ones: one long history makes all of a request as long.
+LONGEST = 10_000
 
 
 class CatalogueGraph(ServingGraph):
@@ -71,7 +73,11 @@ class CatalogueGraph(ServingGraph):
         return {**super()._traced(), **made}
 
     def _delimited(self, history: Any) -> dict[str, Any]:
-        return self._answer({HISTORY: tf.strings.split(history, DELIMITER).to_tensor("")})
+        """Ids are looked up before rows are filled up to one length, which what is unknown does not add to."""
+        ids = tf.strings.split(history, DELIMITER)
+        rows = ids.with_flat_values(self._rows_of(ids.flat_values))
+        known = tf.ragged.boolean_mask(rows, rows.with_flat_values(rows.flat_values != PAD))
+        return self._answer_alone(known[:, -LONGEST:].to_tensor(PAD))
 
     def _filtered(self, history: Any, **lists: Any) -> dict[str, Any]:
         for name, values in lists.items():
@@ -98,7 +104,7 @@ class CatalogueGraph(ServingGraph):
         return tf.reduce_any(tf.gather(marked, self._of_items, axis=1), axis=-1)
 
     def _embedded_query(self, history: Any) -> dict[str, Any]:
-        return {VECTOR: self._alone(history)}
+        return {VECTOR: self._alone(self._rows_of(history))}
 
     def _embedded_item(self, item_id: Any) -> dict[str, Any]:
         rows = self._rows_of(item_id)

@@ -106,7 +106,7 @@ def write_version(
         operations.check(built, text=about.get(manifest.KIND) == manifest.TEXT_MODEL)
         report = check.run(built, histories)
         signatures = report.pop("signatures")
-        warmup.write(built / manifest.EXTRA, check.requests(histories))
+        warmup.write(built / manifest.EXTRA, check.requests())
         manifest.write(built, check.contract, signatures, {**about, "self_check": report})
         placed = place(built, folder, version, *beside)
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])

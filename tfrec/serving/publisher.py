@@ -48,7 +48,7 @@ def publish(
         version_folder: what `export` returned.
         base_path: the folder of all published models.
         name: the model's name, as clients spell it.
-        keep: the newest versions that are kept; a labelled one is kept in any case.
+        keep: the newest versions that are kept; a labelled one is kept in any case, and so is the one that was before.
         label: the label that moves.
         settle: seconds between listing the new version and moving the label.
         text_folder: what `export_text` returned for the same model. It is published as `NAME_text` under the same
@@ -74,9 +74,11 @@ def publish(
             server_config.write_defaults(root)
             version = _placed(sources, root)
             withdrawn = [name + TEXT_SUFFIX] if text_folder is None and _is_text(root / (name + TEXT_SUFFIX)) else []
+            names = [*sources, *withdrawn]
+            served = {each: server_config.labels(root, each).values() for each in names}
             _label(root, [*sources], withdrawn, label, version, settle)
-            for each in (*sources, *withdrawn):
-                prune(root / each, keep, server_config.labels(root, each).values())
+            for each in names:  # A server may serve what was labelled until it reads the file again.
+                prune(root / each, keep, {*served[each], *server_config.labels(root, each).values()})
     logger.info("published %s as %s", root / name / str(version), label)
     return root / name / str(version)
 
@@ -129,8 +131,6 @@ def _earlier(folder: Path, labelled: int | None, version: int | None, label: str
             raise ValueError(f"{folder} has no version before {labelled}, which is {label}; {there}.")
     elif version not in found:
         raise ValueError(f"{folder} has no version {version}; {there}.")
-    elif version == labelled:
-        raise ValueError(f"{folder / str(version)} is {label} already; {there}.")
     return version
 
 

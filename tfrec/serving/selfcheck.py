@@ -65,10 +65,10 @@ class Check:
             "signatures": signatures,
         }
 
-    def requests(self, histories: Sequence[Sequence[str]] | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """A few requests of each signature, of one user each: what a server warms up with."""
+    def requests(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """A few requests of each signature, of one made-up user each: what a server warms up with."""
         rng = np.random.default_rng(0)
-        known = sorted(histories or self._drawn(rng), key=len)
+        known = sorted(self._drawn(rng), key=len)
         for history in ([], known[0], known[-1]):
             for signature in self._signatures():
                 yield signature, self._request(signature, self._inputs(signature, _padded([history]), rng))

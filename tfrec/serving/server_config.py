@@ -27,12 +27,16 @@ _HEADER = """\
 """
 _DEFAULTS = {
     "batching_params.pbtxt": """\
-# For --enable_batching --batching_parameters_file=. Requests of `recommend_delimited`, whose histories need no padding,
-# are answered together. One batch at a time for each core; a request waits for others a millisecond at most.
-max_batch_size { value: 64 }
+# For --enable_batching --batching_parameters_file=: requests of one signature are answered together, and wait for one
+# another a millisecond at most. A server merges tensors of equal shapes alone: with batching on, ask by
+# `recommend_delimited`, `similar_items` and `embed_item`, whose inputs have one dimension, or send histories and lists
+# of one fixed width. Leave padding by the server off: it would repeat the oldest item as if it were the newest.
+# `num_batch_threads`: the cores of the machine. A request has at most `max_batch_size` rows.
+max_batch_size { value: 256 }
 batch_timeout_micros { value: 1000 }
 num_batch_threads { value: 2 }
 max_enqueued_batches { value: 1000 }
+pad_variable_length_inputs: false
 """,
     "monitoring.config": """\
 # For --monitoring_config_file=, with --rest_api_port: metrics for Prometheus.

@@ -63,8 +63,8 @@ class ServingGraph:
         self._rows = tf.lookup.StaticHashTable(to_row, -1)
         self._ids = tf.lookup.StaticHashTable(to_id, "")
         self._codes = {name: code_table(values) for name, values in contract.vocabularies.items()}
-        history = tf.TensorSpec([None, None], tf.string)  # One function for all signatures that read nothing else.
-        self._alone = tf.function(self._query_of_history, input_signature=[history], autograph=False)
+        rows = tf.TensorSpec([None, None], tf.int32)  # One function for all signatures that read nothing else.
+        self._alone = tf.function(self._query_of_rows, input_signature=[rows], autograph=False)
         weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in self._read()]
         self._weights = weights
         with _portable(model.behavior_tower):
@@ -94,13 +94,15 @@ class ServingGraph:
         }
 
     def _answer(self, inputs: Mapping[str, Any], allowed: Any = None) -> dict[str, Any]:
-        """The best items of each user, from the tensors of a request; those alone that bool [B, I] allows."""
+        """The best items of each user, from the tensors of a request; beside a history alone, `allowed` may choose."""
         rows = self._rows_of(inputs[HISTORY])
         if len(inputs) == 1:
-            scores = tf.matmul(self._alone(inputs[HISTORY]), self._vectors, transpose_b=True)
-        else:
-            scores = self._scores(self._features(rows, inputs))
-        scores = self._shown(scores, rows)
+            return self._answer_alone(rows, allowed)
+        return self._best(self._shown(self._scores(self._features(rows, inputs)), rows))
+
+    def _answer_alone(self, rows: Any, allowed: Any = None) -> dict[str, Any]:
+        """The best items from item rows int32 [B, T] alone; those alone that bool [B, I] allows."""
+        scores = self._shown(tf.matmul(self._alone(rows), self._vectors, transpose_b=True), rows)
         return self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED))
 
     def _rows_of(self, ids: Any) -> Any:
@@ -134,9 +136,9 @@ class ServingGraph:
         """float32 [B, I] of the model's inputs."""
         return tf.matmul(self._query(features), self._vectors, transpose_b=True)
 
-    def _query_of_history(self, history: Any) -> Any:
-        """float32 [B, D] of the strings [B, T] of a history, beside which nothing is known."""
-        return self._query(self._features(self._rows_of(history), {HISTORY: history}))
+    def _query_of_rows(self, rows: Any) -> Any:
+        """float32 [B, D] of the item rows int32 [B, T] of a history, beside which nothing is known."""
+        return self._query(self._features(rows, {}))
 
     def _query(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, D]; the model computes with the copies of its weights, whatever these are called."""

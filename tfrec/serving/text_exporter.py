@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tfrec.serving.exporter import real_histories, said_of, write_version
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import SessionModel, load_text_ops
 from tfrec.serving.signatures import SERVING_DEFAULT
-from tfrec.serving.text_signatures import EMBED_TEXT, VECTOR, TextGraph, Words
+from tfrec.serving.text_signatures import EMBED_TEXT, RECOMMEND, VECTOR, TextGraph, Words
 from tfrec.towers.text import Embedder, TextEncoder
 
 HISTORIES = 16  # The text model reads a text for each: fewer than without.
@@ -110,11 +110,11 @@ class TextCheck(Check):
         return 10 * super()._tolerance
 
     def _signatures(self) -> tuple[str, ...]:
-        return (SERVING_DEFAULT,)
+        return SERVING_DEFAULT, RECOMMEND
 
-    def requests(self, histories: Sequence[Sequence[str]] | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    def requests(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Those of any check, and one of `embed_text`."""
-        yield from super().requests(histories)
+        yield from super().requests()
         yield EMBED_TEXT, {TEXT: np.array([AWKWARD[-1]], object)}
 
     @functools.cached_property
