@@ -154,7 +154,7 @@ def test_another_version_is_refused(made):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
     with pytest.raises(
-        ValueError, match="holds a dataset of version 99, and this tfrec reads 1: prepare the data anew"
+        ValueError, match="holds a dataset of version 99, and this tfrec reads 2: prepare the data anew"
     ):
         Dataset.open(made)
 

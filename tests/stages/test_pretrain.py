@@ -136,6 +136,7 @@ def test_a_causal_model_becomes_a_text_tower_that_trains_and_exports(tmp_path):
 @pytest.mark.slow
 def test_a_model_can_be_gone_on_with(shop, finished, tmp_path):
     changes = [f"pretraining.source={finished / 'text_model'}", "pretraining.epochs=1", "pretraining.max_tokens=16"]
+    changes += ["pretraining.learning_rate=0.001"]  # Ten times what is right for more than an epoch of 60 titles.
     stages.pretrain(config.load(shop, changes), tmp_path / "run")
     assert about(tmp_path / "run")["origin"] == f"continued from {finished / 'text_model'} on 57 texts"
     assert about(tmp_path / "run")["perplexity"] < about(finished)["perplexity"]

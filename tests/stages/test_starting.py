@@ -30,8 +30,9 @@ def run(shop, out, *overrides, only=("prepare", "train")):
 
 
 def tune(shop, out, *overrides, **options):
+    text = ["model.text.tuning=lora", "model.text.share=0.5", "model.text.learning_rate=0.001"]
     start = f"model.text.start={shop.parent / 'frozen'}"
-    return run(shop, out, "model.text.tuning=lora", "model.text.share=0.5", start, *overrides, **options)
+    return run(shop, out, *text, start, *overrides, **options)
 
 
 @pytest.fixture(scope="module")
