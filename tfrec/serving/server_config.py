@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 FILE = "models.config"
+MONITORING = "monitoring.config"
 STABLE = "stable"
 _HEADER = """\
 # Written by `tfrec publish`: the versions a server loads, and their labels. Start TensorFlow Serving with
@@ -38,11 +39,30 @@ num_batch_threads { value: 2 }
 max_enqueued_batches { value: 1000 }
 pad_variable_length_inputs: false
 """,
-    "monitoring.config": """\
+    MONITORING: """\
 # For --monitoring_config_file=, with --rest_api_port: metrics for Prometheus.
 prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
 """,
 }
+
+
+def models(folder: Path) -> list[str]:
+    """The models that the `models.config` of a folder names.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    return [model.name for model in _read(folder / FILE).model_config_list.config]
+
+
+def base_path(folder: Path, name: str) -> Path | None:
+    """Where the file says that a model lies; None where it names no such model.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    configs = _read(folder / FILE).model_config_list.config
+    return next((Path(model.base_path) for model in configs if model.name == name), None)
 
 
 def labels(folder: Path, name: str) -> dict[str, int]:
@@ -55,6 +75,18 @@ def labels(folder: Path, name: str) -> dict[str, int]:
         (dict(model.version_labels) for model in _read(folder / FILE).model_config_list.config if model.name == name),
         {},
     )
+
+
+def listed(folder: Path, name: str) -> list[int]:
+    """The versions of a model that a server loads; none where the file names no such model.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    configs = _read(folder / FILE).model_config_list.config
+    return [
+        number for model in configs if model.name == name for number in model.model_version_policy.specific.versions
+    ]
 
 
 def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None = None) -> None:

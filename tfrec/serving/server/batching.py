@@ -1,0 +1,186 @@
+"""Requests that wait are computed together: the queue between the ports and the threads that compute.
+
+No request waits for others to come. One that finds a free thread is computed at once; while all threads are busy, those
+of the same version, signature and like length gather, and the next free thread takes them in one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+
+from tfrec.serving.server.loaded import LoadedVersion
+from tfrec.serving.server.problems import ProblemError, exhausted
+
+logger = logging.getLogger(__name__)
+
+Arrays = dict[str, np.ndarray]
+_SHORT = 16  # Histories up to this length are of like length.
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request in the queue."""
+
+    version: LoadedVersion
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    rows: int
+    answer: asyncio.Future[Arrays] = field(compare=False)
+
+
+class Batcher:
+    """The queue; all of it but the runs themselves happens in the event loop."""
+
+    def __init__(self, threads: int, batch_rows: int, pending: int, observe: Callable[[int], None]) -> None:
+        """Start the threads.
+
+        Args:
+            threads: runs at a time.
+            batch_rows: rows of a run at most, but for a single request that has more.
+            pending: requests that may wait or run.
+            observe: told the rows of each run.
+        """
+        self._pool = ThreadPoolExecutor(threads, "compute")
+        self._free, self._batch_rows, self._most, self._observe = threads, batch_rows, pending, observe
+        self._groups: OrderedDict[Any, deque[Job]] = OrderedDict()
+        self.pending = 0
+
+    async def run(
+        self, version: LoadedVersion, signature: str, inputs: Mapping[str, np.ndarray], rows: int, seconds: float
+    ) -> Arrays:
+        """The outputs of a request whose inputs fit the signature.
+
+        Raises:
+            ProblemError: too many wait, the time is over, or the graph refuses the values.
+        """
+        if self.pending >= self._most:
+            raise exhausted(f"The server is busy: {self.pending} requests wait. Try again a little later.")
+        job = Job(version, signature, inputs, rows, asyncio.get_running_loop().create_future())
+        version.in_use += 1
+        self.pending += 1
+        self._groups.setdefault(_group(job), deque()).append(job)
+        self._dispatch()
+        try:
+            return await asyncio.wait_for(job.answer, seconds)
+        except TimeoutError:
+            raise ProblemError(grpc.StatusCode.DEADLINE_EXCEEDED, f"There was no answer in {seconds:.3g} s.") from None
+
+    def close(self) -> None:
+        """Let running computations end, and start no other."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _dispatch(self) -> None:
+        """Give waiting requests to free threads."""
+        while self._free and self._groups:
+            key, waiting = next(iter(self._groups.items()))
+            jobs = self._next(waiting)
+            if waiting:  # The others have their turn first.
+                self._groups.move_to_end(key)
+            else:
+                del self._groups[key]
+            if jobs:
+                self._free -= 1
+                running = asyncio.get_running_loop().run_in_executor(self._pool, compute, jobs)
+                running.add_done_callback(functools.partial(self._finish, jobs))
+                self._observe(sum(job.rows for job in jobs))
+
+    def _next(self, waiting: deque[Job]) -> list[Job]:
+        """The first requests of a group that make up a run; those that nobody waits for any more are dropped."""
+        jobs: list[Job] = []
+        rows = 0
+        while waiting:
+            job = waiting[0]
+            if job.answer.done():
+                self._release(waiting.popleft())
+                continue
+            if jobs and rows + job.rows > min(self._batch_rows, job.version.rows_a_run):
+                break
+            jobs.append(waiting.popleft())
+            rows += job.rows
+        return jobs
+
+    def _finish(self, jobs: Sequence[Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:
+        self._free += 1
+        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
+        answers = [failure] * len(jobs) if failure is not None else done.result()
+        for job, answer in zip(jobs, answers, strict=True):
+            self._release(job)
+            if job.answer.done():
+                continue
+            if isinstance(answer, BaseException):
+                job.answer.set_exception(_told(answer, job))
+            else:
+                job.answer.set_result(answer)
+        self._dispatch()
+
+    def _release(self, job: Job) -> None:
+        job.version.in_use -= 1
+        self.pending -= 1
+
+
+def compute(jobs: Sequence[Job]) -> list[Arrays | Exception]:
+    """The outputs of requests of one group, or why there are none, in their order."""
+    version, signature = jobs[0].version, jobs[0].signature
+    try:
+        outputs = _in_runs(version, signature, merged([job.inputs for job in jobs]), sum(job.rows for job in jobs))
+    except ProblemError as error:  # One of them may be the reason: the others are not to suffer.
+        return [error] if len(jobs) == 1 else [compute([job])[0] for job in jobs]
+    except Exception as error:  # Whatever it is, it is the answer to these requests and not the server's end.
+        return [error] * len(jobs)
+    ends = np.cumsum([job.rows for job in jobs])[:-1]
+    parts = {name: np.split(array, ends) for name, array in outputs.items()}
+    return [{name: parts[name][place] for name in parts} for place in range(len(jobs))]
+
+
+def merged(requests: Sequence[Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """The rows of several requests under one another; shorter ones are filled up with what means "missing": "" or 0."""
+    if len(requests) == 1:
+        return requests[0]
+    return {name: _stacked([request[name] for request in requests]) for name in requests[0]}
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    widest = np.max([array.shape[1:] for array in arrays], axis=0, initial=0).astype(int).tolist()
+    rows = sum(len(array) for array in arrays)
+    table = np.full((rows, *widest), b"" if arrays[0].dtype == object else 0, arrays[0].dtype)
+    row = 0
+    for array in arrays:
+        table[(slice(row, row + len(array)), *map(slice, array.shape[1:]))] = array
+        row += len(array)
+    return table
+
+
+def _in_runs(version: LoadedVersion, signature: str, inputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
+    """One run, or as many as keep each within the memory of one."""
+    step = version.rows_a_run
+    if rows <= step:
+        return version.run(signature, inputs)
+    parts = [
+        version.run(signature, {name: array[at : at + step] for name, array in inputs.items()})
+        for at in range(0, rows, step)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _group(job: Job) -> Any:
+    """Requests with the same key may be merged: their lengths are between the same powers of two."""
+    lengths = [(name, *(max(_SHORT, size).bit_length() for size in job.inputs[name].shape[1:])) for name in job.inputs]
+    return id(job.version), job.signature, tuple(sorted(lengths))
+
+
+def _told(error: BaseException, job: Job) -> BaseException:
+    """The problem as the client reads it; what was not expected is logged, not told."""
+    if isinstance(error, (ProblemError, asyncio.CancelledError)):
+        return error
+    logger.error("%s/%d %s failed", job.version.name, job.version.number, job.signature, exc_info=error)
+    return ProblemError(grpc.StatusCode.INTERNAL, "The model failed on this request; the server's log says how.")

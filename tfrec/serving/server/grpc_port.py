@@ -1,0 +1,215 @@
+"""The gRPC port: `PredictionService` and `ModelService` of TF Serving, as far as a recommender has answers to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn
+
+import grpc
+import numpy as np
+from google.protobuf import any_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tfrec.serving.server.loaded import LoadedVersion
+from tfrec.serving.server.predictor import Predictor, counted
+from tfrec.serving.server.problems import ProblemError, exhausted, invalid
+from tfrec.serving.server.repository import Held
+from tfrec.serving.server.tensors import to_array, to_proto
+from tfrec.serving.signatures import SERVING_DEFAULT
+
+logger = logging.getLogger(__name__)
+
+SIGNATURE_DEF = "signature_def"
+OTHERS = "Only Predict and GetModelMetadata are answered: the signatures of a recommender take tensors, not Examples."
+RELOADING = "The versions follow the folder that this server was started with: publish or roll back there."
+LARGE = 2**16  # bytes from which a message is read in a thread, so that others need not wait for it
+
+
+class Servicer:
+    """What both services share: who is let in, what is counted, how a problem becomes a status."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Answer with what `predictor` holds."""
+        self._predictor = predictor
+
+    async def _answered(self, context: Any, name: str, method: str, answer: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer, or the status of the problem; `name` is the model's."""
+        try:
+            with counted(self._predictor.metrics, "grpc", method, lambda: self._known(name)):
+                self._predictor.admit(dict(context.invocation_metadata() or ()).get("authorization"))
+                return await answer()
+        except ProblemError as problem:
+            await context.abort(problem.code, str(problem))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("%s failed", method)
+            await context.abort(grpc.StatusCode.INTERNAL, "The server failed on this request; its log says how.")
+
+    def _known(self, name: str) -> str:
+        """A name for the metrics, which hold no name that a client made up."""
+        return name if self._predictor.repository.holds(name) else ""
+
+    async def _refused(self, context: Any, method: str, reason: str) -> None:
+        """To those who may ask: that there is no answer, and why."""
+
+        async def refuse() -> NoReturn:
+            raise ProblemError(grpc.StatusCode.UNIMPLEMENTED, reason)
+
+        await self._answered(context, "", method, refuse)
+
+
+class PredictionService(Servicer, prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+    """`Predict` and `GetModelMetadata`."""
+
+    async def Predict(self, request: predict_pb2.PredictRequest, context: Any) -> Any:  # noqa: N802, gRPC's names
+        """Run a signature."""
+        return await self._answered(
+            context, request.model_spec.name, "Predict", lambda: self._predict(request, context)
+        )
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The signatures of a version."""
+        return await self._answered(
+            context, request.model_spec.name, "GetModelMetadata", lambda: self._metadata(request)
+        )
+
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: no signature takes Examples."""
+        await self._refused(context, "Classify", OTHERS)
+
+    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: no signature takes Examples."""
+        await self._refused(context, "Regress", OTHERS)
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: no signature takes Examples."""
+        await self._refused(context, "MultiInference", OTHERS)
+
+    async def _predict(self, request: predict_pb2.PredictRequest, context: Any) -> predict_pb2.PredictResponse:
+        limits = self._predictor.options.limits
+        if request.ByteSize() > LARGE:
+            inputs = await asyncio.to_thread(_arrays, request, limits.cells)
+        else:
+            inputs = _arrays(request, limits.cells)
+        version = found(self._predictor, request.model_spec)
+        key = request.model_spec.signature_name or SERVING_DEFAULT
+        wanted = filtered(version, key, list(request.output_filter))
+        outputs = await self._predictor.predict(version, key, inputs, context.time_remaining())
+        response = predict_pb2.PredictResponse()
+        fill(response.model_spec, version, key)
+        for name in wanted:
+            response.outputs[name].CopyFrom(to_proto(outputs[name]))
+        return response
+
+    async def _metadata(self, request: Any) -> Any:
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for name in request.metadata_field:
+            if name != SIGNATURE_DEF:
+                raise invalid(f"Metadata field {name[:100]} is not supported")
+        version = found(self._predictor, request.model_spec)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        fill(response.model_spec, version)
+        packed = any_pb2.Any()
+        packed.Pack(signature_map(version))
+        response.metadata[SIGNATURE_DEF].CopyFrom(packed)
+        return response
+
+
+class ModelService(Servicer, model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+    """`GetModelStatus`."""
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The states of a model's versions."""
+
+        async def answer() -> Any:
+            spec = request.model_spec
+            return status_message(self._predictor.repository.status(spec.name, **choice(spec)))
+
+        return await self._answered(context, request.model_spec.name, "GetModelStatus", answer)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: the versions follow the folder."""
+        await self._refused(context, "HandleReloadConfigRequest", RELOADING)
+
+
+def server(predictor: Predictor) -> grpc.aio.Server:
+    """A server with both services, bound to no port yet."""
+    most = predictor.options.limits.request_bytes
+    options = [
+        ("grpc.max_receive_message_length", most),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+    ]
+    made = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * predictor.options.limits.pending)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), made)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), made)
+    return made
+
+
+def choice(spec: model_pb2.ModelSpec) -> dict[str, Any]:
+    """Which version a `ModelSpec` names."""
+    chosen = spec.WhichOneof("version_choice")
+    if chosen == "version":
+        return {"version": spec.version.value}
+    return {"label": spec.version_label} if chosen == "version_label" else {}
+
+
+def found(predictor: Predictor, spec: model_pb2.ModelSpec) -> LoadedVersion:
+    """The version that a `ModelSpec` names."""
+    return predictor.repository.find(spec.name, **choice(spec))
+
+
+def fill(spec: model_pb2.ModelSpec, version: LoadedVersion, key: str = "") -> None:
+    """Say which version answered."""
+    spec.name, spec.signature_name = version.name, key
+    spec.version.value = version.number
+
+
+def filtered(version: LoadedVersion, key: str, wanted: list[str]) -> list[str]:
+    """The outputs that a request asks for; all where it names none.
+
+    Raises:
+        ProblemError: it names one twice, or one that is not there.
+    """
+    known = version.signature(key).outputs
+    for name in wanted:
+        if name not in known:
+            raise invalid(f"output tensor alias not found in signature: {name[:100]} Outputs are {', '.join(known)}.")
+        if wanted.count(name) > 1:
+            raise invalid(f"duplicate output tensor alias: {name}")
+    return wanted or list(known)
+
+
+def signature_map(version: LoadedVersion) -> get_model_metadata_pb2.SignatureDefMap:
+    """The signatures of a version as the model has them."""
+    message = get_model_metadata_pb2.SignatureDefMap()
+    for key, signature in version.signatures.items():
+        message.signature_def[key].CopyFrom(signature.definition)
+    return message
+
+
+def status_message(states: list[tuple[int, Held]]) -> get_model_status_pb2.GetModelStatusResponse:
+    """The states of versions as TF Serving tells them."""
+    message = get_model_status_pb2.GetModelStatusResponse()
+    for number, held in states:
+        status = message.model_version_status.add(version=number, state=held.state)
+        status.status.error_message = held.problem
+        status.status.error_code = 3 if held.problem else 0
+    return message
+
+
+def _arrays(request: predict_pb2.PredictRequest, most: int) -> Mapping[str, np.ndarray]:
+    if len(request.inputs) > 64:
+        raise exhausted(f"The request has {len(request.inputs)} inputs; no signature takes as many.")
+    return {name: to_array(proto, name, most) for name, proto in request.inputs.items()}

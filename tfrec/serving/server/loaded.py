@@ -1,0 +1,176 @@
+"""A version in memory, as the server runs it: a session, and a callable for each signature; `repository` owns it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.serving import manifest
+from tfrec.serving.server.json_format import Spec
+from tfrec.serving.server.problems import exhausted, invalid
+from tfrec.serving.session import load_text_ops, quiet
+from tfrec.serving.warmup import FILE as WARMUP
+
+logger = logging.getLogger(__name__)
+
+SCORES_A_RUN = 2**25  # that one run computes: 128 MB
+_OF_THE_REQUEST = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature of a version.
+
+    Attributes:
+        inputs: name -> type and shape.
+        outputs: names, in the order of what the callable returns.
+        definition: as the model has it.
+        call: arrays in the order of `inputs` -> arrays.
+    """
+
+    inputs: Mapping[str, Spec]
+    outputs: tuple[str, ...]
+    definition: Any
+    call: Any
+
+
+class LoadedVersion:
+    """One version that answers.
+
+    Attributes:
+        name: of the model.
+        number: of the version.
+        signatures: name -> signature.
+        rows_a_run: rows that may be computed together.
+        in_use: requests that hold it; it is closed when there are none left.
+    """
+
+    def __init__(self, name: str, number: int, folder: Path) -> None:
+        """Verify, load and warm up.
+
+        Raises:
+            ValueError: the folder is not what was exported, or does not load.
+        """
+        told = manifest.verify(folder)
+        if told.get(manifest.KIND) == manifest.TEXT_MODEL:
+            load_text_ops()
+        self.name, self.number, self.in_use = name, number, 0
+        self.rows_a_run = max(1, SCORES_A_RUN // max(1, int(told["items"])))
+        # Each run computes in the thread that calls: the server's threads are the parallelism, and no run waits for
+        # another one's.
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        try:
+            with graph.as_default(), quiet():
+                bundle = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(folder))
+            self.signatures = {
+                key: self._signature(definition)
+                for key, definition in sorted(bundle.signature_def.items())
+                if not key.startswith("__")
+            }
+            with quiet():
+                self._warm_up(folder / manifest.EXTRA / WARMUP)
+        except Exception as error:
+            self._session.close()
+            reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
+            raise ValueError(f"{folder} does not load: {reason}") from error
+
+    def signature(self, key: str) -> Signature:
+        """A signature by its name.
+
+        Raises:
+            ProblemError: there is none of that name.
+        """
+        try:
+            return self.signatures[key]
+        except KeyError:
+            known = ", ".join(self.signatures)
+            raise invalid(f'Serving signature name: "{key[:100]}" not found; {self.name} has {known}.') from None
+
+    def run(self, key: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of a signature, from arrays that fit it; in the thread that calls.
+
+        Raises:
+            ProblemError: the graph refuses the values.
+        """
+        signature = self.signatures[key]
+        try:
+            found = signature.call(*[inputs[name] for name in signature.inputs])
+        except _OF_THE_REQUEST as error:
+            raise invalid(_reason(error)) from error
+        return dict(zip(signature.outputs, found, strict=True))
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._session.close()
+        self.signatures = {}
+
+    def _signature(self, definition: Any) -> Signature:
+        inputs, outputs = dict(sorted(definition.inputs.items())), dict(sorted(definition.outputs.items()))
+        call = self._session.make_callable(
+            [one.name for one in outputs.values()], [one.name for one in inputs.values()]
+        )
+        return Signature({name: _spec(one) for name, one in inputs.items()}, tuple(outputs), definition, call)
+
+    def _warm_up(self, file: Path) -> None:
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        if not file.is_file():
+            return
+        for record in tf.compat.v1.io.tf_record_iterator(str(file)):
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            self.run(request.model_spec.signature_name, inputs)
+
+
+def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int) -> int:
+    """Hold the inputs of a request to what a signature takes; the number of its rows.
+
+    Raises:
+        ProblemError: names, types or shapes are others, or there are too many rows.
+    """
+    if set(inputs) != set(signature.inputs):
+        missing, extra = sorted(set(signature.inputs) - set(inputs)), sorted(set(inputs) - set(signature.inputs))
+        raise invalid(
+            f"input size does not match signature: {len(inputs)}!={len(signature.inputs)}. Sent extra: "
+            f"{{{','.join(extra)[:200]}}}. Missing but required: {{{','.join(missing)}}}."
+        )
+    for name, spec in signature.inputs.items():
+        array = inputs[name]
+        if array.dtype != spec.dtype:
+            raise invalid(f"Input {name!r} has type {_type(array.dtype)}, expected is {_type(spec.dtype)}.")
+        if len(array.shape) != len(spec.shape) or any(
+            expected not in (-1, size) for size, expected in zip(array.shape, spec.shape, strict=True)
+        ):
+            raise invalid(f"Input {name!r} has shape {list(array.shape)}, expected is {list(spec.shape)} (-1: any).")
+    counts = {len(inputs[name]) for name in signature.inputs}
+    if len(counts) != 1:
+        raise invalid(f"The inputs differ in their rows: {sorted(counts)}.")
+    rows = counts.pop()
+    if not rows:
+        raise invalid("The request has no rows.")
+    if rows > most_rows:
+        raise exhausted(f"The request has {rows} rows; this server takes {most_rows}.")
+    return rows
+
+
+def _spec(tensor: Any) -> Spec:
+    kind = tf.dtypes.as_dtype(tensor.dtype)
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    return Spec(object if kind == tf.string else kind.as_numpy_dtype, shape)
+
+
+def _type(dtype: np.dtype) -> str:
+    return "string" if dtype.kind == "O" else dtype.name
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The first line of what the graph says."""
+    return (error.message or "").strip().split("\n")[0][:300] or type(error).__name__

@@ -1,0 +1,86 @@
+"""What an operator chooses of a server, checked before anything is loaded or bound."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one client may ask of the server.
+
+    Attributes:
+        request_bytes: of a body or a message.
+        rows: of one request.
+        cells: values of one input, rows times length.
+        pending: requests that wait or run at a time, of all clients; one more is refused at once.
+        seconds: for one request, its body and its turn in the queue included.
+    """
+
+    request_bytes: int = 4 * 2**20
+    rows: int = 1024
+    cells: int = 2**20
+    pending: int = 1000
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is served.
+
+    Attributes:
+        model: a folder of versions, one version, or a folder with a `models.config`.
+        name: what clients call the model; None for the folder's name.
+        host: address to listen at.
+        rest_port: 0 takes a free one.
+        grpc_port: 0 takes a free one.
+        threads: requests that are computed at a time; 0 for the cores of the machine.
+        batch_rows: rows that are computed together at most.
+        poll_seconds: between two looks at the versions on disk.
+        drain_seconds: what running requests get when the server stops.
+        token: what a client must send as `authorization: Bearer TOKEN`; None lets everybody in.
+        certificate: PEM file of the certificate chain, with `key`: both ports speak TLS.
+        key: PEM file of the private key.
+        limits: what a client may ask.
+    """
+
+    model: Path
+    name: str | None = None
+    host: str = "127.0.0.1"
+    rest_port: int = 8501
+    grpc_port: int = 8500
+    threads: int = 0
+    batch_rows: int = 64
+    poll_seconds: float = 5.0
+    drain_seconds: float = 10.0
+    token: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be served.
+
+        Raises:
+            ValueError: a value is out of its range, or one half of a pair is missing.
+            FileNotFoundError: a file of the certificate is missing.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("TLS needs both a certificate and its key: give --tls-certificate and --tls-key.")
+        for file in (self.certificate, self.key):
+            if file is not None and not file.is_file():
+                raise FileNotFoundError(f"There is no file {file}; TLS needs the certificate and its key as PEM files.")
+        for port in (self.rest_port, self.grpc_port):
+            if not 0 <= port < 2**16:
+                raise ValueError(f"A port is from 0 to 65535; received {port}.")
+        if self.rest_port == self.grpc_port != 0:
+            raise ValueError(f"REST and gRPC need a port each; both are {self.rest_port}.")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
+            raise ValueError("The token must be printable ASCII and not blank: clients send it in a header.")
+
+    @property
+    def cores(self) -> int:
+        """Threads that compute."""
+        return self.threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,167 @@
+"""A server from its first look at the folder to its last answer; the end of the flow of serving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import grpc
+import uvicorn
+
+from tfrec.serving.server import grpc_port, rest_port, wanted
+from tfrec.serving.server.metrics import Metrics
+from tfrec.serving.server.options import Options
+from tfrec.serving.server.predictor import Predictor
+from tfrec.serving.server.repository import Repository
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 75  # an open connection of REST without a request
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn, which leaves the signals of the process to `Server`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """The two ports over one set of versions.
+
+    Attributes:
+        rest_port: where REST answers, once started.
+        grpc_port: where gRPC answers, once started.
+    """
+
+    def __init__(self, options: Options) -> None:
+        """Hold the options; nothing is loaded or bound yet."""
+        self._options = options
+        metrics = Metrics()
+        self._repository = Repository(lambda: wanted.look(options.model, options.name), metrics)
+        self._predictor = Predictor(options, self._repository, metrics)
+        self.rest_port = self.grpc_port = 0
+
+    async def start(self) -> None:
+        """Load the versions and answer.
+
+        Raises:
+            FileNotFoundError: there is no such model.
+            ValueError: it holds no version, or none that loads.
+            OSError: a port is taken.
+        """
+        wanted.look(self._options.model, self._options.name)
+        with _bound(self._options.host, self._options.rest_port) as self._socket:
+            self.rest_port = self._socket.getsockname()[1]
+            self._grpc = grpc_port.server(self._predictor)
+            self.grpc_port = self._bind_grpc()
+            await self._repository.refresh()
+            if not self._repository.ready:
+                raise ValueError("; ".join(self._repository.problems) or f"{self._options.model} holds no version.")
+            await self._grpc.start()
+            self._uvicorn = _Uvicorn(self._configuration())
+            self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
+            self._following = asyncio.create_task(self._repository.follow(self._options.poll_seconds))
+            while not self._uvicorn.started and not self._serving.done():
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Take leave: not ready any more, running requests are answered, then everything is closed."""
+        drain = self._options.drain_seconds
+        self._predictor.stopping = True
+        self._following.cancel()
+        self._uvicorn.should_exit = True
+        await asyncio.gather(self._grpc.stop(drain), asyncio.wait_for(self._serving, drain + 1), return_exceptions=True)
+        await asyncio.to_thread(self._predictor.close)
+        await self._repository.close()
+
+    async def refresh(self) -> None:
+        """Look at the folder now."""
+        await self._repository.refresh()
+
+    def _configuration(self) -> uvicorn.Config:
+        options = self._options
+        return uvicorn.Config(
+            rest_port.application(self._predictor),
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=2 * options.limits.pending,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
+            h11_max_incomplete_event_size=2**16,
+            ssl_certfile=None if options.certificate is None else str(options.certificate),
+            ssl_keyfile=None if options.key is None else str(options.key),
+        )
+
+    def _bind_grpc(self) -> int:
+        options = self._options
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"{host}:{options.grpc_port}"
+        try:
+            if options.certificate is None or options.key is None:
+                port = self._grpc.add_insecure_port(address)
+            else:
+                pair = (options.key.read_bytes(), options.certificate.read_bytes())
+                port = self._grpc.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise _taken(options.host, options.grpc_port, "--grpc-port")
+        return int(port)
+
+
+def serve(options: Options, started: Callable[[Server], None]) -> None:
+    """Serve until SIGTERM or SIGINT, and end in good order.
+
+    Args:
+        options: what, where and how.
+        started: called once both ports answer.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: it holds no version, or none that loads.
+        OSError: a port is taken.
+    """
+    asyncio.run(_serve(options, started))
+
+
+async def _serve(options: Options, started: Callable[[Server], None]) -> None:
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    server = Server(options)
+    await server.start()
+    started(server)
+    await over.wait()
+    logger.info("stopping: running requests have %g s", options.drain_seconds)
+    await server.stop()
+    logger.info("stopped")
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens nowhere else; closed where starting fails."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((host, port))
+        except OSError as error:
+            raise _taken(host, port, "--rest-port") from error
+        yield found
+    except BaseException:
+        found.close()
+        raise
+
+
+def _taken(host: str, port: int, option: str) -> OSError:
+    return OSError(f"{host}:{port} cannot be bound: it is in use, or not this machine's; choose another with {option}.")
