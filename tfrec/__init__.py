@@ -20,6 +20,7 @@ _ROOMS = (
     "retrieval", "serving", "stages", "towers", "training",
 )  # fmt: skip
 _NAMES = {
+    "Client": "tfrec.serving.client",
     "TwoTower": "tfrec.retrieval",
     "evaluate": "tfrec.stages",
     "export": "tfrec.serving",

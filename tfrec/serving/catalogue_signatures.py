@@ -12,15 +12,22 @@ import tensorflow as tf
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving.contract import Contract
+from tfrec.serving.names import (
+    ALLOW_CATEGORIES,
+    ALLOW_ITEMS,
+    DELIMITER,
+    DENY_CATEGORIES,
+    DENY_ITEMS,
+    EMBED_ITEM,
+    EMBED_QUERY,
+    KNOWN,
+    RECOMMEND_DELIMITED,
+    RECOMMEND_FILTERED,
+    SIMILAR_ITEMS,
+    VECTOR,
+)
 from tfrec.serving.signatures import ServingGraph, code_table
 
-RECOMMEND_DELIMITED, RECOMMEND_FILTERED = "recommend_delimited", "recommend_filtered"
-EMBED_QUERY, EMBED_ITEM, SIMILAR_ITEMS = "embed_query", "embed_item", "similar_items"
-ALLOW_ITEMS, DENY_ITEMS = "allow_items", "deny_items"
-ALLOW_CATEGORIES, DENY_CATEGORIES = "allow_categories", "deny_categories"
-VECTOR, KNOWN = "vector", "known"
-# Between the ids of a delimited history: the one character that no id has.
-DELIMITER = "\n"
 # Known ids of a delimited history that are read, the newest ones: one long history makes all of a request as long.
 LONGEST = 10_000
 

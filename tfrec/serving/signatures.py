@@ -19,12 +19,8 @@ import tensorflow as tf
 from tfrec.features import HISTORY, PAD
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving.contract import Contract
+from tfrec.serving.names import ITEM_IDS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.session import quiet
-
-SERVING_DEFAULT = "serving_default"
-RECOMMEND_FULL = "recommend_full"
-ITEM_IDS = "item_ids"
-SCORES = "scores"
 
 ID_FILE = "item_ids.txt"
 # The score beside the id "", where fewer items are left than an answer holds: finite, and below every real score.

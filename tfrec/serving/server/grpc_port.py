@@ -19,12 +19,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.predictor import Predictor, counted
 from tfrec.serving.server.problems import ProblemError, exhausted, invalid
 from tfrec.serving.server.repository import Held
 from tfrec.serving.server.tensors import to_array, to_proto
-from tfrec.serving.signatures import SERVING_DEFAULT
 
 logger = logging.getLogger(__name__)
 

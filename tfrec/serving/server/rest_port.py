@@ -20,12 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.server import json_format, metrics
 from tfrec.serving.server.grpc_port import LARGE, OTHERS, SIGNATURE_DEF, signature_map, status_message
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.predictor import Predictor, counted
 from tfrec.serving.server.problems import ProblemError, exhausted, invalid
-from tfrec.serving.signatures import SERVING_DEFAULT
 
 logger = logging.getLogger(__name__)
 

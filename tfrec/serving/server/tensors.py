@@ -41,8 +41,8 @@ def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape) or len(shape) > 8:
         raise invalid(f"Input {name!r} has no shape of its own; it must be a tensor of whole sizes.")
     count = math.prod(shape)
-    if count > most:
-        raise exhausted(f"Input {name!r} has {count} values; this server takes {most}.")
+    if max(count, *shape, 0) > most:
+        raise exhausted(f"Input {name!r} is of {shape}; this server takes {most} values.")
     if proto.tensor_content:
         if kind == tf.string:
             raise invalid(f"Input {name!r} holds strings, which belong in `string_val`.")

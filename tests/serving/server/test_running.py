@@ -1,0 +1,268 @@
+"""A server's life: versions that come and go, tokens, limits, TLS, and its end."""
+
+import concurrent.futures
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from tests.serving.conftest import IDS, make_data, make_model
+from tests.serving.server.conftest import NAME, Running
+from tfrec.serving import server_config
+from tfrec.serving.exporter import export
+from tfrec.serving.publisher import publish, rollback
+from tfrec.serving.server import Limits, Options, Server
+
+PREDICT = f"/v1/models/{NAME}:predict"
+ROW = {"instances": [["007"]]}
+
+
+@pytest.fixture
+def root(published, tmp_path):
+    """A folder with a published version, which a test may change."""
+    return Path(shutil.copytree(published, tmp_path / "models"))
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    """Another version, not yet published; it recommends other items."""
+    folder = tmp_path_factory.mktemp("second") / "export"
+    return export(make_model(similarity="cosine"), make_data(seen="keep"), folder, k_max=3, version=2)
+
+
+def states(server, name=NAME):
+    found = server.get(f"/v1/models/{name}")[1]["model_version_status"]
+    return {each["version"]: each["state"] for each in found}
+
+
+def test_a_published_version_takes_over_and_a_rollback_brings_the_old_one_back(root, second):
+    with Running(root / NAME) as server:
+        before = server.post(PREDICT, ROW)[1]
+        publish(second, root, NAME)
+        server.do(server.server.refresh())
+        assert states(server) == {"2": "AVAILABLE", "1": "END"}
+        after = server.post(f"/v1/models/{NAME}/labels/stable:predict", ROW)[1]
+        assert after != before and len(after["predictions"][0]["item_ids"]) == 3
+        rollback(root / NAME)
+        server.do(server.server.refresh())
+        assert states(server) == {"2": "END", "1": "AVAILABLE"}
+        assert server.post(PREDICT, ROW)[1] == before
+
+
+def test_no_request_fails_while_versions_are_swapped(root, second):
+    publish(second, root, NAME)
+    versions, failures, answered = (1, 2), [], set()
+    over = threading.Event()
+    with Running(root / NAME) as server:
+
+        def ask():
+            while not over.is_set():
+                try:
+                    answered.add(server.predict({"history": np.array([["007"]], object)})["item_ids"].shape[1])
+                except grpc.RpcError as error:
+                    failures.append(error)
+                time.sleep(0.01)
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            asking = [pool.submit(ask) for _ in range(2)]
+            for turn in range(3):
+                rollback(root / NAME, versions[turn % 2])
+                server.do(server.server.refresh())
+            over.set()
+            [each.result() for each in asking]
+    assert not failures
+    assert answered == {3, 6}
+
+
+def test_the_server_follows_the_folder_by_itself(root, second):
+    with Running(root / NAME, poll_seconds=0.05) as server:
+        publish(second, root, NAME)
+        deadline = time.monotonic() + 20
+        while states(server).get("2") != "AVAILABLE" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert states(server)["2"] == "AVAILABLE"
+
+
+def test_a_canary_answers_beside_the_stable_version(root, second):
+    publish(second, root, NAME, label="canary")
+    with Running(root / NAME) as server:
+        assert states(server) == {"2": "AVAILABLE", "1": "AVAILABLE"}
+        sizes = [
+            len(server.post(f"/v1/models/{NAME}/labels/{label}:predict", ROW)[1]["predictions"][0]["item_ids"])
+            for label in ("stable", "canary")
+        ]
+        assert sizes == [6, 3]
+
+
+def test_a_damaged_version_does_not_take_over(root, second, caplog):
+    with Running(root / NAME) as server:
+        before = server.post(PREDICT, ROW)
+        damaged = publish(second, root, NAME)
+        variables = next((damaged / "variables").glob("*.data*"))
+        variables.write_bytes(b"damaged")
+        server.do(server.server.refresh())
+        assert states(server) == {"2": "END", "1": "AVAILABLE"}
+        assert server.post(f"/v1/models/{NAME}/labels/stable:predict", ROW) == before
+        assert "was changed after its export" in caplog.text
+        assert server.get("/readyz")[0] == 200
+
+
+def test_a_folder_that_disappears_is_served_on(root, caplog):
+    with Running(root / NAME) as server:
+        before = server.post(PREDICT, ROW)
+        for step in (lambda: shutil.rmtree(root / NAME / "1"), lambda: shutil.rmtree(root)):
+            step()
+            server.do(server.server.refresh())
+            assert server.post(PREDICT, ROW) == before
+            assert server.post(f"/v1/models/{NAME}/labels/stable:predict", ROW) == before
+        assert "goes on with what it has" in caplog.text
+
+
+def test_a_broken_file_of_models_changes_nothing(root, caplog):
+    with Running(root / NAME) as server:
+        (root / server_config.FILE).write_text("model_config_list {", "utf-8")
+        server.do(server.server.refresh())
+        server.do(server.server.refresh())
+        assert server.post(PREDICT, ROW)[0] == 200
+        assert caplog.text.count("is not a model list") == 1
+
+
+def test_a_whole_folder_of_models_is_served(root, second):
+    publish(second, root, "other")
+    with Running(root) as server:
+        assert states(server) == {"1": "AVAILABLE"} and states(server, "other") == {"2": "AVAILABLE"}
+        server_config.write(root, {"other": {}})
+        server.do(server.server.refresh())
+        assert server.get("/v1/models/other")[0] == 404
+
+
+def test_an_export_is_served_without_labels_and_under_another_name(second):
+    with Running(second.parent, name="mine") as server:
+        assert states(server, "mine") == {"2": "AVAILABLE"}
+        assert server.post("/v1/models/mine/labels/stable:predict", ROW)[0] == 400
+    with Running(second) as server:
+        assert states(server, "export") == {"2": "AVAILABLE"}
+
+
+def test_without_the_token_nothing_but_health_is_answered(published):
+    with Running(published / NAME, token="s3cret") as server:
+        assert server.get("/healthz")[0] == 200 and server.get("/readyz")[0] == 200
+        for headers in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
+            paths = (f"/v1/models/{NAME}", f"/v1/models/{NAME}/metadata", "/monitoring/prometheus/metrics", "/", "/x")
+            assert [server.get(path, headers)[0] for path in paths] == [401] * 5
+            assert server.post(PREDICT, ROW, headers)[0] == 401
+        assert server.post(PREDICT, ROW, {"Authorization": "Bearer s3cret"})[0] == 200
+        history = {"history": np.array([["007"]], object)}
+        for metadata in ([], [("authorization", "Bearer no")]):
+            with pytest.raises(grpc.RpcError) as failure:
+                server.predict(history, metadata=metadata)
+            assert failure.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert server.predict(history, metadata=[("authorization", "Bearer s3cret")])
+
+
+def test_limits_are_kept_by_both_ports(published):
+    limits = Limits(request_bytes=2000, rows=2, cells=50)
+    with Running(published / NAME, limits=limits) as server:
+        for rows, row, message in ((3, ["007"], "3 rows"), (1, ["7"] * 51, "takes"), (1, ["x" * 3000], "larger")):
+            status, found = server.post(PREDICT, {"instances": [row] * rows})
+            assert status == 429 and message in found["error"]
+            with pytest.raises(grpc.RpcError) as failure:
+                server.predict({"history": np.array([row] * rows, object)})
+            assert failure.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_body_of_no_known_length_is_cut_off_too(published):
+    with Running(published / NAME, limits=Limits(request_bytes=2000)) as server:
+        with socket.create_connection(("127.0.0.1", server.server.rest_port)) as connection:
+            head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.sendall(head.encode() + b"".join(b"3e8\r\n" + b"x" * 1000 + b"\r\n" for _ in range(4)))
+            assert b" 429 " in connection.recv(100)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(published):
+    with Running(published / NAME, limits=Limits(seconds=0.3)) as server:
+        with socket.create_connection(("127.0.0.1", server.server.rest_port)) as connection:
+            connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n".encode())
+            connection.settimeout(10)
+            assert b" 504 " in connection.recv(100)
+        assert server.post(PREDICT, ROW)[0] == 200
+
+
+def test_too_many_requests_at_a_time_are_refused(published):
+    with Running(published / NAME, limits=Limits(pending=1), threads=1) as server:
+        history = {"history": np.array([IDS[:10]] * 1000, object)}
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(server.predict, history) for _ in range(8)]
+            failures = [each.exception() for each in asked]
+        codes = {each.code().name for each in failures if each is not None}
+        assert codes == {"RESOURCE_EXHAUSTED"} and None in failures
+
+
+def test_tls_on_both_ports(published, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with Running(published / NAME, certificate=certificate, key=key) as server:
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with grpc.secure_channel(f"localhost:{server.server.grpc_port}", credentials) as channel:
+            server.predictions.__init__(channel)
+            assert server.predict({"history": np.array([["007"]], object)})["item_ids"].size
+        words = ["curl", "-s", "--cacert", certificate, f"https://localhost:{server.server.rest_port}{PREDICT}"]
+        answer = subprocess.run([*words, "-d", json.dumps(ROW)], check=True, capture_output=True)
+        assert "predictions" in json.loads(answer.stdout)
+
+
+def test_the_end_waits_for_running_requests(published):
+    history = {"history": np.array([IDS[:10]] * 1000, object)}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with Running(published / NAME) as server:
+            server.predict(history)
+            asked = [server.predictions.Predict.future(request) for request in _requests(history, 3)]
+            deadline = time.monotonic() + 10
+            while not server.server._predictor.pending and time.monotonic() < deadline:
+                time.sleep(0.001)
+            stopping = pool.submit(server.do, server.server.stop())
+            assert all(len(each.result().outputs["item_ids"].string_val) for each in asked)
+            stopping.result()
+            server.server.stop = _nothing
+
+
+async def _nothing():
+    return None
+
+
+def _requests(inputs, count):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = NAME
+    for key, values in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
+    return [request] * count
+
+
+@pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
+def test_a_port_in_use_is_told(published, port):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(OSError, match="cannot be bound"):
+            with Running(published / NAME, **{port: taken.getsockname()[1]}):
+                pass
+
+
+def test_what_cannot_be_served_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no model"):
+        Running(tmp_path / "nope").__enter__()
+    with pytest.raises(ValueError, match="holds no version"):
+        Running(tmp_path).__enter__()
+    for wrong in ({"rest_port": 7, "grpc_port": 7}, {"certificate": tmp_path}, {"token": " "}, {"grpc_port": 70000}):
+        with pytest.raises(ValueError, match="."):
+            Server(Options(tmp_path, **wrong))

@@ -1,0 +1,228 @@
+"""gRPC and REST, each from arrays to arrays; `client` chooses one by the address."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import numpy as np
+
+from tfrec.serving.client.patience import ServerError
+
+Arrays = Mapping[str, np.ndarray]
+SIGNATURE_DEF = "signature_def"
+_HTTP = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which model a client asks: the version of a number or a label, else the one that the server chooses."""
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+
+class Transport(Protocol):
+    """What a client needs of a connection."""
+
+    def predict(self, target: Target, signature: str, inputs: Arrays, seconds: float) -> tuple[int | None, Arrays]:
+        """The version that answered, where it says so, and the outputs of a signature; strings are `bytes`."""
+
+    def inputs(self, target: Target, signature: str, seconds: float) -> set[str]:
+        """The names of a signature's inputs; none where there is no such signature."""
+
+    def states(self, target: Target, seconds: float) -> dict[int, str]:
+        """Version -> state, such as `AVAILABLE`."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class GrpcTransport:
+    """`PredictionService` and `ModelService`."""
+
+    def __init__(self, address: str, token: str | None, certificate: Path | None, *, secure: bool) -> None:
+        """Connect when first asked.
+
+        Args:
+            address: host:port.
+            token: sent as `authorization: Bearer TOKEN`.
+            certificate: PEM file of who signed the server's certificate; None for the system's.
+            secure: whether to speak TLS.
+        """
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
+        if secure:
+            roots = None if certificate is None else certificate.read_bytes()
+            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(roots), options)
+        else:
+            self._channel = grpc.insecure_channel(address, options)
+        self._metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    def predict(self, target: Target, signature: str, inputs: Arrays, seconds: float) -> tuple[int | None, Arrays]:
+        """See `Transport`."""
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        _name(request.model_spec, target)
+        request.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        response = self._call(self._predictions.Predict, request, seconds)
+        version = response.model_spec.version.value if response.model_spec.HasField("version") else None
+        return version, {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+    def inputs(self, target: Target, signature: str, seconds: float) -> set[str]:
+        """See `Transport`."""
+        from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
+
+        request = metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
+        _name(request.model_spec, target)
+        response = self._call(self._predictions.GetModelMetadata, request, seconds)
+        found = metadata_pb2.SignatureDefMap()
+        response.metadata[SIGNATURE_DEF].Unpack(found)
+        return set(found.signature_def[signature].inputs)
+
+    def states(self, target: Target, seconds: float) -> dict[int, str]:
+        """See `Transport`."""
+        from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
+
+        request = status_pb2.GetModelStatusRequest()
+        _name(request.model_spec, target)
+        found = self._call(self._models.GetModelStatus, request, seconds).model_version_status
+        return {each.version: status_pb2.ModelVersionStatus.State.Name(each.state) for each in found}
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._channel.close()
+
+    def _call(self, method: Any, request: Any, seconds: float) -> Any:
+        import grpc
+
+        try:
+            return method(request, timeout=seconds, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise ServerError(error.code().name, error.details() or "no answer") from error
+
+
+class RestTransport:
+    """The paths under `/v1/models`."""
+
+    def __init__(self, address: str, token: str | None, certificate: Path | None) -> None:
+        """Connect when first asked.
+
+        Args:
+            address: http://host:port or https://host:port, with a path where a proxy has one.
+            token: sent as `authorization: Bearer TOKEN`.
+            certificate: PEM file of who signed the server's certificate; None for the usual ones.
+        """
+        import requests
+
+        self._base, self._session = address.rstrip("/"), requests.Session()
+        self._session.trust_env = False  # A .netrc would take the place of the token.
+        if token is not None:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        if certificate is not None:
+            self._session.verify = str(certificate)
+
+    def predict(self, target: Target, signature: str, inputs: Arrays, seconds: float) -> tuple[int | None, Arrays]:
+        """See `Transport`."""
+        columns = {name: _listed(np.asarray(values)) for name, values in inputs.items()}
+        body = {"signature_name": signature, "inputs": columns}
+        outputs = self._call("POST", f"{_path(target)}:predict", seconds, json=body)["outputs"]
+        if not isinstance(outputs, dict) or set(outputs) == {"b64"}:
+            raise ServerError("INTERNAL", "The answer has no named outputs: this is not a model that tfrec exported.")
+        return None, {name: _array(values) for name, values in outputs.items()}
+
+    def inputs(self, target: Target, signature: str, seconds: float) -> set[str]:
+        """See `Transport`."""
+        found = self._call("GET", f"{_path(target)}/metadata", seconds)["metadata"][SIGNATURE_DEF]
+        return set(found[SIGNATURE_DEF].get(signature, {}).get("inputs", {}))
+
+    def states(self, target: Target, seconds: float) -> dict[int, str]:
+        """See `Transport`."""
+        found = self._call("GET", _path(target), seconds)["model_version_status"]
+        return {int(each["version"]): each["state"] for each in found}
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._session.close()
+
+    def _call(self, method: str, path: str, seconds: float, **how: Any) -> Any:
+        import requests
+
+        try:
+            response = self._session.request(method, self._base + path, timeout=seconds, **how)
+            found = response.json()
+        except requests.Timeout as error:
+            raise ServerError("DEADLINE_EXCEEDED", f"no answer in {seconds:.3g} s") from error
+        except requests.JSONDecodeError as error:
+            code = _HTTP.get(response.status_code, "UNKNOWN")
+            raise ServerError(code, f"{response.status_code} {response.reason}, and no JSON") from error
+        except requests.RequestException as error:
+            raise ServerError("UNAVAILABLE", f"{self._base} does not answer: {type(error).__name__}") from error
+        if response.status_code != 200:
+            said = found.get("error", found) if isinstance(found, dict) else found
+            raise ServerError(_HTTP.get(response.status_code, "UNKNOWN"), str(said))
+        return found
+
+
+def _name(spec: Any, target: Target) -> None:
+    spec.name = target.model
+    if target.version is not None:
+        spec.version.value = target.version
+    elif target.label is not None:
+        spec.version_label = target.label
+
+
+def _path(target: Target) -> str:
+    which = "" if target.label is None else f"/labels/{quote(target.label, safe='')}"
+    which = which if target.version is None else f"/versions/{target.version}"
+    return f"/v1/models/{quote(target.model, safe='')}{which}"
+
+
+def _listed(array: np.ndarray) -> Any:
+    """Nested lists of what JSON has."""
+    if array.dtype != object:
+        return array.tolist()
+    texts = np.array([_text(value) for value in array.ravel()] + [None], object)[:-1]
+    return texts.reshape(array.shape).tolist()
+
+
+def _text(value: str | bytes) -> Any:
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}  # type: ignore[arg-type]
+
+
+def _array(values: Any) -> np.ndarray:
+    """The array of an output, strings as `bytes`, as gRPC gives them; numbers with the sizes that models have."""
+    array = np.array(values)
+    if array.dtype.kind == "U":
+        cells = [text.encode() for text in array.ravel().tolist()]
+        return np.array([*cells, None], object)[:-1].reshape(array.shape)
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
