@@ -27,7 +27,7 @@ def columns(history=HISTORIES):
     return {"history": np.array(history, object)}
 
 
-def same(ids, scores, expected):
+def assert_same(ids, scores, expected):
     for row, (known, values) in enumerate(expected):
         assert list(ids[row]) == known
         np.testing.assert_allclose(np.array(scores[row]), values, rtol=1e-5, atol=1e-5)
@@ -35,18 +35,18 @@ def same(ids, scores, expected):
 
 def test_grpc_answers_as_the_model_does(running, expected):
     outputs = running.predict(columns())
-    same([[item.decode() for item in row] for row in outputs["item_ids"]], outputs["scores"], expected)
+    assert_same([[item.decode() for item in row] for row in outputs["item_ids"]], outputs["scores"], expected)
 
 
 def test_rest_answers_rows_and_columns(running, expected):
     status, rows = running.post(f"/v1/models/{NAME}:predict", {"instances": HISTORIES})
     assert status == 200 and set(rows) == {"predictions"}
-    same([row["item_ids"] for row in rows["predictions"]], [row["scores"] for row in rows["predictions"]], expected)
+    assert_same([row["item_ids"] for row in rows["predictions"]], [row["scores"] for row in rows["predictions"]], expected)
     named = [{"history": row} for row in HISTORIES]
     assert running.post(f"/v1/models/{NAME}/versions/1:predict", {"instances": named})[1] == rows
     status, found = running.post(f"/v1/models/{NAME}/labels/stable:predict", {"inputs": {"history": HISTORIES}})
     assert status == 200 and set(found) == {"outputs"}
-    same(found["outputs"]["item_ids"], found["outputs"]["scores"], expected)
+    assert_same(found["outputs"]["item_ids"], found["outputs"]["scores"], expected)
     assert running.post(f"/v1/models/{NAME}:predict", {"inputs": HISTORIES})[1] == found
 
 
