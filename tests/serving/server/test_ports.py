@@ -41,7 +41,9 @@ def test_grpc_answers_as_the_model_does(running, expected):
 def test_rest_answers_rows_and_columns(running, expected):
     status, rows = running.post(f"/v1/models/{NAME}:predict", {"instances": HISTORIES})
     assert status == 200 and set(rows) == {"predictions"}
-    assert_same([row["item_ids"] for row in rows["predictions"]], [row["scores"] for row in rows["predictions"]], expected)
+    assert_same(
+        [row["item_ids"] for row in rows["predictions"]], [row["scores"] for row in rows["predictions"]], expected
+    )
     named = [{"history": row} for row in HISTORIES]
     assert running.post(f"/v1/models/{NAME}/versions/1:predict", {"instances": named})[1] == rows
     status, found = running.post(f"/v1/models/{NAME}/labels/stable:predict", {"inputs": {"history": HISTORIES}})

@@ -142,6 +142,7 @@ class RestTransport:
         import requests
 
         self._base, self._session = address.rstrip("/"), requests.Session()
+        self._outputs: dict[str, str] = {}
         self._session.trust_env = False  # A .netrc would take the place of the token.
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
@@ -153,14 +154,13 @@ class RestTransport:
         columns = {name: _listed(np.asarray(values)) for name, values in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
         outputs = self._call("POST", f"{_path(target)}:predict", seconds, json=body)["outputs"]
-        if not isinstance(outputs, dict) or set(outputs) == {"b64"}:
-            raise ServerError("INTERNAL", "The answer has no named outputs: this is not a model that tfrec exported.")
+        if not isinstance(outputs, dict):  # An only output comes without its name.
+            outputs = {self._only_output(target, signature, seconds): outputs}
         return None, {name: _array(values) for name, values in outputs.items()}
 
     def inputs(self, target: Target, signature: str, seconds: float) -> set[str]:
         """See `Transport`."""
-        found = self._call("GET", f"{_path(target)}/metadata", seconds)["metadata"][SIGNATURE_DEF]
-        return set(found[SIGNATURE_DEF].get(signature, {}).get("inputs", {}))
+        return set(self._names(target, signature, "inputs", seconds))
 
     def states(self, target: Target, seconds: float) -> dict[int, str]:
         """See `Transport`."""
@@ -170,6 +170,15 @@ class RestTransport:
     def close(self) -> None:
         """See `Transport`."""
         self._session.close()
+
+    def _only_output(self, target: Target, signature: str, seconds: float) -> str:
+        if signature not in self._outputs:
+            (self._outputs[signature],) = self._names(target, signature, "outputs", seconds)
+        return self._outputs[signature]
+
+    def _names(self, target: Target, signature: str, side: str, seconds: float) -> list[str]:
+        found = self._call("GET", f"{_path(target)}/metadata", seconds)["metadata"][SIGNATURE_DEF]
+        return list(found[SIGNATURE_DEF].get(signature, {}).get(side, {}))
 
     def _call(self, method: str, path: str, seconds: float, **how: Any) -> Any:
         import requests
