@@ -221,6 +221,14 @@ def test_a_wrong_tensor_is_told_what_is_wrong(running, what):
     assert message in failure.value.details()
 
 
+def test_bytes_that_are_no_message_are_told(running):
+    for method in ("PredictionService/Predict", "ModelService/GetModelStatus"):
+        with pytest.raises(grpc.RpcError) as failure:
+            running.channel.unary_unary(f"/tensorflow.serving.{method}")(b"\xff\xff\xff", timeout=10)
+        assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "The message is no" in failure.value.details()
+
+
 def test_one_value_fills_a_small_shape(running):
     filled, plain = running.predict({"history": tensor(shape=(2, 3))}), running.predict(columns([["007"] * 3] * 2))
     assert filled["item_ids"].tolist() == plain["item_ids"].tolist()

@@ -1,6 +1,8 @@
 """A server's life: versions that come and go, tokens, limits, TLS, and its end."""
 
 import concurrent.futures
+import contextlib
+import http.client
 import json
 import shutil
 import socket
@@ -18,7 +20,7 @@ from tests.serving.server.conftest import NAME, Running
 from tfrec.serving import server_config
 from tfrec.serving.exporter import export
 from tfrec.serving.publisher import publish, rollback
-from tfrec.serving.server import Limits, Options, Server
+from tfrec.serving.server import Limits, Options, Server, connections
 
 PREDICT = f"/v1/models/{NAME}:predict"
 ROW = {"instances": [["007"]]}
@@ -193,6 +195,20 @@ def test_a_body_that_does_not_come_is_not_waited_for(published):
             connection.settimeout(10)
             assert b" 504 " in connection.recv(100)
         assert server.post(PREDICT, ROW)[0] == 200
+
+
+def test_a_head_that_does_not_end_is_not_waited_for(published, monkeypatch):
+    monkeypatch.setattr(connections, "SPARE_SECONDS", 0.1)
+    with Running(published / NAME, limits=Limits(seconds=0.3)) as server:
+        resting = http.client.HTTPConnection("127.0.0.1", server.server.rest_port)
+        with socket.create_connection((resting.host, resting.port)) as slow:
+            slow.sendall(b"GET /healthz HTT")
+            for turn in range(2):
+                resting.request("GET", "/healthz")
+                assert resting.getresponse().read() == b"ok\n"
+                with contextlib.suppress(ConnectionResetError):
+                    assert turn or slow.recv(100) == b""
+        resting.close()
 
 
 def test_too_many_requests_at_a_time_are_refused(published):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import numpy as np
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
 )
 
 from tfrec.serving.names import SERVING_DEFAULT
@@ -31,69 +30,66 @@ logger = logging.getLogger(__name__)
 SIGNATURE_DEF = "signature_def"
 OTHERS = "Only Predict and GetModelMetadata are answered: the signatures of a recommender take tensors, not Examples."
 RELOADING = "The versions follow the folder that this server was started with: publish or roll back there."
+Answer = Callable[[Any, Any], Awaitable[Any]]
 LARGE = 2**16  # bytes from which a message is read in a thread, so that others need not wait for it
 
 
-class Servicer:
-    """What both services share: who is let in, what is counted, how a problem becomes a status."""
+class Port:
+    """The answers to the methods; each takes the bytes of a message, so that what is no message gets a status too."""
 
     def __init__(self, predictor: Predictor) -> None:
         """Answer with what `predictor` holds."""
         self._predictor = predictor
 
-    async def _answered(self, context: Any, name: str, method: str, answer: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer, or the status of the problem; `name` is the model's."""
-        try:
-            with counted(self._predictor.metrics, "grpc", method, lambda: self._known(name)):
-                self._predictor.admit(dict(context.invocation_metadata() or ()).get("authorization"))
-                return await answer()
-        except ProblemError as problem:
-            await context.abort(problem.code, str(problem))
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            logger.exception("%s failed", method)
-            await context.abort(grpc.StatusCode.INTERNAL, "The server failed on this request; its log says how.")
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """The methods of both services."""
+        prediction = {
+            "Predict": self._method("Predict", predict_pb2.PredictRequest, self._predict),
+            "GetModelMetadata": self._method(
+                "GetModelMetadata", get_model_metadata_pb2.GetModelMetadataRequest, self._metadata
+            ),
+            "Classify": self._refused("Classify", OTHERS),
+            "Regress": self._refused("Regress", OTHERS),
+            "MultiInference": self._refused("MultiInference", OTHERS),
+        }
+        model = {
+            "GetModelStatus": self._method("GetModelStatus", get_model_status_pb2.GetModelStatusRequest, self._status),
+            "HandleReloadConfigRequest": self._refused("HandleReloadConfigRequest", RELOADING),
+        }
+        services = {"tensorflow.serving.PredictionService": prediction, "tensorflow.serving.ModelService": model}
+        return tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
 
-    def _known(self, name: str) -> str:
-        """A name for the metrics, which hold no name that a client made up."""
-        return name if self._predictor.repository.holds(name) else ""
+    def _method(self, name: str, kind: Any, answer: Answer) -> grpc.RpcMethodHandler:
+        """A method whose problems become statuses."""
 
-    async def _refused(self, context: Any, method: str, reason: str) -> None:
+        async def handle(message: bytes, context: Any) -> Any:
+            model = ""
+            try:
+                with counted(self._predictor.metrics, "grpc", name, lambda: model):
+                    self._predictor.admit(dict(context.invocation_metadata() or ()).get("authorization"))
+                    request = _parsed(kind, message)
+                    spec = request.model_spec
+                    model = spec.name if self._predictor.repository.holds(spec.name) else ""
+                    return await answer(request, context)
+            except ProblemError as problem:
+                await context.abort(problem.code, str(problem))
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception:
+                logger.exception("%s failed", name)
+                await context.abort(grpc.StatusCode.INTERNAL, "The server failed on this request; its log says how.")
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle, response_serializer=lambda response: response.SerializeToString()
+        )
+
+    def _refused(self, name: str, reason: str) -> grpc.RpcMethodHandler:
         """To those who may ask: that there is no answer, and why."""
 
-        async def refuse() -> NoReturn:
+        async def refuse(request: Any, context: Any) -> Any:
             raise ProblemError(grpc.StatusCode.UNIMPLEMENTED, reason)
 
-        await self._answered(context, "", method, refuse)
-
-
-class PredictionService(Servicer, prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """`Predict` and `GetModelMetadata`."""
-
-    async def Predict(self, request: predict_pb2.PredictRequest, context: Any) -> Any:  # noqa: N802, gRPC's names
-        """Run a signature."""
-        return await self._answered(
-            context, request.model_spec.name, "Predict", lambda: self._predict(request, context)
-        )
-
-    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The signatures of a version."""
-        return await self._answered(
-            context, request.model_spec.name, "GetModelMetadata", lambda: self._metadata(request)
-        )
-
-    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refused: no signature takes Examples."""
-        await self._refused(context, "Classify", OTHERS)
-
-    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refused: no signature takes Examples."""
-        await self._refused(context, "Regress", OTHERS)
-
-    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refused: no signature takes Examples."""
-        await self._refused(context, "MultiInference", OTHERS)
+        return self._method(name, predict_pb2.PredictRequest, refuse)
 
     async def _predict(self, request: predict_pb2.PredictRequest, context: Any) -> predict_pb2.PredictResponse:
         limits = self._predictor.options.limits
@@ -111,7 +107,7 @@ class PredictionService(Servicer, prediction_service_pb2_grpc.PredictionServiceS
             response.outputs[name].CopyFrom(to_proto(outputs[name]))
         return response
 
-    async def _metadata(self, request: Any) -> Any:
+    async def _metadata(self, request: Any, context: Any) -> Any:
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for name in request.metadata_field:
@@ -125,26 +121,13 @@ class PredictionService(Servicer, prediction_service_pb2_grpc.PredictionServiceS
         response.metadata[SIGNATURE_DEF].CopyFrom(packed)
         return response
 
-
-class ModelService(Servicer, model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """`GetModelStatus`."""
-
-    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The states of a model's versions."""
-
-        async def answer() -> Any:
-            spec = request.model_spec
-            return status_message(self._predictor.repository.status(spec.name, **choice(spec)))
-
-        return await self._answered(context, request.model_spec.name, "GetModelStatus", answer)
-
-    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refused: the versions follow the folder."""
-        await self._refused(context, "HandleReloadConfigRequest", RELOADING)
+    async def _status(self, request: Any, context: Any) -> Any:
+        spec = request.model_spec
+        return status_message(self._predictor.repository.status(spec.name, **choice(spec)))
 
 
 def server(predictor: Predictor) -> grpc.aio.Server:
-    """A server with both services, bound to no port yet."""
+    """A server of both services, bound to no port yet."""
     most = predictor.options.limits.request_bytes
     options = [
         ("grpc.max_receive_message_length", most),
@@ -152,8 +135,7 @@ def server(predictor: Predictor) -> grpc.aio.Server:
         ("grpc.so_reuseport", 0),
     ]
     made = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * predictor.options.limits.pending)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), made)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), made)
+    made.add_generic_rpc_handlers(Port(predictor).handlers())
     return made
 
 
@@ -207,6 +189,13 @@ def status_message(states: list[tuple[int, Held]]) -> get_model_status_pb2.GetMo
         status.status.error_message = held.problem
         status.status.error_code = 3 if held.problem else 0
     return message
+
+
+def _parsed(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise invalid(f"The message is no {kind.DESCRIPTOR.name}.") from None
 
 
 def _arrays(request: predict_pb2.PredictRequest, most: int) -> Mapping[str, np.ndarray]:

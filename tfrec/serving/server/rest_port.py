@@ -75,7 +75,7 @@ class RestPort:
 
     async def models(self, request: Request) -> Response:
         """Everything under `/v1/models`."""
-        path = request.scope["path"]
+        path = request.scope["raw_path"].decode("latin-1")  # Of which names are decoded once, as TF Serving does.
         asked = _ASKED.fullmatch(path) if request.method == "POST" else None
         told = _TOLD.fullmatch(path) if request.method == "GET" else None
         found = asked or told

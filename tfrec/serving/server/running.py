@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import uvicorn
 
-from tfrec.serving.server import grpc_port, rest_port, wanted
+from tfrec.serving.server import connections, grpc_port, rest_port, wanted
 from tfrec.serving.server.metrics import Metrics
 from tfrec.serving.server.options import Options
 from tfrec.serving.server.predictor import Predictor
@@ -89,7 +89,8 @@ class Server:
         return uvicorn.Config(
             rest_port.application(self._predictor),
             log_config=None,
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,  # Not a line for each request that is no HTTP.
+            http=connections.protocol(options.limits.seconds),
             access_log=False,
             lifespan="off",
             server_header=False,
