@@ -11,6 +11,8 @@ from tfrec.config.values import Count, Positive, Settings, Share, one_or_more
 Branch = Literal["attention", "lstm", "convolution"]
 
 
+# With all texts of a batch, an epoch on Amazon Beauty takes 12 GB and more than 24 minutes; so, 5 (docs/text.md).
+SHARE = 0.25
 # What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
 _TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 Tuning = Literal["frozen", "lora", "adapter", "prefix", "partial", "full", "joint"]
@@ -53,7 +55,7 @@ class Text(Settings):
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of the text model")
     share: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors"
+        SHARE, description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors"
     )
     mask_weight: Positive | None = Field(
         None, description="of the masked-language-model loss of `joint`; 0.1 by default"
@@ -73,7 +75,7 @@ class Text(Settings):
                 raise ValueError(f"{what} needs a text model; source is none")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
-        if self.tuning == "frozen" and (self.learning_rate is not None or self.share != 1):
+        if self.tuning == "frozen" and (self.learning_rate is not None or self.share != SHARE):
             raise ValueError("learning_rate and share are of a text model that trains; tuning is frozen")
         if self.tuning in ("frozen", "full", "joint") and self.size is not None:
             raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
