@@ -38,6 +38,7 @@ def test_a_version_holds_what_serving_needs_and_nothing_else(exported):
     assert found == [
         "assets.extra/items.parquet",
         "assets.extra/manifest.json",
+        "assets.extra/stored_answers",
         "assets.extra/tf_serving_warmup_requests",
         "assets/item_ids.txt",
         "fingerprint.pb",

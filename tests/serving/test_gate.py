@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.serving.conftest import another, changed, make_data, make_model
-from tfrec.serving import gate, server_config
+from tfrec.serving import gate, manifest, server_config
 from tfrec.serving.exporter import export
 from tfrec.serving.gate import Limits, compare, verify
 from tfrec.serving.publisher import publish
@@ -56,6 +56,7 @@ def test_a_published_version_says_what_it_costs_beside_the_one_before(exported, 
     ],
 )
 def test_what_costs_too_much_is_not_published(exported, copied, root, monkeypatch, costs, limits, told):
+    monkeypatch.setattr(gate, "verify", manifest.verify)
     publish(exported, root, "shop")
     before = (root / "models.config").read_bytes()
     report = {"compared_with": 1, "bytes": costs[0], "milliseconds": costs[1]}
@@ -77,7 +78,8 @@ def test_a_version_that_was_slow_once_is_timed_again(copied, monkeypatch):
     assert compare(copied, copied, Limits())["milliseconds"] == [3.1, 3.0]
 
 
-def test_a_served_version_that_is_broken_does_not_bar_a_good_one(exported, copied, root, caplog):
+def test_a_served_version_that_is_broken_does_not_bar_a_good_one(exported, copied, root, caplog, monkeypatch):
+    monkeypatch.setattr(gate, "verify", manifest.verify)
     publish(exported, root, "shop")
     (root / "shop" / "1" / "saved_model.pb").write_bytes(b"broken")
     publish(another(copied, 2), root, "shop")

@@ -140,7 +140,8 @@ def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, 
         publish(pair[0], root, "shop", text_folder=damaged)
     assert server_config.labels(root, "shop") == {"stable": 1}
     assert sorted(os.listdir(root)) == [
-        ".models.config.lock", "batching_params.pbtxt", "models.config", "models.history.json", "monitoring.config", "shop"
+        ".models.config.lock", "batching_params.pbtxt", "models.config", "models.history.json",
+        "monitoring.config", "shop",
     ]  # fmt: skip
 
 

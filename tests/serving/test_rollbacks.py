@@ -86,9 +86,7 @@ def test_a_folder_of_before_there_was_a_history_goes_to_the_newest_lower_one_and
         publish(another(copied, number), root, "shop")
     (root / label_history.FILE).unlink()
     assert rollback(root / "shop").name == "1"
-    assert (
-        "of what was stable before 2 nothing is recorded or still there: 1 is the newest version below" in caplog.text
-    )
+    assert "of what was stable before 2 nothing is recorded or still there: 1 is the newest version" in caplog.text
 
 
 def test_a_label_of_no_version_that_is_there_is_said(copied, root):

@@ -57,6 +57,8 @@ def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: 
                 )
             worst = max(worst, off)
             shares.append(share)
+    if not shares:
+        raise ValueError(f"{folder / FILE} is damaged: it holds no request; export the model again.")
     if recall_floor < 1 and not np.mean(shares) >= recall_floor:
         raise ValueError(f"{folder}: the index finds {np.mean(shares):.3f} of the best items, not {recall_floor}.")
     return worst
