@@ -1,5 +1,7 @@
 """A tiny model with every kind of input, untrained but with weights that tell items apart, and its export."""
 
+import hashlib
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.retrieval import FullSoftmax, TwoTower
+from tfrec.serving import gate, manifest
 from tfrec.serving.exporter import export
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, SelfAttentionEncoder
 
@@ -93,3 +96,44 @@ def loaded(exported):
     from tfrec.serving import load
 
     return load(exported)
+
+
+@pytest.fixture
+def unasked(monkeypatch):
+    """Versions are held to their files alone, quickly; `test_gate` tests what else is asked of them."""
+    monkeypatch.setattr(gate, "verify", manifest.verify)
+    monkeypatch.setattr(gate, "compare", lambda new, old, limits: {})
+
+
+def another(copied: Path, number: int) -> Path:
+    """The same model under another number, told apart by its manifest."""
+    target = copied.parent.parent / "exports" / str(number)
+    shutil.copytree(copied, target)
+    return changed(target, "fingerprint.pb", b"")
+
+
+def changed(version: Path, name: str, content: bytes) -> Path:
+    """A version with another content of a file, and a manifest that says so."""
+    (version / name).write_bytes(content)
+    path = version / "assets.extra" / "manifest.json"
+    told = json.loads(path.read_text("utf-8"))
+    told["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    path.write_text(json.dumps(told), "utf-8")
+    return version
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "saved_models"
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """The folders of a model and of its text model, of one number."""
+    from tests.serving import words
+    from tfrec.serving.text_exporter import export_text
+
+    text, folder = words.bert(), tmp_path_factory.mktemp("pair")
+    model = words.two_tower(text)
+    plain = export(model, make_data(), folder / "export")
+    return plain, export_text(model, make_data(), words.encoder(text), folder / "export_text", version=1)

@@ -75,6 +75,57 @@ def test_what_is_unknown_makes_no_delimited_history_longer(bundle, monkeypatch):
     np.testing.assert_array_equal(given["item_ids"], plain["item_ids"])
 
 
+def test_everything_that_was_trained_on_goes_in_one_dimension(bundle):
+    plain = bundle.signatures["recommend_full"]["inputs"]
+    given = bundle.signatures["recommend_full_delimited"]["inputs"]
+    assert set(given) == set(plain) and {len(each["shape"]) for each in given.values()} == {1}
+    country = np.array(["NA", "US", ""], object)
+    history = np.array([["007", "no such", "item3"], ["item1", "", ""], ["", "", ""]], object)
+    events = {
+        "event_type": np.array([["buy", "view", "view"], ["view", "", ""], ["buy", "", ""]], object),
+        "event_my_device": np.array([["phone", "中文", ""], ["", "", ""], ["", "", ""]], object),
+        "timestamp": np.array([[100, 200, 2**40], [5, 0, 0], [0, 0, 0]]),
+    }
+    expected = bundle.run("recommend_full", {"history": history, **events, "user_country": country})
+    # Too many values, too few of them, and a time that is none: nothing of it is anybody else's.
+    lines = {
+        "history": ["007\nno such\nitem3", "item1", ""],
+        "event_type": ["buy\nview\nview\nbuy", "view\nbuy", "buy\nbuy"],
+        "event_my_device": ["phone\n中文", "", ""],
+        "timestamp": [f"100\nnever\n{2**40}", "5", "-7"],
+    }
+    lines = {name: np.array(values, object) for name, values in lines.items()}
+    answer = bundle.run("recommend_full_delimited", {**lines, "user_country": country})
+    np.testing.assert_array_equal(answer["item_ids"], expected["item_ids"])
+    np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-5)
+
+
+def test_filters_go_in_one_dimension(bundle):
+    lists = {
+        room.ALLOW_ITEMS: [["item5", "007", "商品", "no such"], ["", "", "", ""], ["no such", "", "", ""]],
+        room.DENY_ITEMS: [["", ""], ["item1", "item2"], ["", ""]],
+        room.ALLOW_CATEGORIES: [["", ""], ["family=a=b", "colour=red"], ["", ""]],
+        room.DENY_CATEGORIES: [["family=动作"], [""], [""]],
+    }
+    lists = {name: np.array(rows, object) for name, rows in lists.items()}
+    history = np.array([["item3", ""], ["no such", "007"], ["", ""]], object)
+    expected = bundle.run("recommend_filtered", {"history": history, **lists})
+    lines = {name: ["\n".join(row).rstrip("\n") for row in rows] for name, rows in lists.items()}
+    lines["history"] = ["item3", "no such\n007", ""]
+    request = {name: np.array(rows, object) for name, rows in lines.items()}
+    answer = bundle.run("recommend_filtered_delimited", request)
+    np.testing.assert_array_equal(answer["item_ids"], expected["item_ids"])
+    assert answer["item_ids"][0, 0] and answer["item_ids"][1, 0] and not answer["item_ids"][2].any()
+    nobody = {name: values[:0] for name, values in request.items()}
+    assert bundle.run("recommend_filtered_delimited", nobody)["item_ids"].shape == (0, K_MAX)
+
+
+def test_a_query_goes_in_one_dimension(bundle):
+    plain = bundle.run("embed_query", {"history": np.array([["007", "item3"], ["", ""]], object)})["vector"]
+    lines = np.array(["007\nno such\nitem3", ""], object)
+    np.testing.assert_allclose(bundle.run("embed_query_delimited", {"history": lines})["vector"], plain, atol=1e-5)
+
+
 def test_empty_lists_filter_nothing(bundle):
     plain = bundle.run("serving_default", {"history": np.array([["item3"]], object)})
     ids, scores = filtered(bundle)
@@ -156,6 +207,13 @@ def test_similar_items_are_the_nearest_by_cosine_and_never_the_item_itself(bundl
     [
         ("_allowed", lambda self, lists: tf.constant(True), "recommend_filtered.*shows one that was seen or is no"),
         ("_of_ids", lambda self, ids: tf.fill([tf.shape(ids)[0], tf.shape(self._vectors)[0]], True), "are shown where"),
+        ("_full_delimited", lambda self, history, **rest: self._delimited(history), "recommend_full_delimited"),
+        ("_filtered_delimited", lambda self, history, **rest: self._delimited(history), "recommend_filtered_delimited"),
+        (
+            "_embedded_query_delimited",
+            lambda self, history: {"vector": self._vectors[: tf.size(history)]},
+            "embed_query_d",
+        ),
         ("_embedded_query", lambda self, history: {"vector": self._vectors[: tf.shape(history)[0]]}, "embed_query"),
         ("_similar", lambda self, item_id: self._answer({"history": item_id[:, None]}), "similar_items"),
     ],

@@ -2,8 +2,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -19,8 +17,6 @@ from tfrec.serving.exporter import export
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
-
-SM_RUN = Path(__file__).parents[3] / "shared" / "tools" / "sm_run.c"
 
 
 def weights_of(folder):
@@ -38,6 +34,7 @@ def test_a_version_holds_what_serving_needs_and_nothing_else(exported):
     assert found == [
         "assets.extra/items.parquet",
         "assets.extra/manifest.json",
+        "assets.extra/stored_answers",
         "assets.extra/tf_serving_warmup_requests",
         "assets/item_ids.txt",
         "fingerprint.pb",
@@ -164,19 +161,3 @@ def test_half_precision_is_exported_as_it_computes(tmp_path):
     folder = export(model, make_data(), tmp_path)
     assert json.loads((folder / "assets.extra" / "manifest.json").read_text())["self_check"]["tolerance"] > 1e-5
     assert weights_of(folder)[1] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not SM_RUN.exists() or not shutil.which("gcc"), reason="needs ../shared/tools/sm_run.c and gcc")
-def test_a_program_in_c_gets_the_same_answer(exported, tmp_path):
-    place = Path(tf.__file__).parent
-    libraries = [f"-L{place}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{place}"]
-    command = ["gcc", "-O1", "-std=c11", "-D_GNU_SOURCE", "-o", tmp_path / "sm_run", SM_RUN, f"-I{place / 'include'}"]
-    subprocess.run([*command, *libraries], check=True, capture_output=True)
-    run = [tmp_path / "sm_run", exported, "serving_default", "history=007,商品,item3;,who?,"]
-    output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
-    with open_session(exported) as bundle:
-        history = np.array([["007", "商品", "item3"], ["", "who?", ""]], object)
-        answer = bundle.run("serving_default", {"history": history})
-    ids = " ".join(item.decode() for item in answer["item_ids"].ravel())
-    assert f"item_ids dtype=7 shape=[2,{K_MAX}] {ids}\n" in output

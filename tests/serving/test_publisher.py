@@ -3,31 +3,13 @@ import shutil
 
 import pytest
 
-from tests.serving import words
-from tests.serving.conftest import make_data
-from tfrec.serving import publisher, server_config
-from tfrec.serving.exporter import export
-from tfrec.serving.publisher import publish, rollback, verify
-from tfrec.serving.text_exporter import export_text
+from tests.serving.conftest import another
+from tfrec.serving import publisher, running, server_config
+from tfrec.serving.gate import verify
+from tfrec.serving.publisher import publish
+from tfrec.serving.running import RunningServer
 
-
-def another(copied, number):
-    """The same model under another number, told apart by its manifest."""
-    target = copied.parent.parent / "exports" / str(number)
-    shutil.copytree(copied, target)
-    (target / "fingerprint.pb").write_bytes(b"")
-    text = (target / "assets.extra" / "manifest.json").read_text("utf-8")
-    head, _, tail = text.partition('"fingerprint.pb": {')
-    body = '\n"bytes": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"'
-    (target / "assets.extra" / "manifest.json").write_text(
-        f'{head}"fingerprint.pb": {{{body}{tail[tail.index("}") :]}', "utf-8"
-    )
-    return target
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "saved_models"
+pytestmark = pytest.mark.usefixtures("unasked")
 
 
 def test_a_published_version_is_whole_and_labelled(exported, root):
@@ -51,39 +33,6 @@ def test_another_model_of_the_same_number_takes_the_next(exported, copied, root,
     assert server_config.labels(root, "shop") == {"stable": 2}
 
 
-def test_a_rollback_moves_the_label_to_the_version_before(copied, root, caplog):
-    for number in (1, 2, 3):
-        publish(another(copied, number), root, "shop")
-    publish(root / "shop" / "2", root, "shop", label="canary")
-    assert rollback(root / "shop").name == "2"
-    assert server_config.labels(root, "shop") == {"canary": 2, "stable": 2}
-    assert rollback(root / "shop", 3).name == "3" and rollback(root / "shop", 1).name == "1"
-    assert server_config.labels(root, "shop") == {"canary": 2, "stable": 1}
-    assert sorted(os.listdir(root / "shop")) == ["1", "2", "3"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ({}, "has no version before 1, which is stable; there are 1, 2"),
-        ({"version": 7}, "has no version 7; there are 1, 2"),
-        ({"label": "canary"}, "has no version that is labelled 'canary': publish one first"),
-        ({"version": 2}, "2 is incomplete: variables/variables.index is missing"),
-    ],
-)
-def test_a_rollback_that_cannot_be_moves_nothing(copied, root, arguments, told):
-    publish(another(copied, 1), root, "shop")
-    publish(another(copied, 2), root, "shop")
-    rollback(root / "shop")
-    (root / "shop" / "2" / "variables" / "variables.index").unlink()
-    before = (root / "models.config").read_bytes()
-    with pytest.raises(ValueError, match=told):
-        rollback(root / "shop", **arguments)
-    assert (root / "models.config").read_bytes() == before
-    with pytest.raises(FileNotFoundError, match="nowhere is not there: name the folder of a published model"):
-        rollback(root / "nowhere")
-
-
 def test_the_newest_and_the_labelled_are_kept(copied, root):
     publish(another(copied, 1), root, "shop", label="canary")
     for number in (2, 3, 4):
@@ -95,10 +44,8 @@ def test_the_newest_and_the_labelled_are_kept(copied, root):
 def test_a_running_server_is_given_time_to_load(exported, copied, root, monkeypatch):
     publish(exported, root, "shop")
     seen = []
-    monkeypatch.setattr(
-        publisher.time, "sleep", lambda s: seen.append((s, (root / "models.config").read_text("utf-8")))
-    )
-    publish(another(copied, 2), root, "shop", settle=30)
+    monkeypatch.setattr(running.time, "sleep", lambda s: seen.append((s, (root / "models.config").read_text("utf-8"))))
+    publish(another(copied, 2), root, "shop", server=RunningServer(settle=30))
     [(seconds, text)] = seen
     assert seconds == 30
     assert "versions: 1" in text and "versions: 2" in text and "value: 1" in text
@@ -154,15 +101,6 @@ def test_a_folder_that_cannot_be_written_is_named(exported, root, monkeypatch):
         publish(exported, root, "shop")
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """The folders of a model and of its text model, of one number."""
-    text, folder = words.bert(), tmp_path_factory.mktemp("pair")
-    model = words.two_tower(text)
-    plain = export(model, make_data(), folder / "export")
-    return plain, export_text(model, make_data(), words.encoder(text), folder / "export_text", version=1)
-
-
 def test_a_text_model_is_published_with_its_model(pair, root):
     assert publish(pair[0], root, "shop", text_folder=pair[1]) == root / "shop" / "1"
     assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 1}
@@ -176,8 +114,11 @@ def test_both_take_one_number_and_one_step(pair, exported, root, monkeypatch):
     publish(exported, root, "shop")
     (root / "shop_text" / "2").mkdir(parents=True)
     seen = []
-    monkeypatch.setattr(publisher.time, "sleep", lambda seconds: seen.append((root / "models.config").read_text()))
-    assert publish(pair[0], root, "shop", text_folder=pair[1], settle=1, keep=1) == root / "shop" / "3"
+    monkeypatch.setattr(running.time, "sleep", lambda seconds: seen.append((root / "models.config").read_text()))
+    assert (
+        publish(pair[0], root, "shop", text_folder=pair[1], server=RunningServer(settle=1), keep=1)
+        == root / "shop" / "3"
+    )
     assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 3}
     assert seen[0].count("versions: 3") == 2 and seen[0].count("value: 1") == 1 and "value: 3" not in seen[0]
     # What a server still answers with stays until the next one.
@@ -191,15 +132,6 @@ def test_a_model_without_text_takes_the_label_from_an_older_text_model(pair, exp
     assert "shop_text" not in (root / "models.config").read_text("utf-8")
 
 
-def test_a_rollback_takes_the_text_model_along(pair, exported, root):
-    publish(pair[0], root, "shop", text_folder=pair[1])
-    publish(exported, root, "shop")  # A model without text: the older text model lost its label.
-    rollback(root / "shop")
-    assert server_config.labels(root, "shop") == server_config.labels(root, "shop_text") == {"stable": 1}
-    rollback(root / "shop", 2)
-    assert server_config.labels(root, "shop") == {"stable": 2} and server_config.labels(root, "shop_text") == {}
-
-
 def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, tmp_path):
     publish(exported, root, "shop")
     damaged = shutil.copytree(pair[1], tmp_path / "damaged" / "1")
@@ -208,7 +140,8 @@ def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, 
         publish(pair[0], root, "shop", text_folder=damaged)
     assert server_config.labels(root, "shop") == {"stable": 1}
     assert sorted(os.listdir(root)) == [
-        ".models.config.lock", "batching_params.pbtxt", "models.config", "monitoring.config", "shop"
+        ".models.config.lock", "batching_params.pbtxt", "models.config", "models.history.json",
+        "monitoring.config", "shop",
     ]  # fmt: skip
 
 

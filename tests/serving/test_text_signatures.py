@@ -63,8 +63,19 @@ def test_a_text_and_a_history_both_count(opened, history):
 def test_both_names_are_one_signature(opened):
     _, told = opened
     assert ask(told, ["nail"], HISTORY)[0] == ask(told, ["nail"], HISTORY, "recommend")[0]
-    assert set(told.signatures) == {"serving_default", "recommend", "embed_text"}
+    assert set(told.signatures) == {"serving_default", "recommend", "recommend_delimited", "embed_text"}
     assert told.signatures["embed_text"]["outputs"]["vector"]["shape"] == [-1, words.WIDTH]
+
+
+def test_a_delimited_history_with_a_text_answers_as_a_padded_one(opened):
+    _, told = opened
+    texts = np.array(["nail polish", "", "title of 商品"], object)
+    rows = np.array([["007", "no such", "item3"], ["item1", "", ""], ["", "", ""]], object)
+    expected = told.run("serving_default", {"history": rows, "text": texts})
+    lines = np.array(["007\nno such\nitem3", "item1", ""], object)
+    answer = told.run("recommend_delimited", {"history": lines, "text": texts})
+    np.testing.assert_array_equal(answer["item_ids"], expected["item_ids"])
+    np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-5)
 
 
 def test_vectors_of_texts_are_the_text_models(opened, text):

@@ -93,7 +93,23 @@ class Export(Settings):
     settle_seconds: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="pause between listing a new version and moving `stable` to it: more than a running server's poll "
-        "interval, since TF Serving moves a label only to a version that it has loaded; 0 where none is running",
+        "interval, since TF Serving moves a label only to a version that it has loaded; 0 where none is running; with "
+        "`server` the longest wait, 0 for 300 s",
+    )
+    server: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+[^?#\s]*$")] | None = Field(
+        None,
+        description="REST address of a server that runs meanwhile, such as `http://localhost:8501`: `stable` moves "
+        "when it says that it has loaded the version; the variable `TFREC_TOKEN` is sent as its bearer token",
+    )
+    max_slowdown: Annotated[float, Field(ge=1)] | None = Field(
+        2.0,
+        description="how many times as long as from the published version a request may take (up to 2 ms more always "
+        "may), or the new one is not published; `null`: any time",
+    )
+    max_growth: Annotated[float, Field(ge=1)] | None = Field(
+        2.0,
+        description="how many times as large as the published version's the files may be (up to 32 MiB more always "
+        "may), or the new one is not published; `null`: any size",
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrec.features import HISTORY, ITEM_ID, PAD
-from tfrec.serving.catalogue_signatures import (
+from tfrec.serving.delimited import joined
+from tfrec.serving.names import (
     ALLOW_CATEGORIES,
     ALLOW_ITEMS,
     DELIMITER,
@@ -16,15 +17,22 @@ from tfrec.serving.catalogue_signatures import (
     DENY_ITEMS,
     EMBED_ITEM,
     EMBED_QUERY,
+    EMBED_QUERY_DELIMITED,
+    FILTERED_DELIMITED,
+    FULL_DELIMITED,
+    ITEM_IDS,
     KNOWN,
     RECOMMEND_DELIMITED,
     RECOMMEND_FILTERED,
+    SCORES,
+    SERVING_DEFAULT,
     SIMILAR_ITEMS,
+    SUFFIX,
     VECTOR,
 )
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import SessionModel
-from tfrec.serving.signatures import ITEM_IDS, NO_ITEM_SCORE, SCORES
+from tfrec.serving.signatures import NO_ITEM_SCORE
 
 _LISTS = (ALLOW_ITEMS, DENY_ITEMS, ALLOW_CATEGORIES, DENY_CATEGORIES)
 
@@ -34,17 +42,24 @@ class CatalogueCheck(Check):
     """The check of a `CatalogueGraph`."""
 
     def _signatures(self) -> tuple[str, ...]:
-        return *super()._signatures(), RECOMMEND_DELIMITED, RECOMMEND_FILTERED, EMBED_QUERY, EMBED_ITEM, SIMILAR_ITEMS
+        return *self._recommending(), EMBED_QUERY, EMBED_QUERY_DELIMITED, EMBED_ITEM, SIMILAR_ITEMS
+
+    def _recommending(self) -> tuple[str, ...]:
+        forms = RECOMMEND_DELIMITED, FULL_DELIMITED, RECOMMEND_FILTERED, FILTERED_DELIMITED
+        return *super()._recommending(), *forms
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Those without a step are left to the first two signatures: the others read histories as these do."""
         batches = super()._batches(signature, rows)
-        return batches if signature in super()._signatures() else [batches[0], batches[-1]]
+        return batches if signature in super()._recommending() else [batches[0], batches[-1]]
 
     def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        if signature.endswith(SUFFIX):
+            plain = SERVING_DEFAULT if signature == RECOMMEND_DELIMITED else signature.removesuffix(SUFFIX)
+            return {name: _without_breaks(values) for name, values in self._inputs(plain, history, rng).items()}
         if signature == RECOMMEND_FILTERED:
             return {HISTORY: history, **self._lists(len(history), rng)}
-        if signature in (RECOMMEND_DELIMITED, EMBED_QUERY):
+        if signature == EMBED_QUERY:
             return {HISTORY: history}
         if signature in (EMBED_ITEM, SIMILAR_ITEMS):
             return {
@@ -54,7 +69,7 @@ class CatalogueCheck(Check):
 
     def _lists(self, users: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Lists of several items and categories, some of them empty, some of them of nothing known."""
-        ids, values = list(self.contract.item_ids[1:]), list(self.contract.category_values)
+        ids, values = list(self.contract.item_ids[1:]), list(self.contract.categories.values)
         known = {ALLOW_ITEMS: ids, DENY_ITEMS: ids, ALLOW_CATEGORIES: values, DENY_CATEGORIES: values}
         sizes = {ALLOW_ITEMS: 200, DENY_ITEMS: 20, ALLOW_CATEGORIES: 5, DENY_CATEGORIES: 2}
         drawn = {
@@ -67,9 +82,7 @@ class CatalogueCheck(Check):
         return drawn
 
     def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if signature != RECOMMEND_DELIMITED:
-            return dict(inputs)
-        return {HISTORY: np.array([DELIMITER.join(row) for row in inputs[HISTORY]], object)}
+        return joined(inputs) if signature.endswith(SUFFIX) else dict(inputs)
 
     def _expected(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         scores = super()._expected({name: values for name, values in inputs.items() if name not in _LISTS})
@@ -87,12 +100,13 @@ class CatalogueCheck(Check):
             named = np.zeros(len(self.vectors), bool)
             named[[self._places[item] for item in wanted if item in self._places]] = True
             return named
-        codes = [code for code, value in enumerate(self.contract.category_values, 1) if value in wanted]
-        return np.asarray(np.isin(self.contract.categories, codes).any(axis=1))
+        categories = self.contract.categories
+        codes = [code for code, value in enumerate(categories.values, 1) if value in wanted]
+        return np.asarray(np.isin(categories.codes, codes).any(axis=1))
 
     def _compare(self, bundle: SessionModel, signature: str, history: np.ndarray, rng: np.random.Generator) -> float:
-        if signature == EMBED_QUERY:
-            given = bundle.run(signature, {HISTORY: history})[VECTOR] @ self.vectors.T
+        if signature in (EMBED_QUERY, EMBED_QUERY_DELIMITED):
+            given = bundle.run(signature, self._request(signature, {HISTORY: history}))[VECTOR] @ self.vectors.T
             return self._same(signature, given, self._raw_scores(history))
         if signature in (EMBED_ITEM, SIMILAR_ITEMS):
             ids = np.append(self._inputs(signature, history, rng)[ITEM_ID], ["no such item", ""][: len(history)])
@@ -127,3 +141,10 @@ class CatalogueCheck(Check):
         if not worst <= self._tolerance:
             raise ValueError(f"{signature}: differs from the model by {worst:.2g} of its scale, not {self._tolerance}.")
         return worst
+
+
+def _without_breaks(values: np.ndarray) -> np.ndarray:
+    """The values, "" in the place of a text that a delimited form cannot hold."""
+    return np.array(["" if DELIMITER in str(value) else value for value in values.ravel()], values.dtype).reshape(
+        values.shape
+    )

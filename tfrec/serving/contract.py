@@ -12,6 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrec.features import HISTORY, ITEM_ID, PAD, TITLE, USER_TEXT, event_feature, user_feature
+from tfrec.serving.served_categories import ServedCategories
 
 SEEN_RULES = ("remove", "keep")
 _OF_NO_COLUMN = (HISTORY, USER_TEXT)
@@ -23,7 +24,8 @@ class ServedData(Protocol):
     Attributes:
         items: a row for each row of the model, row 0 being padding with the id ""; columns `item_id` and `title`.
         vocabularies: feature or column name -> values (a `Vocabulary` or a list of strings); value i has code i + 1.
-            Where the data has `item_categories`, column -> codes int [I, M], those of `item_<column>` name them.
+            Where the data has `item_categories`, column -> codes int [I, M], those of `item_<column>` name them; see
+            `ServedCategories`.
         seen: `remove` or `keep`.
         max_length: the newest events that the model reads.
     """
@@ -55,8 +57,7 @@ class Contract:
         columns: input name -> the column of the tables that it came from; neither the history nor the user's text, of
             which a table holds no vector, is among them.
         vocabularies: input name -> values of the string inputs; value i has code i + 1.
-        categories: int32 [I, M], codes of the categories that an item has, 0 = none.
-        category_values: `column=value` of each category; value i has code i + 1.
+        categories: what a request may filter by.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
         max_length: the newest events that the model reads.
         k_max: items that may be asked for.
@@ -68,8 +69,7 @@ class Contract:
     features: Mapping[str, str]
     columns: Mapping[str, str]
     vocabularies: Mapping[str, tuple[str, ...]]
-    categories: np.ndarray
-    category_values: tuple[str, ...]
+    categories: ServedCategories
     seen: str
     max_length: int
     k_max: int
@@ -103,11 +103,11 @@ class Contract:
             raise ValueError(f"`max_length` must be at least 1; received {data.max_length!r}.")
         candidates = _candidates(model)
         columns = _columns(model)
-        categories, category_values = _categories(data, len(candidates))
+        items = _items(data.items, len(candidates))
         features = _input_names([HISTORY, *columns])
         specs = {name: _request_spec(model.input_spec_dict[feature], name) for name, feature in features.items()}
         return cls(
-            items=_items(data.items, len(candidates)),
+            items=items,
             candidates=candidates,
             specs=specs,
             features=features,
@@ -117,8 +117,7 @@ class Contract:
                 for name, feature in features.items()
                 if feature not in _OF_NO_COLUMN and specs[name].dtype == tf.string
             },
-            categories=categories,
-            category_values=category_values,
+            categories=ServedCategories.of(data, len(candidates)),
             seen=data.seen,
             max_length=int(data.max_length),
             k_max=k_max,
@@ -130,16 +129,6 @@ def _candidates(model: Any) -> np.ndarray:
     mask[model.candidates] = True
     mask[PAD] = False
     return mask
-
-
-def _categories(data: Any, rows: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The categories of the items, all columns side by side in one row of codes, and what the codes stand for."""
-    parts = [np.zeros((rows, 1), np.int32)]
-    values: list[str] = []
-    for column, codes in getattr(data, "item_categories", {}).items():
-        parts.append(np.where(codes != PAD, codes + len(values), PAD))
-        values += [f"{column}={value}" for value in data.vocabularies[f"item_{column}"].values]
-    return np.concatenate(parts[1:] or parts, axis=1).astype(np.int32), tuple(values)
 
 
 def _columns(model: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import ITEM_ID
-from tfrec.serving import event_tables, manifest, operations, warmup
+from tfrec.serving import event_tables, manifest, operations, score_meaning, stored_answers, warmup
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
 from tfrec.serving.contract import Contract, ServedData
@@ -70,7 +70,7 @@ def export(
         version=version,
         beside=[Path(base_path)] if base_path else [],
         histories=real_histories(dataset) if histories is None else histories,
-        about=said_of(dataset, about),
+        about={**said_of(dataset, about), manifest.SCORE: score_meaning.of_products(model)},
     )
 
 
@@ -102,15 +102,23 @@ def write_version(
         with tempfile.TemporaryDirectory() as assets:
             make(Path(assets) / ID_FILE).save(built)
         (built / manifest.EXTRA).mkdir(exist_ok=True)
-        check.contract.items.iloc[1:].to_parquet(built / manifest.ITEMS, index=False)
+        _write_tables(built, check.contract)
         operations.check(built, text=about.get(manifest.KIND) == manifest.TEXT_MODEL)
         report = check.run(built, histories)
         signatures = report.pop("signatures")
         warmup.write(built / manifest.EXTRA, check.requests())
+        stored_answers.write(built, check)
         manifest.write(built, check.contract, signatures, {**about, "self_check": report})
         placed = place(built, folder, version, *beside)
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])
     return placed
+
+
+def _write_tables(folder: Path, contract: Contract) -> None:
+    """What lies beside a model for those who ask it: the titles of its items, the categories to filter by."""
+    contract.items.iloc[1:].to_parquet(folder / manifest.ITEMS, index=False)
+    if contract.categories.values:
+        contract.categories.table(contract.candidates).to_parquet(folder / manifest.CATEGORIES, index=False)
 
 
 def said_of(dataset: Any, about: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from tfrec.serving.versions import SAVED_MODEL
 EXTRA = "assets.extra"
 MANIFEST = f"{EXTRA}/manifest.json"
 ITEMS = f"{EXTRA}/items.parquet"
+CATEGORIES = f"{EXTRA}/categories.parquet"  # What `recommend_filtered` may be asked; only where items have categories.
 FORMAT = 1
+SCORE = "score"  # What a score means, see `score_meaning`.
 KIND, TEXT_MODEL = "kind", "text"  # A manifest that says so is of a text model, `NAME_text`; others say nothing.
 
 
@@ -34,11 +36,21 @@ def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about
         "answer_size": contract.width,
         "max_length": contract.max_length,
         "seen": contract.seen,
+        "categories": contract.categories.described(),
         "inputs": dict(contract.columns),
         "signatures": dict(signatures),
         "software": _software(),
         "files": _files(folder),
     }
+    _dump(folder, manifest)
+
+
+def add(folder: Path, **said: Any) -> None:
+    """Say something besides in the manifest of a folder that is being built; JSON values."""
+    _dump(folder, {**read(folder), **said})
+
+
+def _dump(folder: Path, manifest: Mapping[str, Any]) -> None:
     text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True, default=_plain)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

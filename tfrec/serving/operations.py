@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from pathlib import Path
 
 import tensorflow as tf
@@ -25,7 +27,7 @@ def used(folder: Path) -> set[str]:
 
 
 def check(folder: Path, *, text: bool) -> None:
-    """Refuse a version that a server could not run; those of an unknown name are refused by whoever loads it.
+    """Refuse a version that a server could not run.
 
     Args:
         folder: the version.
@@ -33,10 +35,26 @@ def check(folder: Path, *, text: bool) -> None:
 
     Raises:
         ValueError: it holds others than TensorFlow's own.
+        ImportError: a text model is checked where tensorflow-text is not installed.
     """
     found = used(folder)
     foreign = {name for name in found if name in _OF_PYTHON or name.startswith(_OF_A_VENDOR)}
-    if not text:
-        foreign |= found - set(dir(tf.raw_ops))
+    foreign |= found - set(dir(tf.raw_ops)) - (of_text() if text else set())
     if foreign:
         raise ValueError(f"{folder} holds operations that a server may lack: {', '.join(sorted(foreign))}.")
+
+
+@functools.cache
+def of_text() -> set[str]:
+    """The names of the operations that the libraries of tensorflow-text register.
+
+    Raises:
+        ImportError: the package is missing.
+    """
+    import tensorflow_text
+
+    libraries = sorted((Path(tensorflow_text.__file__).parent / "python").rglob("_*.so"))
+    wrappers = [tf.load_op_library(str(library)) for library in libraries]
+    functions = [name for wrapper in wrappers for name, value in vars(wrapper).items() if inspect.isfunction(value)]
+    named = {name for name in functions if name[:1].isupper()}  # Beside each, its wrapper in lower case.
+    return named | {name.replace("_", ">", 1) for name in named}  # A graph writes TFText>X, and Python TFText_X.

@@ -13,13 +13,15 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.contract import Contract
+from tfrec.serving.names import ITEM_IDS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.session import SessionModel, open_session
-from tfrec.serving.signatures import ITEM_IDS, NO_ITEM_SCORE, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+from tfrec.serving.signatures import NO_ITEM_SCORE
 
 # Scores may differ by this much, relative to the user's largest score where that is above 1; computing in 16 bits
 # rounds more coarsely, and each runtime in its own order.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 HISTORIES = 64
+ANSWERED = 7  # drawn histories whose answers are stored
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Check:
             seed: of what is drawn.
 
         Returns:
-            `histories`, `largest_difference`, `tolerance` of the scores, and the `signatures` found.
+            `histories`, `largest_difference`, `tolerance` of the scores, `recall_floor`, and the `signatures` found.
 
         Raises:
             ValueError: the export does not load or answers otherwise than the model; the message says how.
@@ -62,6 +64,7 @@ class Check:
             "histories": len(rows),
             "largest_difference": max(found),
             "tolerance": self._tolerance,
+            "recall_floor": self.recall_floor,
             "signatures": signatures,
         }
 
@@ -73,9 +76,29 @@ class Check:
             for signature in self._signatures():
                 yield signature, self._request(signature, self._inputs(signature, _padded([history]), rng))
 
+    def answered(self) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """Requests of made-up users with the Keras model's answers: what is asked again of a version that moves.
+
+        Returns:
+            Signature, inputs and outputs by name; the histories are drawn from the catalogue, so that none is anyone's.
+        """
+        rng = np.random.default_rng(1)
+        history = _padded([[], *self._drawn(rng)[:ANSWERED]])
+        for signature in self._recommending():
+            inputs = self._inputs(signature, history, rng)
+            scores = self._expected(inputs)
+            rows = np.argsort(-scores, axis=1, kind="stable")[:, : self.contract.width]
+            best = np.take_along_axis(scores, rows, axis=1).astype(np.float32)
+            ids = np.where(best > NO_ITEM_SCORE, self.contract.item_ids[rows], "")
+            yield signature, self._request(signature, inputs), {ITEM_IDS: ids, SCORES: best}
+
     # -- what is asked ----------------------------------------------------------------------------------------------
 
     def _signatures(self) -> tuple[str, ...]:
+        return self._recommending()
+
+    def _recommending(self) -> tuple[str, ...]:
+        """Those that answer with items of a history: what the model's answer is kept of, see `answered`."""
         return SERVING_DEFAULT, RECOMMEND_FULL
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -124,6 +147,11 @@ class Check:
     def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What is sent for the inputs."""
         return dict(inputs)
+
+    @property
+    def recall_floor(self) -> float:
+        """The share of the model's best items that answers must show: all of them, where every item is scored."""
+        return 1.0
 
     # -- what the answer must be ------------------------------------------------------------------------------------
 

@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import HISTORY, TEXT, TITLE, USER_TEXT
-from tfrec.serving import manifest
+from tfrec.serving import manifest, score_meaning
 from tfrec.serving.contract import Contract, ServedData
+from tfrec.serving.delimited import joined
 from tfrec.serving.exporter import real_histories, said_of, write_version
+from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
 from tfrec.serving.selfcheck import Check
+from tfrec.serving.served_categories import ServedCategories
 from tfrec.serving.session import SessionModel, load_text_ops
-from tfrec.serving.signatures import SERVING_DEFAULT
 from tfrec.serving.text_signatures import EMBED_TEXT, RECOMMEND, VECTOR, TextGraph, Words
 from tfrec.towers.text import Embedder, TextEncoder
 
@@ -76,7 +78,12 @@ def export_text(
         Path(folder),
         version=version,
         histories=histories and histories[:: max(1, len(histories) // HISTORIES)],
-        about={**said_of(dataset, about), manifest.KIND: manifest.TEXT_MODEL, TEXT: meaning},
+        about={
+            **said_of(dataset, about),
+            manifest.KIND: manifest.TEXT_MODEL,
+            manifest.SCORE: score_meaning.of_text(model, None if words.items is None else words.scale),
+            TEXT: meaning,
+        },
     )
 
 
@@ -89,8 +96,7 @@ def _contract(model: Any, dataset: ServedData, k_max: int) -> Contract:
         features={HISTORY: HISTORY, TEXT: USER_TEXT},
         columns={},
         vocabularies={},
-        categories=whole.categories[:, :0],
-        category_values=(),
+        categories=ServedCategories.none(len(whole.items)),
     )
 
 
@@ -109,8 +115,11 @@ class TextCheck(Check):
         """Another batch of texts rounds otherwise, and a query's cosines are multiplied."""
         return 10 * super()._tolerance
 
-    def _signatures(self) -> tuple[str, ...]:
-        return SERVING_DEFAULT, RECOMMEND
+    def _recommending(self) -> tuple[str, ...]:
+        return SERVING_DEFAULT, RECOMMEND, RECOMMEND_DELIMITED
+
+    def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return joined(inputs) if signature == RECOMMEND_DELIMITED else dict(inputs)
 
     def requests(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Those of any check, and one of `embed_text`."""

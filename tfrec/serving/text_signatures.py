@@ -14,9 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrec.features import HISTORY, TEXT, USER_TEXT
+from tfrec.features import HISTORY, PAD, TEXT, USER_TEXT
+from tfrec.serving import delimited
 from tfrec.serving.contract import Contract
-from tfrec.serving.signatures import SERVING_DEFAULT, ServingGraph
+from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
+from tfrec.serving.signatures import ServingGraph
 from tfrec.towers.text_models import TextModel
 
 RECOMMEND = "recommend"
@@ -90,8 +92,9 @@ class TextGraph(ServingGraph):
 
     `serving_default`, also called `recommend`, takes `history` string [B, T] and `text` string [B] together and answers
     as `ServingGraph` does. Either may be empty: an empty or blank text says nothing, and what the model was trained
-    with besides is missing. `embed_text` takes `text` and gives `vector` float32 [B, W], of length 1, zeros for an
-    empty text: what `recommend_full` of a model that was trained with users' texts takes as `user_text`.
+    with besides is missing. `recommend_delimited` takes `history` string [B], ids parted by line breaks. `embed_text`
+    takes `text` and gives `vector` float32 [B, W], of length 1, zeros for an empty text: what `recommend_full` of a
+    model that was trained with users' texts takes as `user_text`.
 
     Any bytes are a text: what is no UTF-8 is read as the replacement character.
     """
@@ -113,7 +116,21 @@ class TextGraph(ServingGraph):
         recommend = tf.function(lambda **inputs: self._answer(inputs), autograph=False)
         embed = tf.function(lambda text: {VECTOR: self._embed(text)}, autograph=False)
         answer = recommend.get_concrete_function(**specs)
-        return {SERVING_DEFAULT: answer, RECOMMEND: answer, EMBED_TEXT: embed.get_concrete_function(text=specs[TEXT])}
+
+        def of_lines(history: Any, text: Any) -> dict[str, Any]:
+            ids = delimited.parts(history)
+            known = self._rows_of(ids.flat_values) != PAD
+            return answer(**{HISTORY: delimited.newest_known(ids, known).to_tensor(), TEXT: text})
+
+        lines = tf.function(of_lines, autograph=False)
+        return {
+            SERVING_DEFAULT: answer,
+            RECOMMEND: answer,
+            RECOMMEND_DELIMITED: lines.get_concrete_function(
+                history=tf.TensorSpec([None], tf.string, HISTORY), text=specs[TEXT]
+            ),
+            EMBED_TEXT: embed.get_concrete_function(text=specs[TEXT]),
+        }
 
     def _features(self, rows: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The model's inputs; a model that reads no user's text ignores its vector."""

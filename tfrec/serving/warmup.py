@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+
+from tfrec.serving import prediction_logs
 
 FILE = "tf_serving_warmup_requests"
 
@@ -21,13 +22,4 @@ def write(folder: Path, requests: Iterable[tuple[str, Mapping[str, np.ndarray]]]
         folder: its `assets.extra`.
         requests: name of the signature, inputs by name.
     """
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-
-    with tf.io.TFRecordWriter(str(folder / FILE)) as writer:
-        for signature, inputs in requests:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.signature_name = signature
-            for name, values in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
+    prediction_logs.write(folder / FILE, ((signature, inputs, {}) for signature, inputs in requests))

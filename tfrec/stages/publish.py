@@ -28,7 +28,8 @@ def _perform(run: Run, key: str) -> None:
         Path(settings.base_path),
         run.pipeline.name,
         keep=settings.keep,
-        settle=settings.settle_seconds,
+        server=serving.RunningServer(settings.server, settings.settle_seconds),
+        limits=serving.Limits(settings.max_slowdown, settings.max_growth),
         text_folder=run.path(EXPORT_TEXT, str(version)) if reads_text else None,
     )
     written = [folder, *([text_folder(folder)] if reads_text else [])]

@@ -1,0 +1,39 @@
+"""The operations of a version: TensorFlow's own, of a text model those of tensorflow-text too, and no others."""
+
+import pytest
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfrec.serving import operations
+
+
+def graph_of(folder, *ops):
+    model = saved_model_pb2.SavedModel()
+    graph = model.meta_graphs.add().graph_def
+    for name in ops[:1]:
+        graph.node.add(name="a", op=name)
+    function = graph.library.function.add()
+    for name in ops[1:]:
+        function.node_def.add(name="b", op=name)
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("foreign", ["Addons>Something", "PyFunc", "CudnnRNNV3", "_MklMatMul", "ScannSearch"])
+def test_what_no_server_has_is_refused_of_either_model(tmp_path, text, foreign):
+    operations.check(graph_of(tmp_path, "MatMul", "LookupTableFindV2"), text=text)
+    for ops in (("MatMul", foreign), (foreign, "MatMul")):
+        with pytest.raises(ValueError, match=f"operations that a server may lack: {foreign}"):
+            operations.check(graph_of(tmp_path, *ops), text=text)
+
+
+def test_a_text_model_may_have_those_of_tensorflow_text_by_any_of_their_names(tmp_path):
+    ops = (
+        "FastWordpieceTokenizeWithOffsets",
+        "TFText>RoundRobinTrim",
+        "SentencepieceTokenizeOp",
+        "RegexSplitWithOffsets",
+    )
+    operations.check(graph_of(tmp_path, *ops), text=True)
+    with pytest.raises(ValueError, match="may lack: FastWordpieceTokenizeWithOffsets, RegexSplitWithOffsets, Sent"):
+        operations.check(graph_of(tmp_path, *ops), text=False)

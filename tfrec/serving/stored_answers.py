@@ -1,0 +1,85 @@
+"""Requests that lie in a version with the Keras model's answers: the export writes them, the gate asks them again.
+
+The model is gone where a version is published. What it answered goes along, so that whoever loads the version, under
+another TensorFlow, on another machine, can be held to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tfrec.serving import prediction_logs
+from tfrec.serving.manifest import EXTRA
+from tfrec.serving.names import ITEM_IDS, SCORES
+from tfrec.serving.selfcheck import Check
+from tfrec.serving.session import SessionModel
+from tfrec.serving.signatures import NO_ITEM_SCORE
+
+FILE = f"{EXTRA}/stored_answers"
+
+
+def write(folder: Path, check: Check) -> None:
+    """Write what the model of a check answers to made-up users beside the version that is built in `folder`."""
+    prediction_logs.write(folder / FILE, check.answered())
+
+
+def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: float = 1.0) -> float | None:
+    """Ask a loaded version again.
+
+    Args:
+        folder: the version.
+        bundle: what was loaded of it.
+        tolerance: by how much scores may differ, relative to a user's largest score where that is above 1.
+        recall_floor: the share of the model's items that the answers must show; below 1 for an approximate index alone.
+
+    Returns:
+        The largest difference of a score; None where nothing is stored, as before versions had such a file.
+
+    Raises:
+        ValueError: an answer is not the model's; the message says which.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    worst, shares = 0.0, []
+    for signature, inputs, expected in prediction_logs.read(folder / FILE):
+        given = bundle.run(signature, inputs)
+        if any(given[name].shape != expected[name].shape for name in (ITEM_IDS, SCORES)):
+            raise ValueError(f"{folder}: {signature} answers in another shape than the model; export the model again.")
+        for row in range(len(expected[SCORES])):
+            answers = [{name: values[name][row] for name in (ITEM_IDS, SCORES)} for values in (expected, given)]
+            off, share = _difference(*answers, exact=recall_floor >= 1)
+            if not off <= tolerance:
+                raise ValueError(
+                    f"{folder}: {signature} answers otherwise than the model did at its export, request {row + 1}: "
+                    f"scores differ by {off:.2g} of their scale, not {tolerance}. Export the model again, with the "
+                    "TensorFlow that is to serve it."
+                )
+            worst = max(worst, off)
+            shares.append(share)
+    if not shares:
+        raise ValueError(f"{folder / FILE} is damaged: it holds no request; export the model again.")
+    if recall_floor < 1 and not np.mean(shares) >= recall_floor:
+        raise ValueError(f"{folder}: the index finds {np.mean(shares):.3f} of the best items, not {recall_floor}.")
+    return worst
+
+
+def _difference(expected: dict[str, np.ndarray], given: dict[str, np.ndarray], *, exact: bool) -> tuple[float, float]:
+    """How far an answer's scores are off, of the scale of the row, and the share of the model's items that it shows.
+
+    Ids may swap as far as scores may differ: an item of one answer alone has a score like the last one of the other.
+    """
+    shown = expected[SCORES] > NO_ITEM_SCORE
+    scale = max(1.0, float(np.abs(expected[SCORES][shown]).max(initial=0.0)))
+    sides = [dict(zip(side[ITEM_IDS].tolist(), side[SCORES].tolist(), strict=True)) for side in (expected, given)]
+    model, answer = ({item: score for item, score in side.items() if item} for side in sides)
+    off = [abs(answer[item] - score) for item, score in model.items() if item in answer]
+    found = len(off)
+    if exact:
+        if len(answer) != len(model) or len(answer) != np.count_nonzero(given[ITEM_IDS] != b""):
+            return float("inf"), 0.0
+        off += np.abs(given[SCORES] - expected[SCORES]).tolist()
+        last = min(model.values(), default=0.0)
+        off += [abs(score - last) for item, score in answer.items() if item not in model]
+    return float(np.max(off, initial=0.0)) / scale, found / max(1, len(model))
