@@ -28,7 +28,7 @@ demo: env ## train on a made-up shop, evaluate, export, and show answers
 	@echo "report: runs/demo/report.md   model: saved_models/demo"
 
 test: env ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: env ## the tests that take no training
 	$(BIN)/python -m pytest -m 'not slow'
