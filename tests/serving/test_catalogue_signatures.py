@@ -12,6 +12,7 @@ from tfrec.serving import catalogue_signatures as room
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.contract import Contract
 from tfrec.serving.exporter import export
+from tfrec.serving.index.vectors import VectorTable
 from tfrec.serving.session import open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
@@ -206,15 +207,19 @@ def test_similar_items_are_the_nearest_by_cosine_and_never_the_item_itself(bundl
     ("name", "broken", "told"),
     [
         ("_allowed", lambda self, lists: tf.constant(True), "recommend_filtered.*shows one that was seen or is no"),
-        ("_of_ids", lambda self, ids: tf.fill([tf.shape(ids)[0], tf.shape(self._vectors)[0]], True), "are shown where"),
+        ("_of_ids", lambda self, ids: tf.fill([tf.shape(ids)[0], len(IDS) + 1], True), "are shown where"),
         ("_full_delimited", lambda self, history, **rest: self._delimited(history), "recommend_full_delimited"),
         ("_filtered_delimited", lambda self, history, **rest: self._delimited(history), "recommend_filtered_delimited"),
         (
             "_embedded_query_delimited",
-            lambda self, history: {"vector": self._vectors[: tf.size(history)]},
+            lambda self, history: {"vector": tf.zeros([tf.size(history), DIM])},
             "embed_query_d",
         ),
-        ("_embedded_query", lambda self, history: {"vector": self._vectors[: tf.shape(history)[0]]}, "embed_query"),
+        (
+            "_embedded_query",
+            lambda self, history: {"vector": tf.zeros([tf.shape(history)[0], DIM])},
+            "embed_query",
+        ),
         ("_similar", lambda self, item_id: self._answer({"history": item_id[:, None]}), "similar_items"),
     ],
 )
@@ -233,6 +238,6 @@ def test_the_bonus_of_new_items_is_no_likeness(tmp_path):
     graph = room.CatalogueGraph.__new__(room.CatalogueGraph)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room.ServingGraph, "__init__", lambda self, *arguments: setattr(self, "module", tf.Module()))
-        room.CatalogueGraph.__init__(graph, model, wide, contract, tmp_path / "ids")
+        room.CatalogueGraph.__init__(graph, model, VectorTable.of(wide), contract, tmp_path / "ids")
     np.testing.assert_allclose(graph._inverse[1:], 1 / np.linalg.norm(vectors[1:], axis=1), rtol=1e-5)
     assert CatalogueCheck(model, wide, contract)._places["007"] == 1

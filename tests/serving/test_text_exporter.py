@@ -11,6 +11,7 @@ from tests.serving import words
 from tests.serving.conftest import K_MAX, make_data
 from tfrec.serving import operations
 from tfrec.serving.exporter import export
+from tfrec.serving.options import ExportOptions
 from tfrec.serving.text_exporter import export_text
 from tfrec.serving.text_signatures import TextGraph
 
@@ -72,9 +73,9 @@ def test_a_graph_that_ignores_the_text_is_refused(text, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("weight", [0, -1.0])
-def test_a_weight_is_positive(text, tmp_path, weight):
-    with pytest.raises(ValueError, match="`weight` must be above 0"):
-        export_text(words.two_tower(text), make_data(), words.encoder(text), tmp_path, weight=weight)
+def test_a_weight_is_positive(weight):
+    with pytest.raises(ValueError, match="`text_weight` must be above 0"):
+        ExportOptions(text_weight=weight)
 
 
 def test_a_moved_text_model_answers(folder, tmp_path):

@@ -113,8 +113,8 @@ def test_each_history_has_a_text(opened, texts, histories):
 def test_a_query_is_scored_by_likeness_beside_the_history(text):
     model = words.two_tower(text)
     meaning = Words.of(model, text, 4.0)
-    np.testing.assert_allclose(np.linalg.norm(meaning.items[1:], axis=1), 1, atol=1e-5)
-    different = np.unique(meaning.items[1:], axis=0)
+    np.testing.assert_allclose(np.linalg.norm(meaning.items.restored[1:], axis=1), 1, atol=1e-5)
+    different = np.unique(meaning.items.restored[1:], axis=0)
     cosines = (different @ different.T)[np.triu_indices(len(different), 1)]
     assert meaning.scale * cosines.std() == pytest.approx(4.0, rel=1e-3)
     assert Words.of(model, text, 8.0).scale == pytest.approx(2 * meaning.scale)

@@ -78,7 +78,8 @@ def test_a_text_model_takes_the_number_that_is_free_for_both(run, reading):
         assert sorted(path.name for path in run.path(name).iterdir()) == ["8", "9"]
     assert {path.parent.parent.name for path in run.files("export")} == {"export", "export_text"}
     assert run.figures("export") == {"version": 9, "text": True}
-    assert reading[0].keys() == {"encoder", "k_max", "weight", "about"} and reading[0]["weight"] == 4.0
+    assert reading[0].keys() == {"encoder", "k_max", "about", "options"}
+    assert reading[0]["options"] == serving.ExportOptions(text_weight=4.0)
 
 
 def test_a_text_model_can_be_left_out(run, reading, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from tfrec.config.pretraining import Pretraining
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
+_OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
 class Objective(Settings):
@@ -86,6 +87,19 @@ class Export(Settings):
         description="how much a text counts beside the history, for a model that was not trained with users' texts: "
         "points of score a standard deviation of likeness",
     )
+    quantization: Literal["float32", "float16", "int8"] = Field(
+        "float32", description="how item vectors are stored; `int8` has a float32 scale for each item besides"
+    )
+    index: Literal["auto", "exact", "ivf"] = Field(
+        "auto",
+        description="`exact`: every item is scored; `ivf`: those of the likeliest lists of an inverted file, but for "
+        "`recommend_filtered` and `NAME_text`; `auto`: `ivf` above 200,000 candidates where it reads a fifth at most",
+    )
+    recall: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.98,
+        description="share of the best 10 items that an answer of the index must hold on average, measured on held "
+        "histories; below it the export is refused",
+    )
     base_path: str = Field(
         "saved_models", description="folder that the server reads, relative to the working directory"
     )
@@ -154,7 +168,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
         "prepare": {"data": _without_places(plain["data"])},
         "train": {"seed": plain["seed"], "model": _without_starts(plain["model"]), "training": plain["training"]},
         "evaluate": {"evaluation": plain["evaluation"]},
-        "export": {name: plain["export"][name] for name in ("k_max", "text_model", "text_weight")},
+        "export": {name: plain["export"][name] for name in _OF_EXPORT},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
         "publish": {"name": plain["name"], **plain["export"]},
     }

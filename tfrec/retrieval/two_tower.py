@@ -128,18 +128,18 @@ class TwoTower(keras.Model):
         return self.new_items.beside_queries(states / self.temperature)
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
-        """The user's state after the last event, float [B, D].
+        """The user's state after the last event, float [B, D]; its product with an item's vector is the score.
 
         Args:
             vectors: float [I, D], all item vectors.
             features: `HISTORY` int [B, T], right-padded, and any of the other trained inputs; an absent one is missing.
-
-        Returns:
-            The query; its product with an item's vector is the score.
         """
-        history = features[HISTORY]
-        states = self.states(ops.take(vectors, history, axis=0), features)
-        length = ops.sum(ops.cast(history != PAD, "int32"), axis=1)
+        return self.last_state(ops.take(vectors, features[HISTORY], axis=0), features)
+
+    def last_state(self, history_vectors: Any, features: Mapping[str, Any]) -> Any:
+        """`query` from the vectors of the history alone, float [B, T, D]."""
+        states = self.states(history_vectors, features)
+        length = ops.sum(ops.cast(features[HISTORY] != PAD, "int32"), axis=1)
         return tf.gather(states, length, batch_dims=1)
 
     def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 _NAMES = {
     "export": "tfrec.serving.exporter",
+    "ExportOptions": "tfrec.serving.options",
     "export_text": "tfrec.serving.text_exporter",
     "publish": "tfrec.serving.publisher",
     "rollback": "tfrec.serving.rollbacks",

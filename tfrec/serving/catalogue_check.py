@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.delimited import joined
+from tfrec.serving.index.probes import CUTOFF, Asked
+from tfrec.serving.index.recall import share
 from tfrec.serving.names import (
     ALLOW_CATEGORIES,
     ALLOW_ITEMS,
@@ -24,22 +27,31 @@ from tfrec.serving.names import (
     KNOWN,
     RECOMMEND_DELIMITED,
     RECOMMEND_FILTERED,
+    RECOMMEND_FULL,
     SCORES,
     SERVING_DEFAULT,
     SIMILAR_ITEMS,
     SUFFIX,
     VECTOR,
 )
-from tfrec.serving.selfcheck import Check
+from tfrec.serving.selfcheck import HISTORIES, Check, spread
 from tfrec.serving.session import SessionModel
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
+MEASURED = 512  # histories on which the recall of an index is measured, at most
 _LISTS = (ALLOW_ITEMS, DENY_ITEMS, ALLOW_CATEGORIES, DENY_CATEGORIES)
 
 
 @dataclass(frozen=True)
 class CatalogueCheck(Check):
-    """The check of a `CatalogueGraph`."""
+    """The check of a `CatalogueGraph`.
+
+    Attributes:
+        recall_floor: the share of the best 10 items that an answer must hold on average; below 1 where answers come
+            from an index. What is shown must have its right score in any case.
+    """
+
+    recall_floor: float = 1.0
 
     def _signatures(self) -> tuple[str, ...]:
         return *self._recommending(), EMBED_QUERY, EMBED_QUERY_DELIMITED, EMBED_ITEM, SIMILAR_ITEMS
@@ -121,17 +133,24 @@ class CatalogueCheck(Check):
         return self._same(EMBED_ITEM, found[VECTOR], self.vectors[rows] * (rows != PAD)[:, None])
 
     def _compare_similar_items(self, bundle: SessionModel, ids: np.ndarray) -> float:
-        found = bundle.run(SIMILAR_ITEMS, {ITEM_ID: ids})
+        found, exact = bundle.run(SIMILAR_ITEMS, {ITEM_ID: ids}), self._exact(SIMILAR_ITEMS)
+        worst = 0.0
+        for item, expected, answer, scores in zip(
+            ids, self._likenesses(ids), found[ITEM_IDS], found[SCORES], strict=True
+        ):
+            places = np.array([self._places.get(one.decode(), -1) for one in answer])
+            worst = max(worst, self._difference(f"{SIMILAR_ITEMS}, {item!r}", expected, places, scores, exact=exact))
+        return worst
+
+    def _likenesses(self, ids: np.ndarray) -> Iterator[np.ndarray]:
+        """float32 [I] for each item: the cosines of the others to it."""
         plain = self.vectors[:, : self.model.item_tower.dim]
         unit = plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-30)
-        worst = 0.0
-        for item, answer, scores in zip(ids, found[ITEM_IDS], found[SCORES], strict=True):
+        for item in ids:
             row = self._places.get(item, PAD)
             expected = np.where(self.contract.candidates & (row != PAD), unit @ unit[row], NO_ITEM_SCORE)
             expected[row] = NO_ITEM_SCORE
-            places = np.array([self._places.get(one.decode(), -1) for one in answer])
-            worst = max(worst, self._difference(f"{SIMILAR_ITEMS}, {item!r}", expected, places, scores))
-        return worst
+            yield expected
 
     def _same(self, signature: str, given: np.ndarray, expected: np.ndarray) -> float:
         if given.shape != expected.shape:
@@ -141,6 +160,82 @@ class CatalogueCheck(Check):
         if not worst <= self._tolerance:
             raise ValueError(f"{signature}: differs from the model by {worst:.2g} of its scale, not {self._tolerance}.")
         return worst
+
+    # -- an index ---------------------------------------------------------------------------------------------------
+
+    def queries(self, histories: Sequence[Sequence[str]] | None, seed: int) -> list[Asked]:
+        """What the Keras model seeks for histories, drawn ones where None: by the histories alone, and by all inputs.
+
+        Returns:
+            Queries, and what their users have seen, in rows of the model.
+        """
+        rng = np.random.default_rng(seed)
+        return [self._asked(name, self._chosen(histories, rng), rng) for name in self._of_users()]
+
+    def _asked(self, signature: str, histories: Sequence[Sequence[str]], rng: np.random.Generator) -> Asked:
+        queries: list[np.ndarray] = [np.zeros((0, self.vectors.shape[1]), np.float32)]
+        seen: list[np.ndarray] = []
+        for inputs in self._in_batches(signature, histories, rng):
+            history = self._rows(inputs[HISTORY])
+            queries.append(self._queries(self._compacted(history, inputs)))
+            seen += [row[row != PAD] if self.contract.seen == "remove" else row[:0] for row in history]
+        return Asked(np.concatenate(queries), seen)
+
+    def _chosen(self, histories: Sequence[Sequence[str]] | None, rng: np.random.Generator) -> list[list[str]]:
+        chosen = spread(histories or self._drawn(rng, MEASURED), MEASURED)
+        return [list(map(str, history)) for history in chosen]
+
+    def _in_batches(
+        self, signature: str, histories: Sequence[Sequence[str]], rng: np.random.Generator
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The inputs of some histories at a time: for each of them all items are scored."""
+        for start in range(0, len(histories), HISTORIES):
+            history = self._batches(signature, histories[start : start + HISTORIES])[0]
+            yield self._inputs(signature, history, rng)
+
+    def _of_users(self) -> tuple[str, ...]:
+        """The signatures whose queries differ; the other forms of a request seek what these do."""
+        return (SERVING_DEFAULT, RECOMMEND_FULL) if len(self.contract.specs) > 1 else (SERVING_DEFAULT,)
+
+    def _exact(self, signature: str) -> bool:
+        return self.recall_floor == 1 or signature.startswith(RECOMMEND_FILTERED)
+
+    def _measured(
+        self, bundle: SessionModel, histories: Sequence[Sequence[str]] | None, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """The recall of each signature that an index answers.
+
+        Raises:
+            ValueError: it is below the floor.
+        """
+        if self.recall_floor == 1:
+            return {}
+        chosen, recall = self._chosen(histories, rng), {}
+        for name in (*self._of_users(), SIMILAR_ITEMS):
+            found = self._recall(bundle, name, chosen, rng)
+            recall[name] = {f"@{cutoff}": round(mean, 4) for cutoff, mean in found.items()}
+            cutoff = min(found)
+            if found[cutoff] < self.recall_floor:
+                raise ValueError(
+                    f"{name}: the index finds {found[cutoff]:.4f} of the best {cutoff} items for {len(chosen)} "
+                    f"histories, not {self.recall_floor} as `recall` asks: export with index exact, or ask for less."
+                )
+        return {"recall_floor": self.recall_floor, "recall": recall}
+
+    def _recall(
+        self, bundle: SessionModel, signature: str, histories: Sequence[Sequence[str]], rng: np.random.Generator
+    ) -> dict[int, float]:
+        """The mean share of the best k items that answers hold, for k of `CUTOFF` and of their full length."""
+        shares: dict[int, list[float]] = {min(CUTOFF, self.contract.width): [], self.contract.width: []}
+        for inputs in self._in_batches(signature, histories, rng):
+            similar = signature == SIMILAR_ITEMS
+            expected = self._likenesses(inputs[ITEM_ID]) if similar else self._expected(inputs)
+            answers = bundle.run(signature, self._request(signature, inputs))[SCORES]
+            for scores, answer in zip(expected, answers, strict=True):
+                possible = scores[scores > NO_ITEM_SCORE]
+                for cutoff, found in shares.items():
+                    found += [share(possible, answer, cutoff, self._tolerance)] if len(possible) else []
+        return {cutoff: float(np.mean(found)) if found else 1.0 for cutoff, found in shares.items()}
 
 
 def _without_breaks(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,9 @@ from tfrec.features import HISTORY, ITEM_ID, PAD, TIMESTAMP
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving import delimited
 from tfrec.serving.contract import Contract
+from tfrec.serving.index.building import Index
+from tfrec.serving.index.inverted import InvertedFile
+from tfrec.serving.index.vectors import VectorTable
 from tfrec.serving.names import (
     ALLOW_CATEGORIES,
     ALLOW_ITEMS,
@@ -49,24 +52,33 @@ class CatalogueGraph(ServingGraph):
     - `embed_item`: `item_id` string [B] -> `vector` float32 [B, D], zeros where the id is unknown, `known` int32 [B].
     - `similar_items`: `item_id` string [B] -> `item_ids`, `scores`: what is nearest by cosine, itself left out;
       nothing for an unknown id.
+
+    Where there is an index, recommendations and similar items come from it, but for `recommend_filtered`: a filter may
+    leave nothing of the lists that are read, and so every item is scored.
     """
 
-    def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path) -> None:
+    def __init__(
+        self, model: Any, vectors: VectorTable, contract: Contract, id_file: Path, index: Index | None = None
+    ) -> None:
         """Create what the signatures read; arguments as for `ServingGraph`."""
-        plain = vectors[:, : model.item_tower.dim]  # What is beyond it is a bonus of new items, and no likeness.
-        lengths = np.linalg.norm(plain, axis=1)
-        self._dim = plain.shape[1]
+        order = np.arange(len(contract.items)) if index is None else index.order
+        # What is beyond the tower's width is a bonus of new items, and no likeness.
+        self._dim, self._index = model.item_tower.dim, index
+        lengths = np.linalg.norm(vectors.restored[order, : self._dim], axis=1)
         inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         self._inverse = tf.Variable(inverse, trainable=False, dtype=tf.float32, name="inverse_lengths")
         catalogue: list[Any] = [self._inverse]
         if contract.categories.values:
-            self._of_items = tf.Variable(contract.categories.codes, trainable=False, dtype=tf.int32, name="categories")
+            codes = contract.categories.codes[order]
+            self._of_items = tf.Variable(codes, trainable=False, dtype=tf.int32, name="categories")
             self._categories = code_table(contract.categories.values)
             catalogue += [self._of_items, self._categories]
-        super().__init__(model, vectors, contract, id_file)
-        self.module.catalogue = catalogue
+        super().__init__(model, vectors, contract, id_file, index)
+        self.module.catalogue = [*catalogue, *(self._like.variables if index is not None else [])]
 
     def _traced(self) -> dict[str, Any]:
+        if self._index is not None:
+            self._like = InvertedFile(self._index.neighbours, self._starts, self._cosines, self._contract.width)
         rank1, rank2 = (lambda name, rank=rank: tf.TensorSpec([None] * rank, tf.string, name) for rank in (1, 2))
         lists = [ALLOW_ITEMS, DENY_ITEMS]
         lists += [ALLOW_CATEGORIES, DENY_CATEGORIES] if self._contract.categories.values else []
@@ -133,7 +145,7 @@ class CatalogueGraph(ServingGraph):
 
     def _of_ids(self, ids: Any) -> Any:
         """Bool [B, I]: the items that are named, of string [B, A]."""
-        return _marked(self._rows_of(ids), tf.shape(self._vectors)[0])
+        return _marked(self._rows_of(ids), len(self._contract.items))
 
     def _of_categories(self, values: Any) -> Any:
         """Bool [B, I]: the items that have one of the values, of string [B, C]."""
@@ -150,17 +162,28 @@ class CatalogueGraph(ServingGraph):
         rows = self._rows_of(item_id)
         known = rows != PAD
         return {
-            VECTOR: tf.gather(self._vectors, rows) * tf.cast(known, tf.float32)[:, None],
+            VECTOR: self._vectors.rows(rows) * tf.cast(known, tf.float32)[:, None],
             KNOWN: tf.cast(known, tf.int32),
         }
 
     def _similar(self, item_id: Any) -> dict[str, Any]:
         rows = self._rows_of(item_id)
-        plain = self._vectors[:, : self._dim]
-        cosines = tf.matmul(tf.gather(plain, rows), plain, transpose_b=True)
-        cosines *= tf.gather(self._inverse, rows)[:, None] * self._inverse
+        directions = self._vectors.rows(rows)[:, : self._dim] * tf.gather(self._inverse, rows)[:, None]
+        if self._index is not None:
+            found, cosines = self._like.best(directions, rows[:, None])
+            return self._named(found, tf.where((rows != PAD)[:, None], cosines, REMOVED))
+        cosines = self._vectors.scores(self._without_bonus(directions)) * self._inverse
         cosines = tf.where(self._contract.candidates[None, :] & (rows != PAD)[:, None], cosines, REMOVED)
         return self._best(remove_seen(cosines, rows[:, None], tf.constant([PAD])))
+
+    def _cosines(self, direction: Any, rows: Any) -> Any:
+        """float32 [N]: of a direction float32 [dim] and the items at int32 [N]."""
+        products = self._vectors.scores_of(self._without_bonus(direction[None])[0], rows)
+        return products * tf.gather(self._inverse, rows)
+
+    def _without_bonus(self, directions: Any) -> Any:
+        """float32 [B, D] of directions float32 [B, dim], which a bonus does not meet."""
+        return tf.pad(directions, [[0, 0], [0, self._vectors.width - self._dim]])
 
 
 def _check_rows(name: str, values: Any, history: Any) -> None:

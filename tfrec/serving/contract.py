@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,12 @@ class Contract:
     def of_events(self, name: str) -> bool:
         """Whether an input has a value for each event, beside the history, rather than for each user."""
         return self.features[name] != USER_TEXT and len(self.specs[name].shape) > 1
+
+    def reordered(self, order: np.ndarray) -> Contract:
+        """The same with the rows of the items at int [I] `order`, padding first."""
+        items = self.items.iloc[order].reset_index(drop=True)
+        candidates, categories = self.candidates[order], self.categories.reordered(order)
+        return dataclasses.replace(self, items=items, candidates=candidates, categories=categories)
 
     @classmethod
     def of(cls, model: Any, data: ServedData, k_max: int) -> Contract:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,13 @@ import tensorflow as tf
 
 from tfrec.features import ITEM_ID
 from tfrec.serving import event_tables, manifest, operations, score_meaning, stored_answers, warmup
-from tfrec.serving.catalogue_check import CatalogueCheck
+from tfrec.serving.catalogue_check import MEASURED, CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
 from tfrec.serving.contract import Contract, ServedData
-from tfrec.serving.selfcheck import HISTORIES, Check
+from tfrec.serving.index.building import Index, build
+from tfrec.serving.index.vectors import VectorTable
+from tfrec.serving.options import WORTH, ExportOptions
+from tfrec.serving.selfcheck import Check, spread
 from tfrec.serving.signatures import ID_FILE, ServingGraph
 from tfrec.serving.versions import building, place
 
@@ -32,12 +36,13 @@ def export(
     version: int | None = None,
     base_path: str | Path | None = None,
     about: Mapping[str, Any] | None = None,
-    histories: Sequence[Sequence[str]] | None = None,
+    options: ExportOptions | None = None,
 ) -> Path:
     """Write `folder/<version>/`: a SavedModel with its manifest and the titles of its items.
 
     The folder is built under a hidden name, loaded and compared with the model (see `tfrec.serving.selfcheck`), and
-    renamed when everything agreed; nothing is left of it otherwise. It can be moved, and served as it is.
+    renamed when everything agreed; nothing is left of it otherwise. It can be moved, and served as it is. Whole
+    histories of the data set's test split are asked, where it has one, else histories drawn from the catalogue.
 
     Args:
         model: the trained two-tower model.
@@ -48,8 +53,7 @@ def export(
         version: the number; None takes one more than the largest in `folder` and in `base_path`.
         base_path: another folder of versions of the same model, such as the published ones.
         about: what the manifest says besides: `settings`, `metrics`, `data_hash`; JSON values.
-        histories: real histories of item ids for the check, oldest first. None takes users of the data set's test
-            split where it has one, else draws from the catalogue.
+        options: how vectors are stored and searched; None for `ExportOptions()`.
 
     Returns:
         The version's folder.
@@ -62,16 +66,51 @@ def export(
         raise ValueError(f"`version` must be a whole number of at least 1; received {version!r}.")
     model = getattr(model, "without_text", model)  # What tuning did is in the vectors that the tower holds.
     contract = Contract.of(model, dataset, k_max)
-    vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
+    options = options or ExportOptions()
+    table = stored(model, options)
+    check = CatalogueCheck(model, table.restored, contract)
+    index = _index(check, dataset, options)
+    if index is not None:
+        check = dataclasses.replace(check, recall_floor=options.recall)
+    described = {"index": {"kind": "exact"} if index is None else index.described}
     return write_version(
-        lambda id_file: CatalogueGraph(model, vectors, contract, id_file),
-        CatalogueCheck(model, vectors, contract),
+        lambda id_file: CatalogueGraph(model, table, contract, id_file, index),
+        check,
         Path(folder),
         version=version,
         beside=[Path(base_path)] if base_path else [],
-        histories=real_histories(dataset) if histories is None else histories,
-        about={**said_of(dataset, about), manifest.SCORE: score_meaning.of_products(model)},
+        histories=real_histories(dataset),
+        about={
+            **said_of(dataset, about),
+            **described,
+            manifest.SCORE: score_meaning.of_products(model),
+            "item_vectors": {"kind": options.quantization, **table.sizes},
+        },
     )
+
+
+def stored(model: Any, options: ExportOptions) -> VectorTable:
+    """The vectors of all items of a model, as an export stores them."""
+    vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
+    return VectorTable.of(vectors, options.quantization, model.item_tower.dim)
+
+
+def _index(check: CatalogueCheck, dataset: Any, options: ExportOptions) -> Index | None:
+    """The index that an export asks for; None where every item is scored.
+
+    Its lists are counted on histories that validate, its recall is measured on those that test.
+    """
+    candidates = check.contract.candidates
+    if not options.approximate(int(candidates.sum())):
+        return None
+    asked = check.queries(real_histories(dataset, "validation"), seed=1)
+    index = build(check.vectors, check.model.item_tower.dim, candidates, asked, options.recall)
+    read = index.answers.read
+    if options.index == "auto" and read > WORTH:
+        logger.info("no index: it would read %.0f %% of the items; every one is scored", 100 * read)
+        return None
+    logger.info("index of %d lists: an answer reads %.1f %% of the items", len(index.starts) - 1, 100 * read)
+    return index
 
 
 def write_version(
@@ -126,14 +165,13 @@ def said_of(dataset: Any, about: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"data_hash": _content_hash(dataset), **(about or {}), "events": event_tables.recorded(dataset)}
 
 
-def real_histories(dataset: Any) -> list[list[str]] | None:
-    """Whole histories of some users of the test split, evenly spread over all; None where the data set has none."""
+def real_histories(dataset: Any, split: str = "test") -> list[list[str]] | None:
+    """Whole histories of some users of a split, evenly spread over all; None where the data set has none."""
     if not hasattr(dataset, "histories"):
         return None
-    lists, ids = dataset.histories("test"), dataset.items[ITEM_ID].to_numpy(object)
-    count = len(lists.user_ids)
-    users = np.unique(np.linspace(0, count - 1, min(count, HISTORIES)).astype(int))
-    return [ids[lists.rows[lists.offsets[user] : lists.offsets[user + 1]]].tolist() for user in users]
+    lists, ids = dataset.histories(split), dataset.items[ITEM_ID].to_numpy(object)
+    users = spread(range(len(lists.user_ids)), MEASURED)
+    return [ids[lists.rows[lists.offsets[user] : lists.offsets[user + 1]]].tolist() for user in users] or None
 
 
 def _content_hash(dataset: Any) -> str | None:

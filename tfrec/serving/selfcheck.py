@@ -30,7 +30,7 @@ class Check:
 
     Attributes:
         model: the Keras model.
-        vectors: float32 [I, D], the vectors of all items.
+        vectors: float32 [I, D], the vectors of all items, as the graph reads them.
         contract: what the export promises.
     """
 
@@ -43,29 +43,31 @@ class Check:
 
         Args:
             folder: the SavedModel.
-            histories: real histories of item ids, oldest first; the first 64 are asked. Drawn from the catalogue where
+            histories: real histories of item ids, oldest first; 64 of them are asked. Drawn from the catalogue where
                 None. Empty, unknown, mixed, repeated and over-long ones are added in any case.
             seed: of what is drawn.
 
         Returns:
-            `histories`, `largest_difference`, `tolerance` of the scores, `recall_floor`, and the `signatures` found.
+            `histories`, `largest_difference`, `tolerance` of the scores, `recall_floor`, the `signatures` found, and
+            what else was measured.
 
         Raises:
             ValueError: the export does not load or answers otherwise than the model; the message says how.
         """
         rng = np.random.default_rng(seed)
-        rows = [list(map(str, history)) for history in (histories or self._drawn(rng))[:HISTORIES]]
+        rows = [list(map(str, history)) for history in spread(histories or self._drawn(rng), HISTORIES)]
         rows += self._awkward(rng)
         with open_session(folder) as bundle:
             asked = [(name, batch) for name in self._signatures() for batch in self._batches(name, rows)]
             found = [self._compare(bundle, name, batch, rng) for name, batch in asked]
-            signatures = bundle.signatures
+            measured, signatures = self._measured(bundle, histories, rng), bundle.signatures
         return {
             "histories": len(rows),
             "largest_difference": max(found),
             "tolerance": self._tolerance,
             "recall_floor": self.recall_floor,
             "signatures": signatures,
+            **measured,
         }
 
     def requests(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -105,9 +107,10 @@ class Check:
         """Histories that are asked at once: all of them, some without any step, and none."""
         return [_padded(rows), _padded([[], []]), np.zeros((0, 3), object)]
 
-    def _drawn(self, rng: np.random.Generator) -> list[list[str]]:
+    def _drawn(self, rng: np.random.Generator, count: int = HISTORIES // 4) -> list[list[str]]:
+        """Histories of any items."""
         ids = self.contract.item_ids[1:]
-        lengths = rng.integers(1, 2 * self.contract.max_length + 1, HISTORIES // 4)
+        lengths = rng.integers(1, 2 * self.contract.max_length + 1, count)
         return [list(rng.choice(ids, length)) for length in lengths]
 
     def _awkward(self, rng: np.random.Generator) -> list[list[str]]:
@@ -172,15 +175,26 @@ class Check:
         places, worst = self._places, 0.0
         for row, expected in enumerate(self._expected(inputs)):
             answer = np.array([places.get(item.decode(), -1) for item in ids[row]])
-            worst = max(
-                worst, self._difference(f"{signature}, {list(history[row])[:8]}", expected, answer, scores[row])
-            )
+            where = f"{signature}, {list(history[row])[:8]}"
+            worst = max(worst, self._difference(where, expected, answer, scores[row], exact=self._exact(signature)))
         return worst
 
-    def _difference(self, where: str, expected: np.ndarray, answer: np.ndarray, scores: np.ndarray) -> float:
-        """The largest difference of one row; ids may swap only within the tolerance."""
+    def _exact(self, signature: str) -> bool:
+        """Whether a signature scores every item; another may show others than the best, with their right scores."""
+        return True
+
+    def _measured(
+        self, bundle: SessionModel, histories: Sequence[Sequence[str]] | None, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """What else there is to measure."""
+        return {}
+
+    def _difference(
+        self, where: str, expected: np.ndarray, answer: np.ndarray, scores: np.ndarray, *, exact: bool = True
+    ) -> float:
+        """The largest difference of one row; ids may swap only within the tolerance, unless the answer is not exact."""
         possible = np.flatnonzero(expected > NO_ITEM_SCORE)
-        best = np.sort(expected[possible])[::-1][: len(answer)]
+        best = _largest(expected[possible], len(answer))
         shown = answer[answer != PAD]
         if not np.isfinite(scores).all() or not np.isfinite(best).all():
             raise ValueError(f"{where}: scores are not finite; the model's weights may have diverged.")
@@ -192,7 +206,7 @@ class Check:
             raise ValueError(f"{where}: an empty place must have the score {NO_ITEM_SCORE}.")
         given = scores[: len(shown)]
         scale = max(1.0, float(np.abs(best).max(initial=0.0)))
-        off = np.concatenate([np.abs(given - best), np.abs(given - expected[shown]), np.diff(given).clip(0)])
+        off = np.concatenate([np.abs(given - expected[shown]), np.diff(given).clip(0), np.abs(given - best) * exact])
         worst = float(off.max(initial=0.0)) / scale
         if worst > self._tolerance:
             raise ValueError(
@@ -225,8 +239,11 @@ class Check:
 
     def _scores(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
         """float32 [B, I] of the model's inputs; what may not be shown is not yet marked."""
-        query = np.asarray(tf.cast(self.model.query(tf.constant(self.vectors), features), tf.float32))
-        return query @ self.vectors.T
+        return self._queries(features) @ self.vectors.T
+
+    def _queries(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [B, D] of the model's inputs."""
+        return np.asarray(tf.cast(self.model.query(tf.constant(self.vectors), features), tf.float32))
 
     def _compacted(self, history: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         kept = [np.flatnonzero(row)[-self.contract.max_length :] for row in history]
@@ -243,6 +260,18 @@ class Check:
                 values = dense
             features[self.contract.features[name]] = values
         return features
+
+
+def spread(values: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the values, evenly spread over them."""
+    return [values[place] for place in np.unique(np.linspace(0, len(values) - 1, min(len(values), count)).astype(int))]
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """The largest of the values, at most `count`, in descending order."""
+    if len(values) > count:
+        values = np.partition(values, len(values) - count)[-count:]
+    return np.sort(values)[::-1]
 
 
 def _padded(rows: Sequence[Sequence[str]]) -> np.ndarray:

@@ -6,6 +6,7 @@ filter needs no learning. It takes every value that an item has, that of a new o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,10 @@ class ServedCategories:
     def none(cls, rows: int) -> ServedCategories:
         """Those of items that have none."""
         return cls(np.zeros((rows, 1), np.int32), {}, ())
+
+    def reordered(self, order: np.ndarray) -> ServedCategories:
+        """The same for the items at int [I] `order`."""
+        return dataclasses.replace(self, codes=self.codes[order])
 
     def table(self, candidates: np.ndarray) -> pd.DataFrame:
         """What may be sent: `category`, its `column` and `value`, and how many `items` and `candidates` have it.

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfrec.features import HISTORY, PAD
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving.contract import Contract
+from tfrec.serving.index.building import Index
+from tfrec.serving.index.inverted import InvertedFile
+from tfrec.serving.index.vectors import StoredVectors, VectorTable
 from tfrec.serving.names import ITEM_IDS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.session import quiet
 
@@ -40,19 +42,29 @@ class ServingGraph:
     nothing else is an empty one. Where fewer than k items are left for a user, the rest is "" with `NO_ITEM_SCORE`.
     """
 
-    def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path) -> None:
+    def __init__(
+        self, model: Any, vectors: VectorTable, contract: Contract, id_file: Path, index: Index | None = None
+    ) -> None:
         """Create tables and matrix, and trace the signatures.
 
         Args:
             model: the trained two-tower model.
-            vectors: float32 [I, D], the vectors of all items.
+            vectors: the vectors of all items, as they are stored.
             contract: ids, inputs and rules.
             id_file: where to write the ids, one a line; it is read while the model is saved. Its path must be new to
                 the process, since TensorFlow shares a table among the readers of one path.
+            index: the lists from which recommendations come; None where every item is scored. The items of the graph
+                are in its order.
         """
+        if index is not None:
+            vectors, contract = vectors.taken(index.order), contract.reordered(index.order)
         id_file.write_text("".join(f"{item}\n" for item in contract.item_ids[1:]), encoding="utf-8", newline="\n")
         self._model, self._contract = model, contract
-        self._vectors = tf.Variable(vectors, trainable=False, dtype=tf.float32, name="item_vectors")
+        self._vectors = StoredVectors(vectors, "item_vectors")
+        self._lists: InvertedFile | None = None
+        if index is not None:
+            self._starts = tf.Variable(index.starts, trainable=False, dtype=tf.int32, name="list_starts")
+            self._lists = InvertedFile(index.answers, self._starts, self._vectors.scores_of, contract.width)
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
         to_row = tf.lookup.TextFileInitializer(str(id_file), tf.string, line, tf.int64, number)
         to_id = tf.lookup.TextFileInitializer(str(id_file), tf.int64, number, tf.string, line)
@@ -67,7 +79,8 @@ class ServingGraph:
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
         self.module.tables = [self._rows, self._ids, *self._codes.values()]
-        self.module.vectors, self.module.weights = self._vectors, [copy for _, copy in self._weights]
+        self.module.vectors, self.module.weights = self._vectors.variables, [copy for _, copy in self._weights]
+        self.module.lists = [] if self._lists is None else [self._starts, *self._lists.variables]
 
     def save(self, folder: Path) -> None:
         """Write the SavedModel."""
@@ -94,12 +107,22 @@ class ServingGraph:
         rows = self._rows_of(inputs[HISTORY])
         if len(inputs) == 1:
             return self._answer_alone(rows, allowed)
-        return self._best(self._shown(self._scores(self._features(rows, inputs)), rows))
+        features = self._features(rows, inputs)
+        if self._lists is not None:
+            return self._nearest(self._lists, self._query(features), rows)
+        return self._best(self._shown(self._scores(features), rows))
 
     def _answer_alone(self, rows: Any, allowed: Any = None) -> dict[str, Any]:
         """The best items from item rows int32 [B, T] alone; those alone that bool [B, I] allows."""
-        scores = self._shown(tf.matmul(self._alone(rows), self._vectors, transpose_b=True), rows)
+        query = self._alone(rows)
+        if self._lists is not None and allowed is None:
+            return self._nearest(self._lists, query, rows)
+        scores = self._shown(self._vectors.scores(query), rows)
         return self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED))
+
+    def _nearest(self, lists: InvertedFile, query: Any, rows: Any) -> dict[str, Any]:
+        """The best items of queries float32 [B, D], from lists; `rows` int32 [B, T] are those of the history."""
+        return self._named(*lists.best(query, rows if self._contract.seen == "remove" else rows[:, :0]))
 
     def _rows_of(self, ids: Any) -> Any:
         """Item rows int32 of the strings, of their shape; `PAD` for what is unknown."""
@@ -108,8 +131,12 @@ class ServingGraph:
     def _best(self, scores: Any) -> dict[str, Any]:
         """Ids and scores of the best items, from float32 [B, I]."""
         top = tf.math.top_k(scores, self._contract.width)
-        ids = self._ids.lookup(tf.cast(top.indices, tf.int64) - 1)
-        return {ITEM_IDS: tf.where(top.values > REMOVED / 2, ids, ""), SCORES: top.values}
+        return self._named(top.indices, top.values)
+
+    def _named(self, rows: Any, scores: Any) -> dict[str, Any]:
+        """An answer of rows int32 [B, k] and scores float32 [B, k]."""
+        ids = self._ids.lookup(tf.cast(rows, tf.int64) - 1)
+        return {ITEM_IDS: tf.where(scores > REMOVED / 2, ids, ""), SCORES: scores}
 
     def _features(self, rows: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The model's inputs, the rows of the history compacted and cut to the newest events."""
@@ -130,7 +157,7 @@ class ServingGraph:
 
     def _scores(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, I] of the model's inputs."""
-        return tf.matmul(self._query(features), self._vectors, transpose_b=True)
+        return self._vectors.scores(self._query(features))
 
     def _query_of_rows(self, rows: Any) -> Any:
         """float32 [B, D] of the item rows int32 [B, T] of a history, beside which nothing is known."""
@@ -139,7 +166,7 @@ class ServingGraph:
     def _query(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, D]; the model computes with the copies of its weights, whatever these are called."""
         with keras.StatelessScope(self._weights):
-            return tf.cast(self._model.query(self._vectors, features), tf.float32)
+            return tf.cast(self._model.last_state(self._vectors.rows(features[HISTORY]), features), tf.float32)
 
     def _shown(self, scores: Any, rows: Any) -> Any:
         """float32 [B, I]; what may not be shown, by the rows of the history, has `REMOVED`."""

@@ -16,9 +16,10 @@ from tfrec.features import HISTORY, TEXT, TITLE, USER_TEXT
 from tfrec.serving import manifest, score_meaning
 from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.delimited import joined
-from tfrec.serving.exporter import real_histories, said_of, write_version
+from tfrec.serving.exporter import real_histories, said_of, stored, write_version
 from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
-from tfrec.serving.selfcheck import Check
+from tfrec.serving.options import ExportOptions
+from tfrec.serving.selfcheck import Check, spread
 from tfrec.serving.served_categories import ServedCategories
 from tfrec.serving.session import SessionModel, load_text_ops
 from tfrec.serving.text_signatures import EMBED_TEXT, RECOMMEND, VECTOR, TextGraph, Words
@@ -38,8 +39,8 @@ def export_text(
     *,
     k_max: int = 100,
     version: int | None = None,
-    weight: float = 4.0,
     about: Mapping[str, Any] | None = None,
+    options: ExportOptions | None = None,
 ) -> Path:
     """Write `folder/<version>/`: a SavedModel that takes a text together with a history; see `TextGraph`.
 
@@ -52,8 +53,9 @@ def export_text(
         folder: the folder of versions; `tfrec recommend` looks for it beside that of the model, under `NAME_text`.
         k_max: as for `export`.
         version: the number, that of the model's version; None takes one more than the largest in `folder`.
-        weight: how much a query counts beside the history; see `Words`.
         about: as for `export`.
+        options: how the vectors of the items and of their texts are stored, and how much a query counts beside the
+            history (see `Words`); every item is scored in any case. None for `ExportOptions()`.
 
     Returns:
         The version's folder.
@@ -63,26 +65,30 @@ def export_text(
             failed.
         PermissionError: the folder cannot be written.
     """
-    if not weight > 0:
-        raise ValueError(f"`weight` must be above 0; received {weight!r}.")
+    options = options or ExportOptions()
     load_text_ops()
     model = getattr(model, "without_text", model)
-    words, contract = Words.of(model, encoder.model, weight), _contract(model, dataset, k_max)
-    vectors = np.asarray(tf.cast(model.item_vectors(), tf.float32))
+    contract = _contract(model, dataset, k_max)
+    words = Words.of(model, encoder.model, options.text_weight, options.quantization)
+    table = stored(model, options)
     meaning = {"source": encoder.preset, "width": words.model.width, "scale": words.scale}
     meaning["read_as"] = USER_TEXT if words.items is None else "query"
+    tables = {"item_vectors": {"kind": options.quantization, **table.sizes}}
+    if words.items is not None:
+        tables["item_texts"] = {"kind": options.quantization, **words.items.sizes}
     histories = real_histories(dataset)
     return write_version(
-        lambda id_file: TextGraph(model, vectors, contract, id_file, words),
-        TextCheck(model, vectors, contract, words),
+        lambda id_file: TextGraph(model, table, contract, id_file, words),
+        TextCheck(model, table.restored, contract, words),
         Path(folder),
         version=version,
-        histories=histories and histories[:: max(1, len(histories) // HISTORIES)],
+        histories=histories and spread(histories, HISTORIES),
         about={
             **said_of(dataset, about),
             manifest.KIND: manifest.TEXT_MODEL,
             manifest.SCORE: score_meaning.of_text(model, None if words.items is None else words.scale),
             TEXT: meaning,
+            **tables,
         },
     )
 
@@ -156,4 +162,4 @@ class TextCheck(Check):
         scores = super()._scores(features)
         if self.words.items is None:
             return scores
-        return scores + self.words.scale * features[USER_TEXT] @ self.words.items.T
+        return scores + self.words.scale * features[USER_TEXT] @ self.words.items.restored.T

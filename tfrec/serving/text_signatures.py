@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfrec.features import HISTORY, PAD, TEXT, USER_TEXT
 from tfrec.serving import delimited
 from tfrec.serving.contract import Contract
+from tfrec.serving.index.vectors import StoredVectors, VectorTable
 from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
 from tfrec.serving.signatures import ServingGraph
 from tfrec.towers.text_models import TextModel
@@ -42,17 +43,17 @@ class Words:
 
     Attributes:
         model: the text model.
-        items: float32 [I, W], the items' vectors by the same model, zeros where an item has no text; None where the
-            text is the user's.
+        items: the items' vectors by the same model, W numbers each, zeros where an item has no text, as they are
+            stored; None where the text is the user's.
         scale: what a cosine counts, in units of the model's scores.
     """
 
     model: TextModel
-    items: np.ndarray | None
+    items: VectorTable | None
     scale: float
 
     @classmethod
-    def of(cls, model: Any, text: TextModel, weight: float) -> Words:
+    def of(cls, model: Any, text: TextModel, weight: float, quantization: str = "float32") -> Words:
         """What a text means to a two-tower model.
 
         Args:
@@ -60,6 +61,7 @@ class Words:
             text: the text model that its item tower reads.
             weight: how much a query counts beside the history: `scale` is this many times one over the standard
                 deviation of the cosines between items' texts, which some text models keep far smaller than others.
+            quantization: how the items' vectors are stored.
 
         Raises:
             ValueError: the model reads no text, or one of another width.
@@ -75,7 +77,7 @@ class Words:
             return cls(text, None, 0.0)
         items = np.asarray(model.item_tower.text, np.float32)
         items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-9)
-        return cls(text, items, weight / max(_spread(items), 0.01))
+        return cls(text, VectorTable.of(items, quantization), weight / max(_spread(items), 0.01))
 
 
 def _spread(items: np.ndarray) -> float:
@@ -99,14 +101,15 @@ class TextGraph(ServingGraph):
     Any bytes are a text: what is no UTF-8 is read as the replacement character.
     """
 
-    def __init__(self, model: Any, vectors: np.ndarray, contract: Contract, id_file: Path, words: Words) -> None:
+    def __init__(self, model: Any, vectors: VectorTable, contract: Contract, id_file: Path, words: Words) -> None:
         """Create tables and matrices, and trace the signatures; arguments as for `ServingGraph`, and what a text is."""
         self._words = words
-        self._texts = None if words.items is None else tf.Variable(words.items, trainable=False, name="item_texts")
+        self._texts = None if words.items is None else StoredVectors(words.items, "item_texts")
         text = tf.TensorSpec([None], tf.string)  # One function for all signatures: the backbone is in the graph once.
         self._embed = tf.function(self._embedded, input_signature=[text], autograph=False)
         super().__init__(model, vectors, contract, id_file)
-        self.module.texts, self.module.tokenizer = self._texts, resources(words.model.reader)
+        self.module.texts = [] if self._texts is None else self._texts.variables
+        self.module.tokenizer = resources(words.model.reader)
 
     def _read(self) -> list[Any]:
         return [*super()._read(), *self._words.model.backbone.weights]
@@ -143,7 +146,7 @@ class TextGraph(ServingGraph):
         scores = super()._scores(features)
         if self._texts is None:
             return scores
-        return scores + self._words.scale * tf.matmul(features[USER_TEXT], self._texts, transpose_b=True)
+        return scores + self._words.scale * self._texts.scores(features[USER_TEXT])
 
     def _embedded(self, text: Any) -> Any:
         """float32 [B, W] of the strings [B]."""

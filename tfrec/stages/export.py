@@ -67,6 +67,7 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
         version=None if encoder is None else _next_number(run),
         base_path=published(run),
         about=about,
+        options=_options(run),
     )
     written = [folder]
     if encoder is not None:
@@ -74,6 +75,11 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
     run.finish("export", key, written, version=int(folder.name), text=encoder is not None, **told)
     for name in (EXPORT, EXPORT_TEXT):
         versions.prune(run.path(name), run.pipeline.export.keep, server_config.labels(run.out, name).values())
+
+
+def _options(run: Run) -> serving.ExportOptions:
+    chosen = run.pipeline.export
+    return serving.ExportOptions(chosen.quantization, chosen.index, chosen.recall, chosen.text_weight)
 
 
 def _next_number(run: Run) -> int:
@@ -96,8 +102,8 @@ def _export_text(
             run.path(EXPORT_TEXT),
             k_max=settings.k_max,
             version=int(folder.name),
-            weight=settings.text_weight,
             about=about,
+            options=_options(run),
         )
     except BaseException:
         versions.remove(folder)
