@@ -48,7 +48,8 @@ class InvertedFile:
             seen: int32 [B, S], rows that the query is not answered with, and `PAD`; S may be 0.
 
         Returns:
-            int32 [B, width] rows, best first, and float32 scores of the same shape, `REMOVED` where nothing is left.
+            int32 [B, width] rows, best first, and float32 scores of the same shape; where nothing is left the score is
+            `REMOVED`, and the row any.
         """
         shapes = tf.TensorSpec([self._width], tf.int32), tf.TensorSpec([self._width], tf.float32)
         found = tf.map_fn(lambda one: self._best(*one), (queries, seen), fn_output_signature=shapes)

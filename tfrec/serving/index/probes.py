@@ -104,7 +104,6 @@ def _enough(ranks: np.ndarray, floor: float, most: int) -> int:
         lists = (few + many) // 2
         recalls = _recalls(ranks, lists)
         recalls = recalls[~np.isnan(recalls)]
-        error = recalls.std() / max(1, len(recalls)) ** 0.5
-        enough = not len(recalls) or recalls.mean() - ERRORS * error >= floor
+        enough = not len(recalls) or recalls.mean() - ERRORS * recalls.std() / len(recalls) ** 0.5 >= floor
         few, many = (few, lists) if enough else (lists, many)
     return many
