@@ -16,7 +16,6 @@ import pandas as pd
 from tfrec.features import HISTORY, ITEM_ID, TEXT
 from tfrec.serving import manifest, operations, stored_answers
 from tfrec.serving.session import SessionModel, load_text_ops, open_session
-from tfrec.serving.signatures import SERVING_DEFAULT
 from tfrec.serving.versions import version_of
 
 logger = logging.getLogger(__name__)
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 LENGTHS, ROUNDS = 5, 8  # histories of so many lengths, each asked so often
 # Less than this is noise, or nothing that anybody would notice, however many times the figure of before it is.
 UNNOTICED_SECONDS, UNNOTICED_BYTES = 0.002, 32 * 2**20
+SERVING_DEFAULT = "serving_default"
 _TEXT = "something like what I had, in blue"
 
 
