@@ -53,10 +53,11 @@ def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: 
             answers = [{name: values[name][row] for name in (ITEM_IDS, SCORES)} for values in (expected, given)]
             off, share = _difference(*answers, exact=recall_floor >= 1)
             if not off <= tolerance:
+                how = f"scores differ by {off:.2g} of their scale, not {tolerance}"
                 raise ValueError(
-                    f"{folder}: {signature} answers otherwise than the model did at its export, request {row + 1}: "
-                    f"scores differ by {off:.2g} of their scale, not {tolerance}. Export the model again, with the "
-                    "TensorFlow that is to serve it."
+                    f"{folder}: {signature} answers otherwise than the model did at its export, row {row + 1}: "
+                    f"{'other items are left' if np.isinf(off) else how}. Export the model again, with the TensorFlow "
+                    "that is to serve it."
                 )
             worst = max(worst, off)
             shares.append(share)
