@@ -266,3 +266,22 @@ def test_the_command_itself_prints_one_line(tmp_path):
     done = subprocess.run(arguments, cwd=Path(tfrec.__file__).parents[1], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and "is not a SavedModel" in done.stderr
+
+
+def test_rollback_hands_on_where_to_and_who_is_waited_for(monkeypatch, capsys):
+    from tfrec.serving.running import RunningServer
+
+    seen = []
+    monkeypatch.setattr(
+        "tfrec.serving.rollbacks.rollback", lambda *given, **named: seen.append((*given, named)) or "models/shop/3"
+    )
+    server = ["--server", "http://host:8501", "--settle", "9"]
+    assert cli.main(["rollback", "models/shop", "--to", "3", "--label", "canary", *server]) == 0
+    assert cli.main(["rollback", "models/shop"]) == 0
+    assert seen == [
+        (Path("models/shop"), 3, {"label": "canary", "server": RunningServer("http://host:8501", 9.0)}),
+        (Path("models/shop"), None, {"label": "stable", "server": RunningServer(None, 0.0)}),
+    ]
+    assert capsys.readouterr().out == "models/shop/3\n" * 2
+    told = error_of(capsys, "rollback", "models/shop", "--server", "host:8501")
+    assert told.startswith("`server` must be the address") and "host:8501" in told

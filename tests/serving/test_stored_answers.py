@@ -1,5 +1,7 @@
 """What the Keras model answered goes along with a version: its answers are held to that, ids may swap within it."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,7 @@ def folder(tmp_path):
 def test_ids_swap_as_far_as_scores_may_differ(folder, given, off):
     assert stored_answers.compare(folder, Bundle(answer(*given)), 0.2) == pytest.approx(off, abs=1e-6)
     if off:
-        with pytest.raises(ValueError, match="serving_default answers otherwise than the model did at its export, req"):
+        with pytest.raises(ValueError, match="serving_default answers otherwise than the model did at its export, row"):
             stored_answers.compare(folder, Bundle(answer(*given)), off / 2)
 
 
@@ -62,7 +64,7 @@ def test_ids_swap_as_far_as_scores_may_differ(folder, given, off):
     ],
 )
 def test_another_answer_is_refused(folder, given):
-    with pytest.raises(ValueError, match="scores differ by .* of their scale, not 0.001"):
+    with pytest.raises(ValueError, match="scores differ by .* of their scale, not 0.001|other items are left"):
         stored_answers.compare(folder, Bundle(answer(*given)), 1e-3)
 
 
@@ -74,10 +76,25 @@ def test_another_shape_is_refused(folder):
 def test_an_approximate_index_passes_by_its_recall(folder):
     given = Bundle(answer(("a", 3.0), ("c", 1.0), ("z", 0.5), ("", EMPTY)))
     assert stored_answers.compare(folder, given, 1e-3, 0.6) == 0
-    with pytest.raises(ValueError, match=r"the index finds 0\.667 of the best items, not 0\.9"):
+    with pytest.raises(ValueError, match=r"the index finds 0\.667 of what it found before, not 0\.9"):
         stored_answers.compare(folder, given, 1e-3, 0.9)
     with pytest.raises(ValueError, match="scores differ"):
         stored_answers.compare(folder, Bundle(answer(("a", 3.1), ("b", 2.0), ("c", 1.0), ("", EMPTY))), 1e-3, 0.6)
+
+
+def test_of_an_approximate_version_its_own_answers_are_kept(exported, tmp_path):
+    class Approximate:
+        recall_floor = 0.9
+
+        def answered(self):
+            yield "serving_default", {"history": np.array([["007"]], object)}, answer(("of", 2.0), ("model", 1.0))
+
+    shutil.copytree(exported, tmp_path / "1")
+    stored_answers.write(tmp_path / "1", Approximate())
+    [(_, _, kept)] = prediction_logs.read(tmp_path / "1" / stored_answers.FILE)
+    assert b"of" not in kept["item_ids"] and kept["item_ids"].shape == kept["scores"].shape == (1, 6)
+    with open_session(exported) as bundle:
+        assert stored_answers.compare(tmp_path / "1", bundle, 1e-5, 0.9) < 1e-5
 
 
 def test_older_versions_have_none_and_a_damaged_file_is_named(folder):

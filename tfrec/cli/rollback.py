@@ -29,6 +29,7 @@ def rollback(model: Path, version: int | None, label: str, settle: float, server
     Once more, and it is the one before that. Without a record of it, it is the newest lower version.
     """
     with without_greetings():
-        from tfrec import serving
+        from tfrec.serving.rollbacks import rollback as move
+        from tfrec.serving.running import RunningServer
 
-    click.echo(serving.rollback(model, version, label=label, server=serving.RunningServer(server, settle)))
+    click.echo(move(model, version, label=label, server=RunningServer(server, settle)))

@@ -29,8 +29,8 @@ _HEADER = """\
 _DEFAULTS = {
     "batching_params.pbtxt": """\
 # For --enable_batching --batching_parameters_file=: requests of one signature are answered together, and wait for one
-# another a millisecond at most. A server merges tensors of equal shapes alone: with batching on, ask by
-# `recommend_delimited`, `similar_items` and `embed_item`, whose inputs have one dimension, or send histories and lists
+# another a millisecond at most. A server merges tensors of equal shapes alone: with batching on, ask by the forms that
+# end in `_delimited`, by `similar_items`, `embed_item` and `embed_text`, whose inputs have one dimension, or send rows
 # of one fixed width. Leave padding by the server off: it would repeat the oldest item as if it were the newest.
 # `num_batch_threads`: the cores of the machine. A request has at most `max_batch_size` rows.
 max_batch_size { value: 256 }
