@@ -78,6 +78,17 @@ def test_a_weight_is_positive(weight):
         ExportOptions(text_weight=weight)
 
 
+def test_items_and_their_texts_are_stored_in_eight_bits(text, tmp_path):
+    options = ExportOptions("int8", "ivf")
+    folder = export_text(
+        words.two_tower(text), make_data(), words.encoder(text), tmp_path, k_max=K_MAX, options=options
+    )
+    told = json.loads((folder / "assets.extra" / "manifest.json").read_text("utf-8"))
+    for table in ("item_vectors", "item_texts"):
+        assert told[table]["kind"] == "int8" and told[table]["bytes"] < 0.4 * told[table]["float32_bytes"]
+    assert "index" not in told and told["self_check"]["largest_difference"] < told["self_check"]["tolerance"]
+
+
 def test_a_moved_text_model_answers(folder, tmp_path):
     from tfrec.serving import load
 

@@ -1,5 +1,7 @@
 """The stage `export`: which of the run's versions are left when a new one is there. The export is stood in for."""
 
+import json
+
 import pytest
 
 from tests import tiny_shop
@@ -101,3 +103,16 @@ def test_a_text_model_that_fails_takes_its_model_with_it(run, reading, monkeypat
         export.export_stage.perform(run, "k2")
     assert [path.name for path in run.path("export").iterdir()] == ["1"]
     assert run.done("export", "k1")
+
+
+def test_vectors_are_stored_and_searched_as_the_pipeline_says(run, tmp_path, monkeypatch):
+    changes = ["export.quantization=int8", "export.index=ivf", "export.recall=0.9"]
+    other, asked = Run(config.load(tmp_path / "shop" / "tiny.yaml", changes), tmp_path / "run"), []
+    run.path("export", "1").mkdir(parents=True)
+    monkeypatch.setattr(
+        serving, "export", lambda *arguments, options, **rest: asked.append(options) or run.path("export", "1")
+    )
+    export.export_stage.perform(other, "k")
+    assert asked == [serving.ExportOptions("int8", "ivf", 0.9)]
+    keys = {json.dumps(config.stage_settings(each.pipeline, "export")) for each in (run, other)}
+    assert len(keys) == 2  # Another version is made where one of them changes.
