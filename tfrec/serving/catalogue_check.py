@@ -29,7 +29,7 @@ from tfrec.serving.selfcheck import HISTORIES, Check, spread
 from tfrec.serving.session import SessionModel
 from tfrec.serving.signatures import ITEM_IDS, NO_ITEM_SCORE, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 
-MEASURED = 512  # histories on which the recall of an index is measured, at most
+MEASURED = 1024  # histories on which the recall of an index is measured, at most
 _LISTS = (ALLOW_ITEMS, DENY_ITEMS, ALLOW_CATEGORIES, DENY_CATEGORIES)
 
 
