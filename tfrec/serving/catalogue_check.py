@@ -38,7 +38,7 @@ from tfrec.serving.selfcheck import HISTORIES, Check, spread
 from tfrec.serving.session import SessionModel
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
-MEASURED = 512  # histories on which the recall of an index is measured, at most
+MEASURED = 1024  # histories on which the recall of an index is measured, at most
 _LISTS = (ALLOW_ITEMS, DENY_ITEMS, ALLOW_CATEGORIES, DENY_CATEGORIES)
 
 

@@ -27,7 +27,7 @@ def recall(vectors, starts, asked, lists, k=10):
         best = set(np.argsort(-scores)[:k])
         read = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in np.argsort(-worth[row])[:lists]])
         shares.append(len(best & set(read)) / k)
-    return np.mean(shares), np.std(shares) / len(shares) ** 0.5
+    return np.mean(shares), np.std(shares) * (2 / len(shares)) ** 0.5
 
 
 def unseen(asked):

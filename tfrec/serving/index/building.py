@@ -12,7 +12,7 @@ from tfrec.features import PAD
 from tfrec.serving.index.lists import part
 from tfrec.serving.index.probes import Asked, Probes, find
 
-ITEMS_ASKED = 512  # items for whose neighbours lists are counted
+ITEMS_ASKED = 1024  # items for whose neighbours lists are counted
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from tfrec.serving.index.lists import Summaries
 
 CUTOFF = 10  # recall is that of the first ten
-# Recall is a mean over queries: it is to be above the floor by this many of its standard errors, lest other queries of
-# the same kind, such as those that the finished graph is asked, fall below it by chance.
+# Recall is a mean over queries: it is to be above the floor by this many standard errors of the difference between two
+# such means, lest as many other queries, which the finished graph is asked, fall below it by chance.
 ERRORS = 3.0
 _CELLS = 2**25  # products that are held at a time: 128 MB
 
@@ -98,12 +98,12 @@ def _recalls(ranks: np.ndarray, lists: int) -> np.ndarray:
 
 
 def _enough(ranks: np.ndarray, floor: float, most: int) -> int:
-    """The fewest lists whose recall is above the floor by `ERRORS` standard errors; all of them where none is."""
+    """The fewest lists whose recall is far enough above the floor (see `ERRORS`); all of them where none is."""
     few, many = 0, most
     while many - few > 1:
         lists = (few + many) // 2
         recalls = _recalls(ranks, lists)
         recalls = recalls[~np.isnan(recalls)]
-        enough = not len(recalls) or recalls.mean() - ERRORS * recalls.std() / len(recalls) ** 0.5 >= floor
+        enough = not len(recalls) or recalls.mean() - ERRORS * recalls.std() * (2 / len(recalls)) ** 0.5 >= floor
         few, many = (few, lists) if enough else (lists, many)
     return many
