@@ -96,9 +96,9 @@ def _in_levels(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class StoredVectors:
     """A `VectorTable` in a graph; `width` is D.
 
-    All of the codes become float32 before they are multiplied, in one operation: on a CPU that costs no more than a
-    product block by block, for catalogues of 3,000 to 200,000 rows, and TensorFlow's products of half or 8-bit numbers
-    either are slower for many users at a time or round the query.
+    All of the codes become float32 before they are multiplied, in one operation: on a CPU, for catalogues of 3,000 to
+    200,000 rows, products block by block were no faster throughout. A product in half precision is faster for one user,
+    but rounds the query; a transposed table is faster for many, but its rows cannot be gathered.
     """
 
     def __init__(self, table: VectorTable, name: str) -> None:
