@@ -19,7 +19,8 @@ from tests.serving.conftest import IDS, make_data, make_model
 from tests.serving.server.conftest import NAME, Running
 from tfrec.serving import server_config
 from tfrec.serving.exporter import export
-from tfrec.serving.publisher import publish, rollback
+from tfrec.serving.publisher import publish
+from tfrec.serving.rollbacks import rollback
 from tfrec.serving.server import Limits, Options, Server, connections
 
 PREDICT = f"/v1/models/{NAME}:predict"

@@ -133,10 +133,8 @@ def compute(jobs: Sequence[Job]) -> list[Arrays | Exception]:
     version, signature = jobs[0].version, jobs[0].signature
     try:
         outputs = _in_runs(version, signature, merged([job.inputs for job in jobs]), sum(job.rows for job in jobs))
-    except ProblemError as error:  # One of them may be the reason: the others are not to suffer.
+    except Exception as error:  # One of them may be the reason: the others are not to suffer.
         return [error] if len(jobs) == 1 else [compute([job])[0] for job in jobs]
-    except Exception as error:  # Whatever it is, it is the answer to these requests and not the server's end.
-        return [error] * len(jobs)
     ends = np.cumsum([job.rows for job in jobs])[:-1]
     parts = {name: np.split(array, ends) for name, array in outputs.items()}
     return [{name: parts[name][place] for name in parts} for place in range(len(jobs))]

@@ -166,7 +166,7 @@ class Repository:
         held = model.versions[number] = Held(folder, stamp=stamp)
         try:
             held.loaded = await self._in_loader(lambda: LoadedVersion(name, number, folder))
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # Whatever is wrong with a version, the others are served on.
             held.state, held.problem = END, str(error)
             logger.error("%s/%d was not loaded: %s", name, number, error)
             self._metrics.load(name, "failed")
