@@ -15,6 +15,14 @@ PIPELINE = (
 )
 
 
+def test_the_settings_of_every_record_can_be_run_again():
+    records = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert records
+    for record in records:
+        settings = json.loads(record.read_text("utf-8"))["settings"]
+        assert config.Pipeline.model_validate({**settings, "seed": 1}).name == settings["name"]
+
+
 @pytest.fixture
 def results(monkeypatch):
     spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")

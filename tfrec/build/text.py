@@ -24,7 +24,7 @@ from tfrec.towers.text_tuning import Tuning, tune
 # What the settings leave open, by tuning: the size (see `text_tuning.Tuning`), the learning rate of the text model, and
 # the weight of the masked-language-model loss.
 SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
-WHOLE_RATE, ADDED_RATE, MASK_WEIGHT = 2e-5, 1e-4, 0.1
+WHOLE_RATE, ADDED_RATE, MASK_WEIGHT, SHARE = 2e-5, 1e-4, 0.1, 0.25
 # Vectors of one text may differ by this much, from batch to batch and machine to machine.
 SAME_VECTOR = 1e-3
 
@@ -121,7 +121,7 @@ def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: i
         text,
         texts,
         counts=data.items["count"],
-        share=settings.share,
+        share=settings.share or SHARE,
         masked=masked,
         mask_weight=settings.mask_weight or MASK_WEIGHT,
         name="text_tuned",

@@ -11,8 +11,8 @@ from tfrec.config.values import Count, Positive, Settings, Share, one_or_more
 Branch = Literal["attention", "lstm", "convolution"]
 
 
-# With all texts of a batch, an epoch on Amazon Beauty takes 12 GB and more than 24 minutes; so, 5 (docs/text.md).
-SHARE = 0.25
+# Defaults that runs from before wrote into their `config.yaml`, for frozen text models too: they stay readable.
+OLD_SHARE, OLD_MASK_WEIGHT = 1.0, 0.1
 # What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
 _TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 Tuning = Literal["frozen", "lora", "adapter", "prefix", "partial", "full", "joint"]
@@ -54,8 +54,10 @@ class Text(Settings):
         None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 1e-4 for the others"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of the text model")
-    share: Annotated[float, Field(gt=0, le=1)] = Field(
-        SHARE, description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors"
+    share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors; 0.25 "
+        "by default",
     )
     mask_weight: Positive | None = Field(
         None, description="of the masked-language-model loss of `joint`; 0.1 by default"
@@ -75,11 +77,11 @@ class Text(Settings):
                 raise ValueError(f"{what} needs a text model; source is none")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
-        if self.tuning == "frozen" and (self.learning_rate is not None or self.share != SHARE):
+        if self.tuning == "frozen" and (self.learning_rate is not None or self.share not in (None, OLD_SHARE)):
             raise ValueError("learning_rate and share are of a text model that trains; tuning is frozen")
         if self.tuning in ("frozen", "full", "joint") and self.size is not None:
             raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
-        if self.tuning != "joint" and self.mask_weight is not None:
+        if self.tuning != "joint" and self.mask_weight not in (None, OLD_MASK_WEIGHT):
             raise ValueError(f"mask_weight is for joint; tuning is {self.tuning}")
         return self
 
