@@ -269,7 +269,7 @@ def test_the_command_itself_prints_one_line(tmp_path):
 
 
 def test_rollback_hands_on_where_to_and_who_is_waited_for(monkeypatch, capsys):
-    from tfrec.serving.running import RunningServer
+    from tfrec.serving.waiting import RunningServer
 
     seen = []
     monkeypatch.setattr(

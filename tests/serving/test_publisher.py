@@ -7,7 +7,7 @@ from tests.serving.conftest import another
 from tfrec.serving import publisher, running, server_config
 from tfrec.serving.gate import verify
 from tfrec.serving.publisher import publish
-from tfrec.serving.running import RunningServer
+from tfrec.serving.waiting import RunningServer
 
 pytestmark = pytest.mark.usefixtures("unasked")
 

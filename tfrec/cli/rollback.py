@@ -30,6 +30,6 @@ def rollback(model: Path, version: int | None, label: str, settle: float, server
     """
     with without_greetings():
         from tfrec.serving.rollbacks import rollback as move
-        from tfrec.serving.running import RunningServer
+        from tfrec.serving.waiting import RunningServer
 
     click.echo(move(model, version, label=label, server=RunningServer(server, settle)))

@@ -12,11 +12,11 @@ import click
 from click.core import ParameterSource
 
 from tfrec.cli.group import FILE, command, without_greetings
+from tfrec.serving.waiting import TOKEN
 
 if TYPE_CHECKING:
     from tfrec.serving.server import Server
 
-TOKEN = "TFREC_TOKEN"  # noqa: S105, the name of a variable
 # What TensorFlow Serving can be told; an option that a server cannot honour is refused rather than forgotten.
 _ELSEWHERE = {"model", "server", "name", "host", "rest_port", "grpc_port", "poll"}
 _PORT = click.IntRange(0, 65535)

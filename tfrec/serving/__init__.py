@@ -15,7 +15,7 @@ _NAMES = {
     "publish": "tfrec.serving.publisher",
     "rollback": "tfrec.serving.rollbacks",
     "Limits": "tfrec.serving.gate",
-    "RunningServer": "tfrec.serving.running",
+    "RunningServer": "tfrec.serving.waiting",
     "load": "tfrec.serving.answers",
     "recommend_file": "tfrec.serving.answers",
     "ExportedModel": "tfrec.serving.answers",

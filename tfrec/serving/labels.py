@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec.serving import label_history, manifest, server_config
-from tfrec.serving.running import RunningServer
 from tfrec.serving.versions import versions
+from tfrec.serving.waiting import RunningServer
 
 
 def move(

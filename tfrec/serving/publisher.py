@@ -11,8 +11,8 @@ from typing import Any
 
 from tfrec.serving import gate, labels, manifest, server_config
 from tfrec.serving.gate import Limits
-from tfrec.serving.running import RunningServer
 from tfrec.serving.versions import TEXT_SUFFIX, building, next_version, place, prune, version_of, versions, writing
+from tfrec.serving.waiting import RunningServer
 
 logger = logging.getLogger(__name__)
 

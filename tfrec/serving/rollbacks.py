@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from tfrec.serving import gate, label_history, labels, server_config
-from tfrec.serving.running import RunningServer
 from tfrec.serving.versions import TEXT_SUFFIX, versions, writing
+from tfrec.serving.waiting import RunningServer
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
@@ -61,8 +62,8 @@ def base_path(folder: Path, name: str) -> Path | None:
     Raises:
         ValueError: the file cannot be read.
     """
-    configs = _read(folder / FILE).model_config_list.config
-    return next((Path(model.base_path) for model in configs if model.name == name), None)
+    model = _model(_read(folder / FILE), name)
+    return None if model is None else Path(model.base_path)
 
 
 def labels(folder: Path, name: str) -> dict[str, int]:
@@ -71,10 +72,8 @@ def labels(folder: Path, name: str) -> dict[str, int]:
     Raises:
         ValueError: the file cannot be read.
     """
-    return next(
-        (dict(model.version_labels) for model in _read(folder / FILE).model_config_list.config if model.name == name),
-        {},
-    )
+    model = _model(_read(folder / FILE), name)
+    return {} if model is None else dict(model.version_labels)
 
 
 def listed(folder: Path, name: str) -> list[int]:
@@ -83,10 +82,8 @@ def listed(folder: Path, name: str) -> list[int]:
     Raises:
         ValueError: the file cannot be read.
     """
-    configs = _read(folder / FILE).model_config_list.config
-    return [
-        number for model in configs if model.name == name for number in model.model_version_policy.specific.versions
-    ]
+    model = _model(_read(folder / FILE), name)
+    return [] if model is None else list(model.model_version_policy.specific.versions)
 
 
 def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None = None) -> None:
@@ -101,7 +98,7 @@ def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None
     models = config.model_config_list.config
     for name, chosen in named.items():
         versions = {*chosen.values(), *([] if also is None else [also])}
-        model = next((model for model in models if model.name == name), None)
+        model = _model(config, name)
         if not versions:
             if model is not None:
                 models.remove(model)
@@ -138,6 +135,11 @@ def locked(folder: Path) -> Iterator[None]:
     with open(folder / f".{FILE}.lock", "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _model(config: ModelServerConfig, name: str) -> Any:
+    """What a file says of a model; None where it names no such model."""
+    return next((model for model in config.model_config_list.config if model.name == name), None)
 
 
 def _read(path: Path) -> ModelServerConfig:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrec.serving import manifest
+from tfrec.serving import manifest, prediction_logs
 from tfrec.serving.server.json_format import Spec
 from tfrec.serving.server.problems import exhausted, invalid
 from tfrec.serving.session import load_text_ops, quiet
@@ -120,14 +120,8 @@ class LoadedVersion:
         return Signature({name: _spec(one) for name, one in inputs.items()}, tuple(outputs), definition, call)
 
     def _warm_up(self, file: Path) -> None:
-        from tensorflow_serving.apis import prediction_log_pb2
-
-        if not file.is_file():
-            return
-        for record in tf.compat.v1.io.tf_record_iterator(str(file)):
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-            self.run(request.model_spec.signature_name, inputs)
+        for signature, inputs, _ in prediction_logs.read(file) if file.is_file() else ():
+            self.run(signature, inputs)
 
 
 def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int) -> int:

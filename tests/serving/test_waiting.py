@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from tests.serving.conftest import another
-from tfrec.serving import running, server_config
+from tfrec.serving import server_config, waiting
 from tfrec.serving.publisher import publish
 from tfrec.serving.rollbacks import rollback
-from tfrec.serving.running import RunningServer
+from tfrec.serving.waiting import RunningServer
 
 pytestmark = pytest.mark.usefixtures("unasked")
 
@@ -26,7 +26,7 @@ UNKNOWN = 404, {"error": "Could not find version 2 of model shop"}
 @pytest.fixture
 def server(monkeypatch):
     """A server that answers what it is told to, the last answer for ever; it remembers what it was asked."""
-    monkeypatch.setattr(running, "PAUSE", 0.01)
+    monkeypatch.setattr(waiting, "PAUSE", 0.01)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
