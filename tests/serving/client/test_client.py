@@ -1,7 +1,9 @@
 """The client against a running server, by both protocols, and against servers that fail."""
 
+import concurrent.futures
 import http.server
 import json
+import socket
 import threading
 import time
 
@@ -115,6 +117,16 @@ def test_wrong_arguments_are_told(client, running):
 
 def test_no_histories_are_no_answers(client):
     assert client.recommend([]) == [] and client.similar([]) == []
+    assert not client.embed_queries([]).size and not client.embed_items([])[1].size
+
+
+def test_one_long_history_is_no_burden_for_the_others(client):
+    histories = [["007"]] * 300
+    histories[7] = IDS * 4000  # 900 kB of ids; as a table of 300 such rows it would be 24 million.
+    answers = client.recommend(histories, 1)
+    assert len(answers) == 300 and answers[0][0].item_id == answers[299][0].item_id
+    assert len(client.embed_queries(histories)) == 300
+    assert all(client.recommend(histories, 1, deny_items=[[answers[0][0].item_id]] * 300)[8])
 
 
 def test_more_than_the_model_answers_is_said(client, caplog):
@@ -151,6 +163,26 @@ class Flaky(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Drip(Flaky):
+    """Sends its answer a byte at a time."""
+
+    def do_POST(self):  # noqa: N802
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def late(published):
+    """A server that starts after the client has asked."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        ports = {"rest_port": first.getsockname()[1], "grpc_port": second.getsockname()[1]}
+    return Running(published, **ports), ports
+
+
 class Page(Flaky):
     """A proxy's page in the server's place."""
 
@@ -177,6 +209,29 @@ def test_what_passes_is_tried_again(flaky):
     assert Flaky.asked == 3
 
 
+@pytest.mark.parametrize("flaky", [Drip], indirect=True)
+def test_the_time_is_that_of_the_whole_answer(flaky):
+    start = time.monotonic()
+    with Client(flaky, NAME, seconds=0.5) as client, pytest.raises(ServerError, match="DEADLINE_EXCEEDED"):
+        client.recommend([["x"]])
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_starts_is_waited_for(late, scheme):
+    server, ports = late
+    port = ports["rest_port" if scheme == "http" else "grpc_port"]
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        Client(f"{scheme}://127.0.0.1:{port}", NAME, seconds=60) as it,
+    ):
+        asked = pool.submit(it.recommend, [["007"]], 1)
+        time.sleep(2.5)
+        assert not asked.done()
+        with server:
+            assert asked.result(60)[0][0].item_id
+
+
 @pytest.mark.parametrize("flaky", [Page], indirect=True)
 def test_an_answer_that_is_no_json_is_told(flaky):
     with Client(flaky, NAME, seconds=0.3) as client, pytest.raises(ServerError, match="UNAVAILABLE: 502"):
@@ -191,16 +246,16 @@ def test_patience_ends_with_the_time_and_never_begins_for_a_mistake(monkeypatch)
         raise ServerError(code, "no")
 
     with pytest.raises(ServerError):
-        patiently(lambda left: fail(left, "INVALID_ARGUMENT"), 1, 5)
+        patiently(lambda left: fail(left, "INVALID_ARGUMENT"), 1)
     assert len(asked) == 1
     asked.clear()
     with pytest.raises(ServerError):
-        patiently(lambda left: fail(left, "UNAVAILABLE"), 100, 2)
-    assert len(asked) == 3 and asked[0] > asked[1] > asked[2]
+        patiently(lambda left: fail(left, "RESOURCE_EXHAUSTED"), 100)
+    assert len(asked) == 6 and asked == sorted(asked, reverse=True)
     monkeypatch.setattr(patience, "FIRST_PAUSE", 0.2)
     start = time.monotonic()
     with pytest.raises(ServerError):
-        patiently(lambda left: fail(left, "UNAVAILABLE"), 0.3, 50)
+        patiently(lambda left: fail(left, "UNAVAILABLE"), 0.3)
     assert time.monotonic() - start < 0.4
 
 

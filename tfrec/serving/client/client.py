@@ -20,7 +20,7 @@ from tfrec.serving.versions import TEXT_SUFFIX
 
 logger = logging.getLogger(__name__)
 
-ROWS_A_REQUEST = 256
+ROWS_A_REQUEST, BYTES_A_REQUEST = 256, 2**20
 REQUESTS_AT_A_TIME = 4
 SCHEMES = ("grpc", "grpcs", "http", "https")
 
@@ -83,7 +83,7 @@ class Client:
             raise ValueError(f"Give `version` or `label`, not both; received {version!r} and {label!r}.")
         if not seconds > 0:
             raise ValueError(f"`seconds` must be above 0; received {seconds!r}.")
-        self._target, self._seconds, self.retries = Target(model, version, label), seconds, 5
+        self._target, self._seconds = Target(model, version, label), seconds
         self._titles = Titles(titles)
         self._transport = _transport(address, token, None if certificate is None else Path(certificate))
         self._filtering: set[str] | None = None
@@ -124,12 +124,11 @@ class Client:
                     f"`texts` must be a list of {len(rows)} texts, one a history; received {texts!r:.100}."
                 )
             target = Target(target.model + TEXT_SUFFIX, target.version, target.label)
-            inputs = {HISTORY: _table(rows), TEXT: _strings(texts)}
-            return self._recommended(target, names.SERVING_DEFAULT, inputs, k, rows)
+            inputs = {HISTORY: _lines(rows), TEXT: _strings(texts)}
+            return self._recommended(target, names.RECOMMEND_DELIMITED, inputs, k, rows)
         if lists:
-            return self._recommended(target, names.RECOMMEND_FILTERED, self._filters(rows, lists), k, rows)
-        delimited = {HISTORY: _strings([names.DELIMITER.join(row) for row in rows])}
-        return self._recommended(target, names.RECOMMEND_DELIMITED, delimited, k, rows)
+            return self._recommended(target, names.FILTERED_DELIMITED, self._filters(rows, lists), k, rows)
+        return self._recommended(target, names.RECOMMEND_DELIMITED, {HISTORY: _lines(rows)}, k, rows)
 
     def similar(self, items: Sequence[str], k: int = 10) -> list[list[Recommendation]]:
         """What is nearest to each item by cosine, without the item; nothing for an unknown one."""
@@ -138,14 +137,16 @@ class Client:
 
     def embed_queries(self, histories: Sequence[Sequence[str]]) -> np.ndarray:
         """float32 [N, D]: the vector of each history; its product with an item's is the score."""
-        inputs = {HISTORY: _table(_rows("histories", histories))}
-        found = self._ask(self._target, names.EMBED_QUERY, inputs)
-        return np.concatenate([outputs[names.VECTOR] for _, outputs in found])
+        inputs = {HISTORY: _lines(_rows("histories", histories))}
+        found = [outputs for _, outputs in self._ask(self._target, names.EMBED_QUERY_DELIMITED, inputs)]
+        return np.concatenate([each[names.VECTOR] for each in found]) if found else np.zeros((0, 0), np.float32)
 
     def embed_items(self, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """float32 [N, D] the vector of each item, zeros where it is unknown, and bool [N] whether it is known."""
         inputs = {ITEM_ID: _strings(_ids("items", items))}
         found = [outputs for _, outputs in self._ask(self._target, names.EMBED_ITEM, inputs)]
+        if not found:
+            return np.zeros((0, 0), np.float32), np.zeros(0, bool)
         vectors, known = (np.concatenate([each[name] for each in found]) for name in (names.VECTOR, names.KNOWN))
         return vectors, known.astype(bool)
 
@@ -155,7 +156,7 @@ class Client:
 
     def states(self) -> dict[int, str]:
         """Version -> state on the server, such as `AVAILABLE`."""
-        return patiently(lambda left: self._transport.states(self._target, left), self._seconds, self.retries)
+        return patiently(lambda left: self._transport.states(self._target, left), self._seconds)
 
     def close(self) -> None:
         """Close the connection."""
@@ -175,14 +176,12 @@ class Client:
         given = {name: _filter(name, values, len(rows)) for name, values in lists.items()}
         if self._filtering is None:
             self._filtering = patiently(
-                lambda left: self._transport.inputs(self._target, names.RECOMMEND_FILTERED, left),
-                self._seconds,
-                self.retries,
+                lambda left: self._transport.inputs(self._target, names.FILTERED_DELIMITED, left), self._seconds
             )
         for name in set(given) - self._filtering:
             raise ValueError(f"{name}: the items of {self._target.model} have no categories to filter by.")
         tables = {HISTORY: rows, **given}
-        return {name: _table(tables.get(name, [[] for _ in rows])) for name in self._filtering}
+        return {name: _lines(tables.get(name, [[] for _ in rows])) for name in self._filtering}
 
     def _recommended(
         self, target: Target, signature: str, inputs: Mapping[str, np.ndarray], k: int, rows: Sequence[Sequence[str]]
@@ -204,12 +203,7 @@ class Client:
         self, target: Target, signature: str, inputs: Mapping[str, np.ndarray]
     ) -> Iterator[tuple[int | None, Mapping[str, np.ndarray]]]:
         """The outputs, a part of the rows after the other."""
-        count = len(next(iter(inputs.values())))
-        parts = [
-            {name: values[at : at + ROWS_A_REQUEST] for name, values in inputs.items()}
-            for at in range(0, count, ROWS_A_REQUEST)
-        ]
-        return self._pool.map(lambda part: self._once(target, signature, part), parts)
+        return self._pool.map(lambda part: self._once(target, signature, part), _parts(inputs))
 
     def _once(
         self, target: Target, signature: str, inputs: Mapping[str, np.ndarray]
@@ -217,7 +211,20 @@ class Client:
         def ask(left: float) -> tuple[int | None, Mapping[str, np.ndarray]]:
             return self._transport.predict(target, signature, inputs, left)
 
-        return patiently(ask, self._seconds, self.retries)
+        return patiently(ask, self._seconds)
+
+
+def _parts(inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The rows in parts that a request holds; a row that is larger than a request should be goes alone."""
+    sizes = np.sum([[len(text) for text in values] for values in inputs.values()], axis=0, dtype=int)
+    start = size = 0
+    for row, more in enumerate(sizes):
+        if row > start and (row - start == ROWS_A_REQUEST or size + more > BYTES_A_REQUEST):
+            yield {name: values[start:row] for name, values in inputs.items()}
+            start, size = row, 0
+        size += int(more)
+    if len(sizes) > start:
+        yield {name: values[start:] for name, values in inputs.items()}
 
 
 def _transport(address: str, token: str | None, certificate: Path | None) -> Transport:
@@ -263,12 +270,9 @@ def _strings(values: Sequence[str]) -> np.ndarray:
     return np.array([*(value.encode("utf-8", "replace") for value in values), None], object)[:-1]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Object [N, T], "" after the end of a row."""
-    table = np.full((len(rows), max([1, *map(len, rows)])), b"", object)
-    for cells, row in zip(table, rows, strict=True):
-        cells[: len(row)] = _strings(row)
-    return table
+def _lines(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """Object [N]: each row as the delimited signatures take it, so that rows of any lengths fit one request."""
+    return _strings([names.DELIMITER.join(row) for row in rows])
 
 
 def _typed(ids: np.ndarray, scores: np.ndarray, k: int, titles: Mapping[str, str]) -> list[Recommendation]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,10 @@ _HTTP = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",
-    413: "RESOURCE_EXHAUSTED",
+    413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
+    500: "INTERNAL",
     501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
@@ -72,6 +75,7 @@ class GrpcTransport:
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
         options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
+        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
         if secure:
             roots = None if certificate is None else certificate.read_bytes()
             self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(roots), options)
@@ -182,21 +186,38 @@ class RestTransport:
 
     def _call(self, method: str, path: str, seconds: float, **how: Any) -> Any:
         import requests
+        import urllib3
 
+        end = time.monotonic() + seconds
         try:
-            response = self._session.request(method, self._base + path, timeout=seconds, **how)
-            found = response.json()
-        except requests.Timeout as error:
+            with self._session.request(method, self._base + path, timeout=seconds, stream=True, **how) as response:
+                body = _body(response, end)
+        except (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError) as error:
             raise ServerError("DEADLINE_EXCEEDED", f"no answer in {seconds:.3g} s") from error
-        except requests.JSONDecodeError as error:
-            code = _HTTP.get(response.status_code, "UNKNOWN")
-            raise ServerError(code, f"{response.status_code} {response.reason}, and no JSON") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ServerError("UNAVAILABLE", f"{self._base} does not answer: {type(error).__name__}") from error
+        code = _HTTP.get(response.status_code, "UNKNOWN")
+        try:
+            found = json.loads(body)
+        except ValueError as error:
+            raise ServerError(code, f"{response.status_code} {response.reason}, and no JSON") from error
         if response.status_code != 200:
-            said = found.get("error", found) if isinstance(found, dict) else found
-            raise ServerError(_HTTP.get(response.status_code, "UNKNOWN"), str(said))
+            raise ServerError(code, str(found.get("error", found) if isinstance(found, dict) else found))
         return found
+
+
+def _body(response: Any, end: float) -> bytes:
+    """The whole body; `requests` itself limits each read alone, and a server may send a byte at a time.
+
+    Raises:
+        TimeoutError: it has not come by then.
+    """
+    parts = []
+    while part := response.raw.read1(2**16, decode_content=True):
+        parts.append(part)
+        if time.monotonic() > end:
+            raise TimeoutError
+    return b"".join(parts)
 
 
 def _name(spec: Any, target: Target) -> None:
