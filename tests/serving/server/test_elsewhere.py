@@ -47,8 +47,13 @@ def test_docker_sees_the_folder_where_the_host_has_it(published, programs):
 
 
 def test_an_unpublished_folder_is_served_by_its_newest_version(published, programs):
-    words = elsewhere.docker(Options(published / "shop", name="mine"))
-    assert words[-2:] == ["--model_name=mine", f"--model_base_path={published}/shop"]
+    (published / "models.config").rename(published / "aside")
+    try:
+        words = elsewhere.docker(Options(published / "shop", name="mine", poll_seconds=7))
+    finally:
+        (published / "aside").rename(published / "models.config")
+    folder = f"--model_base_path={published}/shop"
+    assert words[-3:] == ["--model_name=mine", folder, "--file_system_poll_wait_seconds=7"]
 
 
 def test_what_it_cannot_serve_is_told(published, programs, tmp_path):
@@ -56,6 +61,10 @@ def test_what_it_cannot_serve_is_told(published, programs, tmp_path):
         elsewhere.tfserving(Options(published / "shop"))
     with pytest.raises(ValueError, match="is one version"):
         elsewhere.docker(Options(published / "shop" / "1"))
+    with pytest.raises(ValueError, match="leave --name out"):
+        elsewhere.docker(Options(published / "shop", name="mine"))
+    with pytest.raises(ValueError, match="takes no free port"):
+        elsewhere.docker(Options(published / "shop", rest_port=0))
     moved = (published).rename(published.with_name("moved"))
     try:
         with pytest.raises(ValueError, match="publish again, or correct the file"):

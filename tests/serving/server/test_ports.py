@@ -197,8 +197,8 @@ def tensor(dtype=tf.string, shape=(1, 1), values=(b"007",), **fields):
 
 
 TENSORS = {
-    "huge shape of one value": (tensor(shape=(2**20, 2**20)), "RESOURCE_EXHAUSTED", "this server takes"),
-    "overflowing shape": (tensor(shape=(2**62, 2**62, 0, 4)), "RESOURCE_EXHAUSTED", "this server takes"),
+    "huge shape of one value": (tensor(shape=(2**20, 2**20)), "INVALID_ARGUMENT", "this server takes"),
+    "overflowing shape": (tensor(shape=(2**62, 2**62, 0, 4)), "INVALID_ARGUMENT", "this server takes"),
     "negative size": (tensor(shape=(-1, 1)), "INVALID_ARGUMENT", "no shape of its own"),
     "too few values": (tensor(shape=(2, 2), values=(b"a", b"b")), "INVALID_ARGUMENT", "has 2 values"),
     "no values": (tensor(values=()), "INVALID_ARGUMENT", "has 0 values"),
@@ -241,7 +241,7 @@ def test_one_value_fills_a_small_shape(running):
         ({"name": ""}, "INVALID_ARGUMENT"),
         ({"version": 7}, "NOT_FOUND"),
         ({"label": "nope"}, "INVALID_ARGUMENT"),
-        ({"signature": "nope"}, "INVALID_ARGUMENT"),
+        ({"signature": "nope"}, "FAILED_PRECONDITION"),
     ],
 )
 def test_a_wrong_model_is_told(running, how, code):

@@ -24,6 +24,7 @@ from tfrec.serving.server.problems import ProblemError, exhausted
 logger = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
+CELLS_A_RUN = 2**18  # values of one input that requests are merged to at most
 _SHORT = 16  # Histories up to this length are of like length.
 
 
@@ -36,6 +37,11 @@ class Job:
     inputs: Mapping[str, np.ndarray]
     rows: int
     answer: asyncio.Future[Arrays] = field(compare=False)
+
+    @property
+    def cells(self) -> int:
+        """Values of its largest input."""
+        return max(array.size for array in self.inputs.values())
 
 
 class Batcher:
@@ -97,16 +103,17 @@ class Batcher:
     def _next(self, waiting: deque[Job]) -> list[Job]:
         """The first requests of a group that make up a run; those that nobody waits for any more are dropped."""
         jobs: list[Job] = []
-        rows = 0
+        rows = cells = 0
         while waiting:
             job = waiting[0]
             if job.answer.done():
                 self._release(waiting.popleft())
                 continue
-            if jobs and rows + job.rows > min(self._batch_rows, job.version.rows_a_run):
+            enough = rows + job.rows > min(self._batch_rows, job.version.rows_a_run) or cells + job.cells > CELLS_A_RUN
+            if jobs and enough:
                 break
             jobs.append(waiting.popleft())
-            rows += job.rows
+            rows, cells = rows + job.rows, cells + job.cells
         return jobs
 
     def _finish(self, jobs: Sequence[Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:

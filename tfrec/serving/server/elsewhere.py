@@ -46,15 +46,23 @@ def docker(options: Options) -> list[str]:
 
 def _models(options: Options) -> tuple[list[str], Sequence[Path]]:
     """The arguments that say what to serve, and the folders that these name."""
+    if 0 in (options.rest_port, options.grpc_port):
+        raise ValueError("TensorFlow Serving takes no free port by itself: give --rest-port and --grpc-port a number.")
     wanted.look(options.model, options.name)
     folder = options.model.resolve()
     for root in (folder, folder.parent):
-        if options.name is None and (root == folder or folder.name in server_config.models(root)):
-            if (root / server_config.FILE).is_file():
-                return _published(root, options), [root]
+        named = server_config.models(root)
+        if named and (root == folder or folder.name in named):
+            if options.name is not None:
+                raise ValueError(
+                    f"{root / server_config.FILE} names the models for TensorFlow Serving: leave --name out, or take "
+                    "--server builtin."
+                )
+            return _published(root, options), [root]
     if (folder / SAVED_MODEL).is_file():
         raise ValueError(f"TensorFlow Serving takes a folder of versions, and {options.model} is one version.")
-    return [f"--model_name={options.name or folder.name}", f"--model_base_path={folder}"], [folder]
+    served = [f"--model_name={options.name or folder.name}", f"--model_base_path={folder}"]
+    return [*served, f"--file_system_poll_wait_seconds={_seconds(options)}"], [folder]
 
 
 def _published(root: Path, options: Options) -> list[str]:
@@ -67,10 +75,15 @@ def _published(root: Path, options: Options) -> list[str]:
         )
     return [
         f"--model_config_file={root / server_config.FILE}",
-        f"--model_config_file_poll_wait_seconds={max(1, round(options.poll_seconds))}",
+        f"--model_config_file_poll_wait_seconds={_seconds(options)}",
         "--allow_version_labels_for_unavailable_models=true",
         f"--monitoring_config_file={root / server_config.MONITORING}",
     ]
+
+
+def _seconds(options: Options) -> int:
+    """Whole seconds between two looks, which is what it takes."""
+    return max(1, round(options.poll_seconds))
 
 
 def _installed(program: str, others: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -19,9 +19,9 @@ from tensorflow_serving.apis import (
 )
 
 from tfrec.serving.names import SERVING_DEFAULT
-from tfrec.serving.server.loaded import LoadedVersion
+from tfrec.serving.server.loaded import LoadedVersion, check_names
 from tfrec.serving.server.predictor import Predictor, counted
-from tfrec.serving.server.problems import ProblemError, exhausted, invalid
+from tfrec.serving.server.problems import ProblemError, invalid
 from tfrec.serving.server.repository import Held
 from tfrec.serving.server.tensors import to_array, to_proto
 
@@ -62,12 +62,12 @@ class Port:
     def _method(self, name: str, kind: Any, answer: Answer) -> grpc.RpcMethodHandler:
         """A method whose problems become statuses."""
 
-        async def handle(message: bytes, context: Any) -> Any:
+        async def handle(messages: AsyncIterator[bytes], context: Any) -> Any:
             model = ""
             try:
                 with counted(self._predictor.metrics, "grpc", name, lambda: model):
                     self._predictor.admit(dict(context.invocation_metadata() or ()).get("authorization"))
-                    request = _parsed(kind, message)
+                    request = _parsed(kind, await self._read(messages))
                     spec = request.model_spec
                     model = spec.name if self._predictor.repository.holds(spec.name) else ""
                     return await answer(request, context)
@@ -79,9 +79,22 @@ class Port:
                 logger.exception("%s failed", name)
                 await context.abort(grpc.StatusCode.INTERNAL, "The server failed on this request; its log says how.")
 
-        return grpc.unary_unary_rpc_method_handler(
+        # To a client it is a unary method. As one, it would be called when the message is there, however long that
+        # takes, and hold a place meanwhile.
+        return grpc.stream_unary_rpc_method_handler(
             handle, response_serializer=lambda response: response.SerializeToString()
         )
+
+    async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
+        """The one message of a request, within the limit of time."""
+        seconds = self._predictor.options.limits.seconds
+        try:
+            return await asyncio.wait_for(anext(messages), seconds)
+        except StopAsyncIteration:
+            raise invalid("The request has no message.") from None
+        except TimeoutError:
+            late = f"The message did not come in {seconds:.3g} s."
+            raise ProblemError(grpc.StatusCode.DEADLINE_EXCEEDED, late) from None
 
     def _refused(self, name: str, reason: str) -> grpc.RpcMethodHandler:
         """To those who may ask: that there is no answer, and why."""
@@ -92,13 +105,15 @@ class Port:
         return self._method(name, predict_pb2.PredictRequest, refuse)
 
     async def _predict(self, request: predict_pb2.PredictRequest, context: Any) -> predict_pb2.PredictResponse:
-        limits = self._predictor.options.limits
-        if request.ByteSize() > LARGE:
-            inputs = await asyncio.to_thread(_arrays, request, limits.cells)
-        else:
-            inputs = _arrays(request, limits.cells)
-        version = found(self._predictor, request.model_spec)
         key = request.model_spec.signature_name or SERVING_DEFAULT
+        version = found(self._predictor, request.model_spec)
+        check_names(version.signature(key), request.inputs)
+        most = self._predictor.options.limits.cells
+        if request.ByteSize() > LARGE:
+            inputs = await asyncio.to_thread(_arrays, request, most)
+            version = found(self._predictor, request.model_spec)  # A swap may have come between.
+        else:
+            inputs = _arrays(request, most)
         wanted = filtered(version, key, list(request.output_filter))
         outputs = await self._predictor.predict(version, key, inputs, context.time_remaining())
         response = predict_pb2.PredictResponse()
@@ -199,6 +214,4 @@ def _parsed(kind: Any, message: bytes) -> Any:
 
 
 def _arrays(request: predict_pb2.PredictRequest, most: int) -> Mapping[str, np.ndarray]:
-    if len(request.inputs) > 64:
-        raise exhausted(f"The request has {len(request.inputs)} inputs; no signature takes as many.")
     return {name: to_array(proto, name, most) for name, proto in request.inputs.items()}

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tfrec.serving.server.problems import exhausted, invalid
+from tfrec.serving.server.problems import invalid
 
 _BYTES_SUFFIX = "_bytes"  # Outputs of such a name are sent in base 64.
 _SHOWN = 100  # characters of a value in a message
@@ -145,7 +145,7 @@ def _array(values: Any, spec: Spec, name: str, most: int) -> np.ndarray:
         shape.append(sizes.pop() if sizes else 0)
         level = [each for part in level for each in part]
         if len(level) > most:
-            raise exhausted(f"Input {name!r} has more values than this server takes: {most}.")
+            raise invalid(f"Input {name!r} has more values than this server takes: {most}.")
     array = np.empty(len(level), spec.dtype)
     array[:] = _cells(level, spec.dtype, name)
     return array.reshape(shape)

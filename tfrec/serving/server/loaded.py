@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import tensorflow as tf
 
 from tfrec.serving import manifest, prediction_logs
 from tfrec.serving.server.json_format import Spec
-from tfrec.serving.server.problems import exhausted, invalid
+from tfrec.serving.server.problems import ProblemError, invalid
 from tfrec.serving.session import load_text_ops, quiet
 from tfrec.serving.warmup import FILE as WARMUP
 
@@ -91,8 +92,8 @@ class LoadedVersion:
         try:
             return self.signatures[key]
         except KeyError:
-            known = ", ".join(self.signatures)
-            raise invalid(f'Serving signature name: "{key[:100]}" not found; {self.name} has {known}.') from None
+            what = f'Serving signature key "{key[:100]}" not found; {self.name} has {", ".join(self.signatures)}.'
+            raise ProblemError(grpc.StatusCode.FAILED_PRECONDITION, what) from None
 
     def run(self, key: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of a signature, from arrays that fit it; in the thread that calls.
@@ -124,18 +125,27 @@ class LoadedVersion:
             self.run(signature, inputs)
 
 
+def check_names(signature: Signature, given: Collection[str]) -> None:
+    """Hold the names of inputs to those that a signature takes, before their values are looked at.
+
+    Raises:
+        ProblemError: they are others.
+    """
+    if set(given) != set(signature.inputs):
+        missing, extra = sorted(set(signature.inputs) - set(given)), sorted(set(given) - set(signature.inputs))
+        raise invalid(
+            f"input size does not match signature: {len(given)}!={len(signature.inputs)}. Sent extra: "
+            f"{{{','.join(extra)[:200]}}}. Missing but required: {{{','.join(missing)}}}."
+        )
+
+
 def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int) -> int:
     """Hold the inputs of a request to what a signature takes; the number of its rows.
 
     Raises:
         ProblemError: names, types or shapes are others, or there are too many rows.
     """
-    if set(inputs) != set(signature.inputs):
-        missing, extra = sorted(set(signature.inputs) - set(inputs)), sorted(set(inputs) - set(signature.inputs))
-        raise invalid(
-            f"input size does not match signature: {len(inputs)}!={len(signature.inputs)}. Sent extra: "
-            f"{{{','.join(extra)[:200]}}}. Missing but required: {{{','.join(missing)}}}."
-        )
+    check_names(signature, inputs)
     for name, spec in signature.inputs.items():
         array = inputs[name]
         if array.dtype != spec.dtype:
@@ -151,7 +161,7 @@ def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int
     if not rows:
         raise invalid("The request has no rows.")
     if rows > most_rows:
-        raise exhausted(f"The request has {rows} rows; this server takes {most_rows}.")
+        raise invalid(f"The request has {rows} rows; this server takes {most_rows}.")
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,8 @@ class Options:
         for file in (self.certificate, self.key):
             if file is not None and not file.is_file():
                 raise FileNotFoundError(f"There is no file {file}; TLS needs the certificate and its key as PEM files.")
+        if self.certificate is not None and self.key is not None:
+            _check_pair(self.certificate, self.key)
         for port in (self.rest_port, self.grpc_port):
             if not 0 <= port < 2**16:
                 raise ValueError(f"A port is from 0 to 65535; received {port}.")
@@ -84,3 +87,14 @@ class Options:
     def cores(self) -> int:
         """Threads that compute."""
         return self.threads or len(os.sched_getaffinity(0))
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:  # An empty password: a key that has one is refused, not asked for.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ValueError(
+            f"{certificate} and {key} are no certificate with its key ({reason}): give PEM files that belong together, "
+            "the key without a password."
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import grpc
 import numpy as np
+from starlette.requests import ClientDisconnect
 
 from tfrec.serving.server.batching import Batcher
 from tfrec.serving.server.loaded import LoadedVersion, check
@@ -99,6 +101,9 @@ def counted(metrics: Metrics, protocol: str, method: str, model: Callable[[], st
         yield
     except ProblemError as problem:
         code = problem.code
+        raise
+    except (asyncio.CancelledError, ClientDisconnect):
+        code = grpc.StatusCode.CANCELLED
         raise
     except BaseException:
         code = grpc.StatusCode.INTERNAL

@@ -26,10 +26,10 @@ class ProblemError(Exception):
         status: the HTTP status, as in TF Serving's `ToHTTPStatusCode` (model_servers/http_server.cc).
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        """Hold the code and what the client reads."""
+    def __init__(self, code: grpc.StatusCode, message: str, status: int | None = None) -> None:
+        """Hold the code and what the client reads; `status` where HTTP has a closer one."""
         super().__init__(message)
-        self.code, self.status = code, _HTTP[code]
+        self.code, self.status = code, status or _HTTP[code]
 
 
 def invalid(message: str) -> ProblemError:
@@ -38,5 +38,5 @@ def invalid(message: str) -> ProblemError:
 
 
 def exhausted(message: str) -> ProblemError:
-    """The request is larger than a limit, or there are too many at a time."""
+    """There are too many requests at a time; sent again a little later this one may pass."""
     return ProblemError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)

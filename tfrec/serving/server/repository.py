@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
-from tfrec.serving import manifest
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.metrics import Metrics
 from tfrec.serving.server.problems import ProblemError, invalid
@@ -47,10 +46,11 @@ class Held:
 
 @dataclass
 class Model:
-    """The versions of a model by their number, and its labels."""
+    """The versions of a model by their number, its labels, and whether it ever answered."""
 
     versions: dict[int, Held] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    answered: bool = False
 
     def available(self) -> list[int]:
         """The versions that answer, ascending."""
@@ -80,7 +80,7 @@ class Repository:
         """
         if not name:
             raise invalid("ModelSpec has no name specified.")
-        model = self._models.get(name, Model())
+        model = self._model(name)
         if label is not None:
             if label not in model.labels:
                 raise invalid(f"Unrecognized servable version label: {label[:100]}")
@@ -99,7 +99,7 @@ class Repository:
         Raises:
             ProblemError: there is no such model, version or label.
         """
-        model = self._models.get(name, Model())
+        model = self._model(name)
         if label is not None:
             version = self.find(name, label=label).number
         if version is not None and version not in model.versions:
@@ -116,8 +116,9 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether every model has a version that answers."""
-        return bool(self._models) and all(model.available() for model in self._models.values())
+        """Whether every model that once answered does; one that is new and does not load takes nothing from others."""
+        held = [model.available() for model in self._models.values() if model.answered]
+        return bool(held) and all(held)
 
     @property
     def problems(self) -> list[str]:
@@ -128,7 +129,10 @@ class Repository:
         """Look again and again, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # Whatever it is, the next look may see what is right.
+                logger.exception("the look for versions failed; the server goes on with what it has")
 
     async def refresh(self) -> None:
         """Make what is held what is wanted."""
@@ -136,6 +140,10 @@ class Repository:
             wanted = await self._in_loader(self._look)
         except (OSError, ValueError) as error:
             self._complain(f"{error} The server goes on with what it has.")
+            return
+        lost = [name for name, each in wanted.items() if not each.labels and self._model(name).labels]
+        if lost:  # Their newest version may be one that was never published, or that was gone back from.
+            self._complain(f"{lost[0]} has lost its labels. The server goes on with what it has.")
             return
         self._complain("")
         for name, each in wanted.items():
@@ -171,7 +179,7 @@ class Repository:
             logger.error("%s/%d was not loaded: %s", name, number, error)
             self._metrics.load(name, "failed")
         else:
-            held.state = AVAILABLE
+            held.state, model.answered = AVAILABLE, True
             logger.info("%s/%d answers", name, number)
             self._metrics.load(name, "loaded")
 
@@ -193,6 +201,9 @@ class Repository:
         for number in ended[:-_ENDED]:
             del model.versions[number]
 
+    def _model(self, name: str) -> Model:
+        return self._models.get(name, Model())
+
     def _complain(self, what: str) -> None:
         """Log a complaint once, not at every look."""
         if what and what != self._complaint:
@@ -211,7 +222,9 @@ def _moved(model: Model, labels: Mapping[str, int]) -> dict[str, int]:
 
 
 def _stamp(folder: Path) -> Any:
+    """What tells a folder from what it was: its files, their sizes and times."""
     try:
-        return (folder / manifest.MANIFEST).stat().st_mtime_ns
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     except OSError:
         return None

@@ -6,6 +6,7 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import re
@@ -54,7 +55,7 @@ class RestPort:
 
     def __init__(self, predictor: Predictor) -> None:
         """Answer with what `predictor` holds."""
-        self._predictor = predictor
+        self._predictor, self._running = predictor, 0
 
     async def alive(self, request: Request) -> Response:
         """200 as long as the process answers; needs no token."""
@@ -93,9 +94,12 @@ class RestPort:
     async def _answered(self, request: Request, method: str, name: str, answer: Answer) -> Response:
         """The answer, or the body of the problem."""
         known = name if self._predictor.repository.holds(name) else ""
+        self._running += 1
         try:
             with counted(self._predictor.metrics, "rest", method, lambda: known):
                 self._predictor.admit(request.headers.get("authorization"))
+                if self._running > 2 * self._predictor.options.limits.pending:
+                    raise exhausted(f"The server is busy: {self._running} requests are open. Try again a little later.")
                 return await answer(request)
         except ProblemError as problem:
             headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
@@ -105,6 +109,8 @@ class RestPort:
         except Exception:
             logger.exception("%s failed", method)
             return _body(json_format.problem("The server failed on this request; its log says how."), 500)
+        finally:
+            self._running -= 1
 
     async def _asked(self, request: Request, name: str, asked: re.Match[str]) -> Response:
         if asked["method"] != "predict":
@@ -119,7 +125,8 @@ class RestPort:
         left = limits.seconds - (asyncio.get_running_loop().time() - start)
         version = self._predictor.repository.find(name, **_choice(asked))  # A swap may have come between.
         outputs = await self._predictor.predict(version, key, inputs, left)
-        return _body(json_format.write(outputs, rows="instances" in parsed))
+        size = 16 * sum(array.size for array in outputs.values())
+        return _body(await _apart(size, functools.partial(json_format.write, rows="instances" in parsed), outputs))
 
     async def _told(self, name: str, found: re.Match[str]) -> Response:
         if not found["metadata"]:
@@ -131,7 +138,8 @@ class RestPort:
     async def _read(self, request: Request) -> bytes:
         """The body of a request, within the limits of size and time."""
         limits = self._predictor.options.limits
-        too_large = exhausted(f"The body is larger than this server takes: {limits.request_bytes} bytes.")
+        what = f"The body is larger than this server takes: {limits.request_bytes} bytes."
+        too_large = ProblemError(grpc.StatusCode.RESOURCE_EXHAUSTED, what, 413)
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > limits.request_bytes:
             raise too_large

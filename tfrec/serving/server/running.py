@@ -20,6 +20,7 @@ from tfrec.serving.server.repository import Repository
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 1024  # connections that wait to be taken
 IDLE_SECONDS = 75  # an open connection of REST without a request
 
 
@@ -94,7 +95,7 @@ class Server:
             access_log=False,
             lifespan="off",
             server_header=False,
-            limit_concurrency=2 * options.limits.pending,
+            ws="none",
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
             h11_max_incomplete_event_size=2**16,
@@ -156,6 +157,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
+            found.listen(BACKLOG)  # Two servers may bind one port and not listen at it.
         except OSError as error:
             raise _taken(host, port, "--rest-port") from error
         yield found

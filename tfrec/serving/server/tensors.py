@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from tfrec.serving.server.problems import exhausted, invalid
+from tfrec.serving.server.problems import invalid
 
 _FIELDS = {
     tf.string: "string_val",
@@ -42,7 +42,7 @@ def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
         raise invalid(f"Input {name!r} has no shape of its own; it must be a tensor of whole sizes.")
     count = math.prod(shape)
     if max(count, *shape, 0) > most:
-        raise exhausted(f"Input {name!r} is of {shape}; this server takes {most} values.")
+        raise invalid(f"Input {name!r} is of {shape}; this server takes {most} values.")
     if proto.tensor_content:
         if kind == tf.string:
             raise invalid(f"Input {name!r} holds strings, which belong in `string_val`.")
