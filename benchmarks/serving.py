@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -56,6 +57,13 @@ class Served:
         """Resident memory, MB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="utf-8").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    @property
+    def loads(self) -> int:
+        """Versions that it has loaded so far."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/monitoring/prometheus/metrics") as page:
+            text = page.read().decode()
+        return round(sum(map(float, re.findall(r'^tfrec_loads_total{.*result="loaded"} (.+)$', text, re.MULTILINE))))
 
 
 @contextmanager
@@ -102,10 +110,13 @@ async def connection(port: int) -> AsyncIterator[grpc.aio.UnaryUnaryMultiCallabl
 
 
 async def ask(
-    port: int, messages: Sequence[bytes], count: int, at_a_time: int
+    port: int, messages: Sequence[bytes], count: int, at_a_time: int, seconds: list[float] | None = None
 ) -> tuple[np.ndarray, Counter[str], float]:
-    """Seconds of each request, the codes, and the seconds of all; `at_a_time` clients ask without a pause."""
-    seconds: list[float] = []
+    """Seconds of each request, the codes, and the seconds of all; `at_a_time` clients ask without a pause.
+
+    Into `seconds` goes what each took as soon as it is answered.
+    """
+    seconds = [] if seconds is None else seconds
     codes: Counter[str] = Counter()
     waiting = iter(itertools.islice(itertools.cycle(messages), count))
 
@@ -135,14 +146,20 @@ def versions_of(model: Path, root: Path) -> Path:
 
 
 async def swapped(served: Served, root: Path, messages: Sequence[bytes], count: int, swaps: int) -> list[float]:
-    """Ask while versions are swapped; memory, MB, after each swap."""
-    asking = asyncio.create_task(ask(served.grpc, messages, count, 8))
+    """Ask, and swap versions after like parts of the requests; memory, MB, before each swap and after all."""
+    done: list[float] = []
+    asking = asyncio.create_task(ask(served.grpc, messages, count, 8, done))
     memory = []
-    for turn in range(swaps):
-        await asyncio.sleep(count / 400 / (swaps + 1))
-        server_config.write(root, {NAME: {server_config.STABLE: 1 + (turn + 1) % 2}})
+    for turn in range(1, swaps + 1):
+        while len(done) < turn * count / (swaps + 1):
+            await asyncio.sleep(0.05)
         memory.append(served.memory)
+        server_config.write(root, {NAME: {server_config.STABLE: 1 + turn % 2}})
     seconds, codes, whole = await asking
+    if served.loads != 1 + swaps:
+        raise click.ClickException(
+            f"{served.loads} versions were loaded, not {1 + swaps}: give it more requests"
+        )
     table = Table("requests", "codes", "requests/s", "p50 ms", "p99 ms", "max ms", title=f"{swaps} swaps under load")
     table.add_row(
         f"{count:,}", str(dict(codes)), f"{count / whole:.0f}", *(f"{ms:.1f}" for ms in milliseconds(seconds))
@@ -186,7 +203,7 @@ def load(model: Path, count: int, swaps: int) -> None:
         with serving(root / NAME, CORES[:2], "--poll", "0.5") as served:
             asyncio.run(ask(served.grpc, messages, 2000, 8))
             memory = asyncio.run(swapped(served, root, messages, count, swaps))
-        click.echo("memory after each swap, MB: " + " ".join(f"{size:.0f}" for size in memory))
+        click.echo("memory before each swap and at the end, MB: " + " ".join(f"{size:.0f}" for size in memory))
 
 
 @main.command()

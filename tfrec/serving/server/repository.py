@@ -30,14 +30,12 @@ class Held:
     """A version and how far it is.
 
     Attributes:
-        folder: where it was loaded from.
         state: of `ModelVersionStatus`.
         loaded: what answers, while it is available.
         problem: why it is not, where loading failed.
         stamp: of its folder when it was loaded; another one is reason to try again what failed.
     """
 
-    folder: Path
     state: Any = LOADING
     loaded: LoadedVersion | None = None
     problem: str = ""
@@ -171,7 +169,7 @@ class Repository:
         held = model.versions.get(number)
         if held is not None and (held.loaded is not None or (held.problem and held.stamp == stamp)):
             return
-        held = model.versions[number] = Held(folder, stamp=stamp)
+        held = model.versions[number] = Held(stamp=stamp)
         try:
             held.loaded = await self._in_loader(lambda: LoadedVersion(name, number, folder))
         except Exception as error:  # Whatever is wrong with a version, the others are served on.
