@@ -157,9 +157,7 @@ async def swapped(served: Served, root: Path, messages: Sequence[bytes], count: 
         server_config.write(root, {NAME: {server_config.STABLE: 1 + turn % 2}})
     seconds, codes, whole = await asking
     if served.loads != 1 + swaps:
-        raise click.ClickException(
-            f"{served.loads} versions were loaded, not {1 + swaps}: give it more requests"
-        )
+        raise click.ClickException(f"{served.loads} versions were loaded, not {1 + swaps}: give it more requests")
     table = Table("requests", "codes", "requests/s", "p50 ms", "p99 ms", "max ms", title=f"{swaps} swaps under load")
     table.add_row(
         f"{count:,}", str(dict(codes)), f"{count / whole:.0f}", *(f"{ms:.1f}" for ms in milliseconds(seconds))

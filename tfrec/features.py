@@ -32,6 +32,7 @@ HISTORY = "history"  # int32 [B, T]: item rows, at most the length limit, newest
 TARGET = "target"  # int32 [B, T + 1]: the event after s events is target[:, s]; PAD where nothing is to be learnt
 SEEN = "seen"  # int32 [B, S]: distinct item rows of the whole history, before truncation
 RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
+BARRED = "barred"  # int32 [X]: item rows that the split recommends to nobody; absent where there are none
 
 # Prefixes of the optional features; the name after the prefix is the column's.
 EVENT_PREFIX = "event_"  # int32 [B, T]: a categorical column of the events, code 0 = missing

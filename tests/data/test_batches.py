@@ -6,7 +6,7 @@ import pytest
 from tfrec.data import EpochPlan, PrepareOptions, prepare
 from tfrec.data.batches import EvaluationUsers, training_batch
 from tfrec.data.sequences import Ragged, Windows
-from tfrec.features import HISTORY, RELEVANT, SEEN, TARGET, USER_ID
+from tfrec.features import BARRED, HISTORY, RELEVANT, SEEN, TARGET, USER_ID
 
 
 def windows_of(lengths):
@@ -89,13 +89,14 @@ def test_numbers_out_of_range_are_refused(name, value):
         EpochPlan(skewed(10), {}, **{name: value})
 
 
-def evaluation_users(max_length=2):
+def evaluation_users(max_length=2, barred=()):
     users = np.array(["a", "b", "c"], dtype=object)
     histories = Ragged(users, np.array([1, 2, 1, 5], np.int32), np.array([0, 3, 3, 4]))
     seen = Ragged(users, np.array([1, 2, 5], np.int32), np.array([0, 2, 2, 3]))
     relevant = Ragged(users, np.array([8, 9, 8, 7], np.int32), np.array([0, 1, 3, 4]))
     events = {"event_type": np.array([3, 4, 5, 6], np.int32)}
-    return EvaluationUsers(histories, seen, relevant, events, {"user_sex": np.array([1, 2, 3], np.int32)}, max_length)
+    sex, barred = {"user_sex": np.array([1, 2, 3], np.int32)}, np.array(barred, np.int32)
+    return EvaluationUsers(histories, seen, relevant, events, sex, max_length, barred)
 
 
 def test_an_evaluation_batch_holds_the_newest_events_and_all_that_was_seen():
@@ -106,6 +107,12 @@ def test_an_evaluation_batch_holds_the_newest_events_and_all_that_was_seen():
     assert batch[SEEN].tolist() == [[0, 0], [5, 0], [1, 2]]
     assert batch[RELEVANT].tolist() == [[9, 8], [7, 0], [8, 0]]
     assert batch["user_sex"].tolist() == [2, 3, 1]
+
+
+def test_every_batch_says_what_nobody_is_recommended():
+    batches = list(evaluation_users(barred=[3, 5]).dataset(2).as_numpy_iterator())
+    assert [batch[BARRED].tolist() for batch in batches] == [[3, 5], [3, 5]]
+    assert BARRED not in evaluation_users().dataset(2).element_spec
 
 
 def test_evaluation_batches_come_in_the_same_order_and_have_a_step_at_least():

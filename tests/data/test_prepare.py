@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserColumns, prepare
-from tfrec.features import EVENTS_SCORED
+from tfrec.features import BARRED, EVENTS_SCORED
 
 
 def test_the_smallest_use_needs_no_options(tiny, titles):
@@ -159,6 +159,10 @@ def test_held_out_items_train_nothing_validate_nothing_and_are_tested(log):
         dataset.history("test").item_id
     )
     assert dataset.items.set_index("item_id").candidate[["001", "002"]].all()
+    assert set(ids[dataset.items.candidate & ~dataset.candidates("validation")]) == {"001"}
+    assert dataset.candidates("test").tolist() == dataset.items.candidate.tolist()
+    assert all(ids[batch[BARRED]].tolist() == ["001"] for batch in dataset.validation(2).as_numpy_iterator())
+    assert BARRED not in dataset.test().element_spec
 
 
 def test_held_out_items_must_be_items(tiny, caplog):

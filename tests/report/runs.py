@@ -39,7 +39,7 @@ def make_results():
     """The figures of a run called shop."""
     return Results(
         name="shop",
-        validation={"hr@10": 0.61, "ndcg@10": 0.31},
+        validation=make_evaluation(0.61, seed=5),
         test=make_evaluation(0.6),
         baselines={
             "oracle": make_evaluation(0.9, seed=4),

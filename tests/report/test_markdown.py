@@ -3,7 +3,10 @@
 import dataclasses
 import re
 
+import pandas as pd
+
 from tests.report.runs import make_results
+from tfrec.evaluation import Evaluation
 from tfrec.report import write_plots, write_report
 
 SETTINGS = {"data": {"root": "data", "options": {}}, "model": {"text": {"source": "none"}}, "seed": 0}
@@ -15,7 +18,12 @@ def test_the_report_says_what_was_reached_against_what_and_how_to_run_it_again(t
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == text
     metrics = results.test.metrics
     assert f"**HR@10 {metrics['hr@10']:.4f} ± {metrics['hr@10_half_width']:.4f}" in text
-    assert "Validation: HR@10 0.6100, NDCG@10 0.3100." in text
+    chosen_by = results.validation
+    assert f"Validation: HR@10 {chosen_by.metrics['hr@10']:.4f}, NDCG@10 {chosen_by.metrics['ndcg@10']:.4f}." in text
+    slices = text.split("## Slices of the validation split")[1].split("##")[0]
+    for part, label in (("cold_items", "cold items"), ("warm_items", "warm items")):
+        figures = chosen_by.slices[part]
+        assert f"| {label} | {figures['users']:.0f} | {figures['hr@10']:.4f} ± " in slices
     share = metrics["ndcg@10"] / results.baselines["oracle"].metrics["ndcg@10"]
     assert f"{share:.0%} of the NDCG@10 of the oracle" in text
     assert re.search(r"\| popularity \| ndcg@10 \|.*\| better \|", text)
@@ -40,8 +48,10 @@ def test_pictures_are_linked_relative_to_the_report(tmp_path):
 
 def test_a_bare_run_leaves_sections_out(tmp_path):
     bare = dataclasses.replace(
-        make_results(), validation={}, baselines={}, variants={}, timing={}, environment={}, peak_memory_mb=float("nan")
-    )
+        make_results(),
+        validation=Evaluation({}, {}, pd.DataFrame()),
+        baselines={}, variants={}, timing={}, environment={}, peak_memory_mb=float("nan"),
+    )  # fmt: skip
     text = write_report(tmp_path / "report.md", bare)
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert sections == ["Results on the test split", "Slices", "What it took"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.retrieval.cycles import ITEMS, as_dataset, test_batch, two_tower
-from tfrec.features import HISTORY, SEEN, USER_ID
+from tfrec.features import BARRED, HISTORY, SEEN, USER_ID
 from tfrec.retrieval import recommend
 
 IDS = np.array(["", *[f"{row:03d}" for row in range(1, ITEMS)]], object)
@@ -28,6 +28,16 @@ def test_lists_are_the_models_scores_in_order():
             assert mine["rank"].tolist() == [1, 2, 3, 4]
             assert mine["item_id"].tolist() == IDS[best].tolist()
             np.testing.assert_allclose(mine["score"], row[best], atol=1e-5)
+
+
+def test_what_the_split_bars_is_recommended_to_nobody():
+    model, batch = two_tower(), test_batch(users=3)
+    barred = np.array([2, 5], "int32")
+    table = recommend(model, as_dataset({**batch, BARRED: barred}), IDS, k=50)
+    assert table.groupby("user_id")["item_id"].agg(set).tolist() == [set(IDS[1:]) - set(IDS[barred])] * 3
+    whole = recommend(model, as_dataset(batch), IDS, k=50)
+    left = whole[~whole["item_id"].isin(IDS[barred])]
+    assert table["item_id"].tolist() == left["item_id"].tolist()
 
 
 def test_seen_items_are_not_recommended_and_exhaust_the_catalogue():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfrec.data.sequences import Ragged, Windows
-from tfrec.features import HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
+from tfrec.features import BARRED, HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -147,6 +147,7 @@ class EvaluationUsers:
         events: feature name -> values beside `histories.rows`.
         users: feature name -> codes [users], or vectors of texts.
         max_length: events of a history that a batch holds, the newest ones.
+        barred: item rows that nobody is recommended.
     """
 
     histories: Ragged
@@ -155,6 +156,7 @@ class EvaluationUsers:
     events: Batch
     users: Users
     max_length: int
+    barred: np.ndarray
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
         """Batches of similar lengths, the same each time: `HISTORY` [B, T], `SEEN` [B, S], `RELEVANT` [B, R] and more.
@@ -163,7 +165,8 @@ class EvaluationUsers:
             batch_size: users of a batch.
 
         Returns:
-            Also the event features [B, T], the user features [B] and `USER_ID`, string [B]. T, S and R are at least 1.
+            Also the event features [B, T], the user features [B], `USER_ID`, string [B], and `BARRED`, the same rows in
+            every batch, where there are any. T, S and R are at least 1.
         """
         import tensorflow as tf
 
@@ -171,6 +174,8 @@ class EvaluationUsers:
         spec = _spec(self.events, self.users)
         spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in (SEEN, RELEVANT)}
         spec[USER_ID] = tf.TensorSpec([None], tf.string, USER_ID)
+        if len(self.barred):
+            spec[BARRED] = tf.TensorSpec([len(self.barred)], tf.int32, BARRED)
         order = np.argsort(self.histories.lengths, kind="stable")
         count = math.ceil(len(order) / batch_size)
 
@@ -191,6 +196,7 @@ class EvaluationUsers:
         for name, lists in ((SEEN, self.seen), (RELEVANT, self.relevant)):
             batch[name] = _padded(lists.offsets[members], lists.lengths[members], len(lists.rows))(lists.rows)
         batch |= {name: codes[members] for name, codes in self.users.items()}
+        batch |= {BARRED: self.barred} if len(self.barred) else {}
         return batch | {USER_ID: self.histories.user_ids[members]}
 
 

@@ -167,6 +167,13 @@ class Dataset:
         """Users whose last events test, those without a history too. See `EvaluationUsers.dataset`."""
         return self._evaluation("test").dataset(batch_size)
 
+    def candidates(self, split: str) -> np.ndarray:
+        """Bool [I], what may be recommended in "validation" or "test".
+
+        Items that are held out of all but the test are no candidates in validation: there they are nobody's target.
+        """
+        return self.items["candidate"].to_numpy(bool) & ~self._held_back(split)
+
     def truth(self, split: str) -> pd.DataFrame:
         """Relevant pairs of "validation" or "test": `user_id`, `item_id`; under "time" only what is new to the user."""
         return self._pairs(self._part(split)[1])
@@ -200,10 +207,14 @@ class Dataset:
         if split not in ("validation", "test"):
             raise ValueError(f"split must be 'validation' or 'test'; got {split!r}.")
         if split not in self._parts:
-            excluded = (self._held_out == 1) & (split == "validation")
             new_only = self.manifest["split"]["kind"] == "time"
+            excluded = self._held_back(split)
             self._parts[split] = relevant_items(self.sequences, split, new_only=new_only, excluded=excluded)
         return self._parts[split]
+
+    def _held_back(self, split: str) -> np.ndarray:
+        """Bool [I], the items that a split must not know of."""
+        return (self._held_out == 1) & (split == "validation")
 
     def _pairs(self, lists: Ragged) -> pd.DataFrame:
         ids = self.items[ITEM_ID].to_numpy(dtype=object)
@@ -224,6 +235,7 @@ class Dataset:
             events={name: values[index] for name, values in self.sequences.events.items()},
             users=_of(self._users(), users),
             max_length=self.max_length,
+            barred=np.flatnonzero(self._held_back(split)).astype(np.int32),
         )
 
 

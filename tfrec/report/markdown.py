@@ -64,6 +64,7 @@ def write_report(
         *_differences(results, cutoff),
         "## Slices",
         tables.markdown(*tables.slice_table(results.evaluations, cutoff)),
+        *_validation(results, cutoff),
         *_pictures(plots or {}, folder),
         *_costs(results),
         *_rerun(settings, command),
@@ -83,9 +84,9 @@ def _headline(results: Results, cutoff: int) -> str:
     if oracle and oracle.metrics.get(names[1], 0) > 0:
         share = metrics[names[1]] / oracle.metrics[names[1]]
         lines.append(f"That is {share:.0%} of the NDCG@{cutoff} of the oracle, the best answer there is.")
-    known = [name for name in names if name in results.validation]
+    known = [name for name in names if name in results.validation.metrics]
     if known:
-        validation = ", ".join(f"{name.upper()} {results.validation[name]:.4f}" for name in known)
+        validation = ", ".join(f"{name.upper()} {results.validation.metrics[name]:.4f}" for name in known)
         lines.append(f"Validation: {validation}.")
     return " ".join(lines)
 
@@ -98,6 +99,14 @@ def _differences(results: Results, cutoff: int) -> list[str]:
     trained = "one trained model stands behind these figures" if seeds == 1 else f"{seeds} seeds were averaged"
     table = tables.markdown(*tables.difference_table(differences))
     return ["## Against the baselines", table, _VERDICTS.format(seeds=trained)]
+
+
+def _validation(results: Results, cutoff: int) -> list[str]:
+    """The slices of the validation split, where there are any."""
+    if not results.validation.slices:
+        return []
+    table = tables.markdown(*tables.slice_table({results.name: results.validation}, cutoff))
+    return ["## Slices of the validation split, which settings are chosen by", table]
 
 
 def _pictures(plots: Mapping[str, str], folder: str) -> list[str]:

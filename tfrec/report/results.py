@@ -27,7 +27,7 @@ class Results:
 
     Attributes:
         name: name of the pipeline, and of the model's row in the tables.
-        validation: flat figures of the chosen epoch on the validation split.
+        validation: the chosen epoch's evaluation on the validation split.
         test: the model's evaluation on the test split.
         baselines: name -> evaluation of the same users, in the order of the tables; `oracle` is the best answer known.
         variants: the same model asked otherwise, such as "history alone" -> evaluation.
@@ -37,7 +37,7 @@ class Results:
     """
 
     name: str
-    validation: Mapping[str, float]
+    validation: Evaluation
     test: Evaluation
     baselines: Mapping[str, Evaluation] = field(default_factory=dict)
     variants: Mapping[str, Evaluation] = field(default_factory=dict)
@@ -65,7 +65,8 @@ class Results:
         """The content of `metrics.json`, with at least `KEYS`."""
         document: dict[str, Any] = {
             "name": self.name,
-            "validation": dict(self.validation),
+            "validation": self.validation.metrics,
+            "validation_slices": _main_figures(self.validation.slices),
             "test": self.test.metrics,
             "baselines": {name: evaluation.metrics for name, evaluation in self.baselines.items()},
             "slices": self.test.slices,

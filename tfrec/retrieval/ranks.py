@@ -12,18 +12,19 @@ from tfrec.features import PAD
 REMOVED = -1e9
 
 
-def remove_seen(scores: Any, seen: Any, barred: Any) -> Any:
+def remove_seen(scores: Any, seen: Any, *barred: Any) -> Any:
     """Push seen rows and rows that are no candidates far below the others.
 
     Args:
         scores: float [B, I].
         seen: int [B, S] rows of each user's history, 0-padded; None = nothing was seen.
-        barred: int [X] rows that nobody is shown, the padding row among them.
+        *barred: int [X] each: rows that nobody is shown, the padding row among them; None = no more.
 
     Returns:
         float [B, I].
     """
-    hidden = tf.scatter_nd(barred[:, None], tf.ones_like(barred), [tf.shape(scores)[1]]) > 0
+    rows = tf.concat([part for part in barred if part is not None], axis=0)
+    hidden = tf.scatter_nd(rows[:, None], tf.ones_like(rows), [tf.shape(scores)[1]]) > 0
     scores = tf.where(hidden[None, :], tf.constant(REMOVED, scores.dtype), scores)
     if seen is None:
         return scores

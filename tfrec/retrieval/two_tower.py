@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
+from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
@@ -145,7 +145,7 @@ class TwoTower(keras.Model):
     def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The score of every row, float [B, I]; what may not be recommended is far below the rest."""
         scores = tf.matmul(self.query(vectors, features), vectors, transpose_b=True)
-        return remove_seen(scores, features.get(SEEN), self._barred)
+        return remove_seen(scores, features.get(SEEN), self._barred, features.get(BARRED))
 
     def call(self, features: Mapping[str, Any], training: bool = False) -> Any:
         """The scores of every row of the catalogue, float [B, I], from a batch of features."""

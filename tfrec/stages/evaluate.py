@@ -79,11 +79,12 @@ def evaluate(
 
 def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, vectors: np.ndarray) -> Evaluation:
     """Measure recommendations; where items were held out of training, these and no others are the cold ones."""
-    held_out = data.items.loc[data.items["held_out"] > 0, ITEM_ID]
+    items = data.items.assign(candidate=data.candidates(split))
+    held_out = items.loc[items["held_out"] > 0, ITEM_ID]
     return evaluation.evaluate(
         table,
         data.truth(split),
-        data.items,
+        items,
         history=data.history(split),
         cutoffs=cutoffs,
         keep_seen=data.seen == "keep",
@@ -116,7 +117,7 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
         variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=measured.depth)
     return Results(
         name=run.pipeline.name,
-        validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth).metrics,
+        validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth),
         test=_measure(table, data, "test", **shared),
         baselines={name: _measure(found, data, "test", **shared) for name, found in baselines(run, data).items()},
         variants={name: _measure(found, data, "test", **shared) for name, found in variants.items()},
