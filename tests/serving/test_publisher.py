@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from tests.serving.conftest import another
-from tfrec.serving import publisher, running, server_config
+from tfrec.serving import publisher, server_config, waiting
 from tfrec.serving.gate import verify
 from tfrec.serving.publisher import publish
 from tfrec.serving.waiting import RunningServer
@@ -44,7 +44,7 @@ def test_the_newest_and_the_labelled_are_kept(copied, root):
 def test_a_running_server_is_given_time_to_load(exported, copied, root, monkeypatch):
     publish(exported, root, "shop")
     seen = []
-    monkeypatch.setattr(running.time, "sleep", lambda s: seen.append((s, (root / "models.config").read_text("utf-8"))))
+    monkeypatch.setattr(waiting.time, "sleep", lambda s: seen.append((s, (root / "models.config").read_text("utf-8"))))
     publish(another(copied, 2), root, "shop", server=RunningServer(settle=30))
     [(seconds, text)] = seen
     assert seconds == 30
@@ -114,7 +114,7 @@ def test_both_take_one_number_and_one_step(pair, exported, root, monkeypatch):
     publish(exported, root, "shop")
     (root / "shop_text" / "2").mkdir(parents=True)
     seen = []
-    monkeypatch.setattr(running.time, "sleep", lambda seconds: seen.append((root / "models.config").read_text()))
+    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: seen.append((root / "models.config").read_text()))
     assert (
         publish(pair[0], root, "shop", text_folder=pair[1], server=RunningServer(settle=1), keep=1)
         == root / "shop" / "3"
