@@ -85,6 +85,17 @@ def test_what_describes_an_event_goes_with_it(bundle):
     np.testing.assert_allclose(same, scores, atol=1e-5)
 
 
+def test_an_answer_says_how_many_ids_it_knows(bundle):
+    history = np.array([["007", "nope", "007", ""], ["nope", "", "what?", ""], ["", "", "", ""]], object)
+    assert bundle.run("serving_default", {"history": history})["known_events"].tolist() == [2, 0, 0]
+    lines = {"history": np.array(["\n".join(row) for row in history], object)}
+    assert bundle.run("recommend_delimited", lines)["known_events"].tolist() == [2, 0, 0]
+    nothing = {"allow_items": np.array([["nope"]] * 3, object), "deny_items": np.array([[""]] * 3, object)}
+    assert bundle.run("recommend_filtered", {"history": history, **nothing})["known_events"].tolist() == [2, 0, 0]
+    described_by = {name: np.repeat(values, 3, axis=0) for name, values in described(4).items()}
+    assert bundle.run("recommend_full", {"history": history, **described_by})["known_events"].tolist() == [2, 0, 0]
+
+
 def test_every_input_counts_and_unknown_values_are_missing_ones(bundle):
     plain = ask(bundle, ["7", "🎬"])[1]
     missing = ask(bundle, ["7", "🎬"], **described(2, events=("nothing", "such"), country="XX"))[1]

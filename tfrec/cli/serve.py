@@ -50,10 +50,21 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--max-pending", type=_COUNT, default=1000, show_default=True, help="Requests that wait or run at a time."
 )
+@click.option(
+    "--max-pending-bytes", type=_COUNT, default=64 * 2**20, show_default=True, help="Of those requests together."
+)
 @click.option("--timeout", type=_SECONDS, default=30.0, show_default=True, help="Seconds for one request.")
+@click.option(
+    "--notice",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Seconds that a stopping server answers on, not ready any more, so that a load balancer turns away first.",
+)
 @click.option(
     "--drain", type=_SECONDS, default=10.0, show_default=True, help="Seconds for running requests at the end."
 )
+@click.option("--log-requests", is_flag=True, help="A line of the log for each request.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def serve(context: click.Context, model: Path, server: str, **chosen: Any) -> None:
@@ -93,6 +104,7 @@ def _options(model: Path, chosen: dict[str, Any]) -> Any:
         threads=chosen["threads"] or 0,
         batch_rows=chosen["batch_rows"],
         poll_seconds=chosen["poll"],
+        notice_seconds=chosen["notice"],
         drain_seconds=chosen["drain"],
         token=token,
         certificate=chosen["tls_certificate"],
@@ -101,8 +113,10 @@ def _options(model: Path, chosen: dict[str, Any]) -> Any:
             request_bytes=chosen["max_request_bytes"],
             rows=chosen["max_rows"],
             pending=chosen["max_pending"],
+            pending_bytes=chosen["max_pending_bytes"],
             seconds=chosen["timeout"],
         ),
+        log_requests=chosen["log_requests"],
     )
 
 

@@ -9,4 +9,4 @@ FULL_DELIMITED, FILTERED_DELIMITED = RECOMMEND_FULL + SUFFIX, RECOMMEND_FILTERED
 ALLOW_ITEMS, DENY_ITEMS = "allow_items", "deny_items"
 ALLOW_CATEGORIES, DENY_CATEGORIES = "allow_categories", "deny_categories"
 ITEM_IDS, SCORES = "item_ids", "scores"
-VECTOR, KNOWN = "vector", "known"
+VECTOR, KNOWN, KNOWN_EVENTS = "vector", "known", "known_events"

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.contract import Contract
-from tfrec.serving.names import ITEM_IDS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.session import SessionModel, open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
@@ -172,6 +172,9 @@ class Check:
             raise ValueError(
                 f"{signature}: item_ids {ids.shape} and scores {scores.shape} {scores.dtype}, not {shape} and float32."
             )
+        known = np.count_nonzero(self._rows(history) != PAD, axis=1)
+        if not np.array_equal(outputs[KNOWN_EVENTS], known):
+            raise ValueError(f"{signature}: known_events are {outputs[KNOWN_EVENTS][:8]}, not {known[:8]}.")
         places, worst = self._places, 0.0
         for row, expected in enumerate(self._expected(inputs)):
             answer = np.array([places.get(item.decode(), -1) for item in ids[row]])

@@ -21,7 +21,7 @@ from tfrec.serving.contract import Contract
 from tfrec.serving.index.building import Index
 from tfrec.serving.index.inverted import InvertedFile
 from tfrec.serving.index.vectors import StoredVectors, VectorTable
-from tfrec.serving.names import ITEM_IDS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.session import quiet
 
 ID_FILE = "item_ids.txt"
@@ -36,10 +36,12 @@ class ServingGraph:
     each input that training knew, named as in `Contract.specs`: categorical columns of the events string [B, T],
     timestamps int64 [B, T] in seconds, categorical columns of the users string [B], the vector of the user's text
     float32 [B, W]; "", 0 and zeros are missing.
-    Both return `item_ids` string [B, k] and `scores` float32 [B, k], best first, k being `Contract.width`.
+    Both return `item_ids` string [B, k] and `scores` float32 [B, k], best first, k being `Contract.width`, and
+    `known_events` int32 [B]: how many of the history's ids the model knows.
 
     Ids that are empty or unknown are taken out of a history together with what describes their events; a history of
-    nothing else is an empty one. Where fewer than k items are left for a user, the rest is "" with `NO_ITEM_SCORE`.
+    nothing else is answered as an empty one, and has 0 `known_events`. Where fewer than k items are left for a user,
+    the rest is "" with `NO_ITEM_SCORE`.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class ServingGraph:
         features = self._features(rows, inputs)
         if self._lists is not None:
             return self._nearest(self._lists, self._query(features), rows)
-        return self._best(self._shown(self._scores(features), rows))
+        return _with_known(self._best(self._shown(self._scores(features), rows)), rows)
 
     def _answer_alone(self, rows: Any, allowed: Any = None) -> dict[str, Any]:
         """The best items from item rows int32 [B, T] alone; those alone that bool [B, I] allows."""
@@ -118,11 +120,12 @@ class ServingGraph:
         if self._lists is not None and allowed is None:
             return self._nearest(self._lists, query, rows)
         scores = self._shown(self._vectors.scores(query), rows)
-        return self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED))
+        return _with_known(self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED)), rows)
 
     def _nearest(self, lists: InvertedFile, query: Any, rows: Any) -> dict[str, Any]:
         """The best items of queries float32 [B, D], from lists; `rows` int32 [B, T] are those of the history."""
-        return self._named(*lists.best(query, rows if self._contract.seen == "remove" else rows[:, :0]))
+        found = lists.best(query, rows if self._contract.seen == "remove" else rows[:, :0])
+        return _with_known(self._named(*found), rows)
 
     def _rows_of(self, ids: Any) -> Any:
         """Item rows int32 of the strings, of their shape; `PAD` for what is unknown."""
@@ -174,6 +177,11 @@ class ServingGraph:
             scores = tf.where(self._contract.candidates[None, :], scores, REMOVED)
         seen = rows if self._contract.seen == "remove" else None
         return remove_seen(scores, seen, tf.constant([PAD], tf.int32))
+
+
+def _with_known(answer: dict[str, Any], rows: Any) -> dict[str, Any]:
+    """The answer, and how many of the rows int32 [B, T] of a history are known."""
+    return {**answer, KNOWN_EVENTS: tf.math.count_nonzero(rows != PAD, axis=1, dtype=tf.int32)}
 
 
 def newest(rows: Any, limit: int) -> tuple[Any, Any]:

@@ -48,6 +48,25 @@ def test_limits_are_kept_by_both_ports(published):
             assert failure.value.code().name == ("RESOURCE_EXHAUSTED" if of_size else "INVALID_ARGUMENT")
 
 
+def test_all_that_is_held_is_bounded(published):
+    limits = Limits(pending_bytes=2000, seconds=5)
+    large = {"instances": [["x" * 1500]]}
+    with Running(published / NAME, limits=limits) as server:
+        with socket.create_connection(("127.0.0.1", server.server.rest_port)) as holder:
+            head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 1500\r\n\r\n"
+            holder.sendall(head.encode() + b" " * 1000)
+            time.sleep(0.2)
+            status, found = server.post(PREDICT, large)
+            assert status == 429 and "it holds" in found["error"]
+            with pytest.raises(grpc.RpcError) as failure:
+                server.predict({"history": np.array([["x" * 1500]], object)})
+            assert failure.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert server.post(PREDICT, ROW)[0] == 200
+        time.sleep(0.2)
+        assert [server.post(PREDICT, large)[0] for _ in range(3)] == [200] * 3  # Nothing is counted for ever.
+        assert len(server.predict({"history": np.array([["x" * 1500]], object)})["scores"]) == 1
+
+
 def test_a_body_of_no_known_length_is_cut_off_too(published):
     with Running(published / NAME, limits=Limits(request_bytes=2000)) as server:
         with socket.create_connection(("127.0.0.1", server.server.rest_port)) as connection:

@@ -76,6 +76,9 @@ def test_all_items_filtered_out_is_nothing_and_marked(running):
 def test_a_history_of_unknown_ids_is_an_empty_one(running):
     unknown, empty = (running.predict(columns([row])) for row in (["nope", "no"], ["", ""]))
     assert unknown["item_ids"].tolist() == empty["item_ids"].tolist()
+    assert unknown["known_events"].tolist() == empty["known_events"].tolist() == [0]
+    body = {"instances": [["007", "nope", "007"]]}
+    assert running.post(f"/v1/models/{NAME}:predict", body)[1]["predictions"][0]["known_events"] == 2
 
 
 def test_which_version_answered_and_which_outputs(running):
@@ -200,7 +203,7 @@ TENSORS = {
     "huge shape of one value": (tensor(shape=(2**20, 2**20)), "INVALID_ARGUMENT", "this server takes"),
     "overflowing shape": (tensor(shape=(2**62, 2**62, 0, 4)), "INVALID_ARGUMENT", "this server takes"),
     "negative size": (tensor(shape=(-1, 1)), "INVALID_ARGUMENT", "no shape of its own"),
-    "too few values": (tensor(shape=(2, 2), values=(b"a", b"b")), "INVALID_ARGUMENT", "has 2 values"),
+    "too many values": (tensor(shape=(1, 2), values=(b"a", b"b", b"c")), "INVALID_ARGUMENT", "has 3 values"),
     "no values": (tensor(values=()), "INVALID_ARGUMENT", "has 0 values"),
     "another type": (tf.make_tensor_proto([[1.0]]), "INVALID_ARGUMENT", "has type float32, expected is string"),
     "no type": (TensorProto(), "INVALID_ARGUMENT", "no model reads"),
@@ -253,6 +256,26 @@ def test_a_wrong_model_is_told(running, how, code):
 def test_missing_and_extra_inputs_are_named(running):
     with pytest.raises(grpc.RpcError, match="Sent extra: {nope}. Missing but required: {history}"):
         running.predict({"nope": np.array([["a"]], object)})
+
+
+def test_the_last_value_of_a_tensor_stands_for_those_left_out(running):
+    """As in TensorFlow, whose C++ clients shorten tensors so."""
+    whole, short = (tf.make_tensor_proto(np.array([["007", "商品", "商品"]], object)) for _ in range(2))
+    del short.string_val[2:]
+    expected = running.predict({"history": whole})
+    assert running.predict({"history": short})["scores"].tolist() == expected["scores"].tolist()
+    short.string_val.extend([b"007"] * 3)
+    with pytest.raises(grpc.RpcError, match="5 values, and its shape"):
+        running.predict({"history": short})
+    del short.string_val[:]
+    with pytest.raises(grpc.RpcError, match="0 values, and its shape"):
+        running.predict({"history": short})
+
+
+def test_more_rows_than_a_request_may_have_are_not_looked_at(running):
+    for body in ({"instances": [[]] * 300_000}, {"inputs": [7] * 300_000}, {"inputs": {"history": [[]] * 300_000}}):
+        status, found = running.post(f"/v1/models/{NAME}:predict", body)
+        assert status == 400 and "300000 rows; this server takes 1024" in found["error"]
 
 
 def test_strings_that_are_no_text_are_unknown_ids(running):

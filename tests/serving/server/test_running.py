@@ -216,6 +216,20 @@ def test_the_end_waits_for_running_requests(published):
             server.server.stop = _nothing
 
 
+def test_a_server_that_is_to_stop_answers_on_for_its_notice(published):
+    with Running(published / NAME, notice_seconds=1.5) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert server.get("/readyz")[0] == 200
+        stopping = pool.submit(server.do, server.server.stop())
+        deadline = time.monotonic() + 10
+        while server.get("/readyz")[0] != 503 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.get("/readyz")[0] == 503 and server.get("/healthz")[0] == 200
+        assert server.post(PREDICT, ROW)[0] == 200
+        assert server.predict({"history": np.array([["007"]], object)})["item_ids"].size
+        stopping.result()
+        server.server.stop = _nothing
+
+
 async def _nothing():
     return None
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrec.features import HISTORY, ITEM_ID, TEXT
 from tfrec.serving import names
+from tfrec.serving.client import unknown
 from tfrec.serving.client.patience import patiently
 from tfrec.serving.client.titles import Titles
 from tfrec.serving.client.transports import GrpcTransport, RestTransport, Target, Transport
@@ -100,8 +101,8 @@ class Client:
         """The best next items of each history.
 
         Args:
-            histories: item ids, oldest first; any lengths, none included. Unknown ids are left out; where `titles` are
-                there, the log names them.
+            histories: item ids, oldest first; any lengths, none included. Unknown ids are left out, and a history
+                of nothing else is answered as an empty one: the log says so, and names them where `titles` are there.
             k: items of an answer; fewer where fewer are left, or where the model answers fewer.
             texts: a text beside each history, for a model that was exported with its text model.
             **lists: `allow_items`, `deny_items` (ids), `allow_categories`, `deny_categories` (`column=value`): a list a
@@ -192,7 +193,9 @@ class Client:
         for version, outputs in self._ask(target, signature, inputs):
             titles = self._titles.of(version)
             if titles is not None and not found:
-                _warn_unknown(rows, titles)
+                unknown.warn_by_titles(rows, titles)
+            elif titles is None and names.KNOWN_EVENTS in outputs:
+                unknown.warn_by_counts(rows[len(found) :], outputs[names.KNOWN_EVENTS])
             ids, scores = outputs[names.ITEM_IDS], outputs[names.SCORES]
             if k > ids.shape[1] and not found:
                 logger.warning("k is %d, and an answer of this model holds %d items", k, ids.shape[1])
@@ -278,13 +281,3 @@ def _lines(rows: Sequence[Sequence[str]]) -> np.ndarray:
 def _typed(ids: np.ndarray, scores: np.ndarray, k: int, titles: Mapping[str, str]) -> list[Recommendation]:
     found = [(item.decode(), float(score)) for item, score in zip(ids[:k], scores[:k], strict=True) if item]
     return [Recommendation(item, score, titles.get(item, "")) for item, score in found]
-
-
-def _warn_unknown(rows: Sequence[Sequence[str]], titles: Mapping[str, str]) -> None:
-    """Name what the model does not know, and say how many histories hold nothing else."""
-    unknown = list(dict.fromkeys(item for row in rows for item in row if item and item not in titles))
-    if unknown:
-        lost = sum(bool(row) and all(item not in titles for item in row) for row in rows)
-        named = ", ".join(unknown[:10]) + (", ..." if len(unknown) > 10 else "")
-        also = f"; {lost} histories hold nothing else, and are answered as empty ones" if lost else ""
-        logger.warning("left out: %d item ids that the model does not know: %s%s", len(unknown), named, also)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pandas as pd
 from tfrec.features import ITEM_ID, TITLE
 from tfrec.serving import manifest
 from tfrec.serving.versions import SAVED_MODEL, versions
+
+logger = logging.getLogger(__name__)
+
+KEPT = 2  # Tables: while a server swaps, both versions answer.
 
 
 class Titles:
@@ -25,7 +30,7 @@ class Titles:
             FileNotFoundError: there is no such place.
             ValueError: no table of items is there.
         """
-        self._read: dict[Path, Mapping[str, str]] = {}
+        self._read: dict[Path, Mapping[str, str]] = {}  # The last one read is the last.
         self._place = None if place is None else Path(place)
         if self._place is not None:
             if not self._place.exists():
@@ -33,14 +38,24 @@ class Titles:
             self._table(None)
 
     def of(self, version: int | None) -> Mapping[str, str] | None:
-        """The titles for what a version answered; None where there are none."""
-        table = self._table(version)
-        if table is None:
+        """The titles for what a version answered; None where there are none.
+
+        A table that cannot be read any more costs no answer: those that were read last stand in for it.
+        """
+        if self._place is None:
             return None
-        if table not in self._read:
-            frame = pd.read_parquet(table, columns=[ITEM_ID, TITLE])
-            self._read[table] = dict(zip(frame[ITEM_ID].astype(str), frame[TITLE].astype(str), strict=True))
-        return self._read[table]
+        try:
+            table = self._table(version)
+            assert table is not None
+            if table not in self._read:
+                frame = pd.read_parquet(table, columns=[ITEM_ID, TITLE])
+                self._read[table] = dict(zip(frame[ITEM_ID].astype(str), frame[TITLE].astype(str), strict=True))
+                for old in list(self._read)[:-KEPT]:
+                    self._read.pop(old, None)
+            return self._read[table]
+        except (OSError, ValueError) as error:
+            logger.warning("the titles of version %s cannot be read: %s", version, error)
+            return next(reversed(list(self._read.values())), None)
 
     def _table(self, version: int | None) -> Path | None:
         place = self._place

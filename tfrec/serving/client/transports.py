@@ -252,7 +252,11 @@ def _text(value: str | bytes) -> Any:
 def _array(values: Any) -> np.ndarray:
     """The array of an output, strings as `bytes`, as gRPC gives them; numbers with the sizes that models have."""
     array = np.array(values)
-    if array.dtype.kind == "U":
-        cells = [text.encode() for text in array.ravel().tolist()]
+    if array.dtype.kind in "UO":  # Objects where a string is no text, and comes in base 64.
+        cells = [_cell(value) for value in array.ravel().tolist()]
         return np.array([*cells, None], object)[:-1].reshape(array.shape)
     return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+
+
+def _cell(value: Any) -> bytes:
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else str(value).encode()

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 
 from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.server.loaded import LoadedVersion, check_names
-from tfrec.serving.server.predictor import Predictor, counted
+from tfrec.serving.server.predictor import Predictor
 from tfrec.serving.server.problems import ProblemError, invalid
 from tfrec.serving.server.repository import Held
 from tfrec.serving.server.tensors import to_array, to_proto
@@ -65,12 +65,14 @@ class Port:
         async def handle(messages: AsyncIterator[bytes], context: Any) -> Any:
             model = ""
             try:
-                with counted(self._predictor.metrics, "grpc", name, lambda: model):
+                with self._predictor.counted("grpc", name, lambda: model):
                     self._predictor.admit(dict(context.invocation_metadata() or ()).get("authorization"))
-                    request = _parsed(kind, await self._read(messages))
-                    spec = request.model_spec
-                    model = spec.name if self._predictor.repository.holds(spec.name) else ""
-                    return await answer(request, context)
+                    message = await self._read(messages)
+                    with self._predictor.holding(len(message)):
+                        request = _parsed(kind, message)
+                        spec = request.model_spec
+                        model = spec.name if self._predictor.repository.holds(spec.name) else ""
+                        return await answer(request, context)
             except ProblemError as problem:
                 await context.abort(problem.code, str(problem))
             except (asyncio.CancelledError, grpc.aio.AbortError):

@@ -57,13 +57,14 @@ def parse(body: bytes) -> dict[str, Any]:
     return found
 
 
-def read(body: Mapping[str, Any], specs: Mapping[str, Spec], most: int) -> dict[str, np.ndarray]:
+def read(body: Mapping[str, Any], specs: Mapping[str, Spec], most: int, most_rows: int) -> dict[str, np.ndarray]:
     """The inputs of a request.
 
     Args:
         body: what `parse` gave.
         specs: what the signature takes.
         most: values that one input may have.
+        most_rows: rows that a request may have; more are not looked at.
 
     Returns:
         Name -> array; whatever stands in `inputs`, known or not, has passed or is refused.
@@ -72,7 +73,13 @@ def read(body: Mapping[str, Any], specs: Mapping[str, Spec], most: int) -> dict[
         ProblemError: the values are not of the signature's names, types or ranks, their rows differ in length, or
             they are too many.
     """
-    columns = _columns(body["instances"], specs) if "instances" in body else _named(body["inputs"], specs)
+    instances = body.get("instances")
+    if isinstance(instances, list):
+        _check_rows(len(instances), most_rows)
+    columns = _columns(instances, specs) if "instances" in body else _named(body["inputs"], specs)
+    for values in columns.values():
+        if isinstance(values, list):
+            _check_rows(len(values), most_rows)
     return {name: _array(values, specs[name], name, most) for name, values in columns.items()}
 
 
@@ -90,6 +97,11 @@ def write(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
 def problem(message: str) -> bytes:
     """The body of an error."""
     return _dumped({"error": message})
+
+
+def _check_rows(rows: int, most: int) -> None:
+    if rows > most:
+        raise invalid(f"The request has {rows} rows; this server takes {most}.")
 
 
 def _dumped(value: Any) -> bytes:

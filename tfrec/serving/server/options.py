@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Limits:
         rows: of one request.
         cells: values of one input, rows times length.
         pending: requests that wait or run at a time, of all clients; one more is refused at once.
+        pending_bytes: of their bodies and messages together; whatever goes beyond is refused at once.
         seconds: for one request, its body and its turn in the queue included.
     """
 
@@ -24,6 +26,7 @@ class Limits:
     rows: int = 1024
     cells: int = 2**20
     pending: int = 1000
+    pending_bytes: int = 64 * 2**20
     seconds: float = 30.0
 
 
@@ -37,14 +40,17 @@ class Options:
         host: address to listen at.
         rest_port: 0 takes a free one.
         grpc_port: 0 takes a free one.
-        threads: requests that are computed at a time; 0 for the cores of the machine.
+        threads: requests that are computed at a time; 0 for the cores that the process may use.
         batch_rows: rows that are computed together at most.
         poll_seconds: between two looks at the versions on disk.
-        drain_seconds: what running requests get when the server stops.
+        notice_seconds: how long a server that is to stop answers on while `/readyz` says no, so that who shares the
+            load among servers sees it first.
+        drain_seconds: what running requests get after that.
         token: what a client must send as `authorization: Bearer TOKEN`; None lets everybody in.
         certificate: PEM file of the certificate chain, with `key`: both ports speak TLS.
         key: PEM file of the private key.
         limits: what a client may ask.
+        log_requests: whether the log has a line for each request.
     """
 
     model: Path
@@ -55,11 +61,13 @@ class Options:
     threads: int = 0
     batch_rows: int = 64
     poll_seconds: float = 5.0
+    notice_seconds: float = 0.0
     drain_seconds: float = 10.0
     token: str | None = None
     certificate: Path | None = None
     key: Path | None = None
     limits: Limits = Limits()
+    log_requests: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be served.
@@ -86,7 +94,17 @@ class Options:
     @property
     def cores(self) -> int:
         """Threads that compute."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or _usable_cores()
+
+
+def _usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that the process may run on, in a container no more than the quota of its control group, rounded up."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(allowed) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):  # No control group of the second version, or no quota: "max".
+        return cores
 
 
 def _check_pair(certificate: Path, key: Path) -> None:

@@ -17,7 +17,7 @@ from tfrec.serving.server.batching import Batcher
 from tfrec.serving.server.loaded import LoadedVersion, check
 from tfrec.serving.server.metrics import Metrics
 from tfrec.serving.server.options import Options
-from tfrec.serving.server.problems import ProblemError
+from tfrec.serving.server.problems import ProblemError, exhausted
 from tfrec.serving.server.repository import Repository
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Predictor:
         self.options, self.repository, self.metrics, self.stopping = options, repository, metrics, False
         self._batcher = Batcher(options.cores, options.batch_rows, options.limits.pending, metrics.run)
         metrics.watch_pending(lambda: self._batcher.pending)
+        self._held_bytes = 0
         self._expected = None if options.token is None else f"Bearer {options.token}".encode()
 
     @property
@@ -65,6 +66,47 @@ class Predictor:
                 grpc.StatusCode.UNAUTHENTICATED, "This server needs its token: authorization: Bearer ..."
             )
 
+    @contextmanager
+    def counted(self, protocol: str, method: str, model: Callable[[], str]) -> Iterator[None]:
+        """Count what happens inside, with its time and its code; `model` is asked at the end."""
+        start, code = time.perf_counter(), grpc.StatusCode.OK
+        try:
+            yield
+        except ProblemError as problem:
+            code = problem.code
+            raise
+        except (asyncio.CancelledError, ClientDisconnect):
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except BaseException:
+            code = grpc.StatusCode.INTERNAL
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            self.metrics.request(protocol, method, model(), code.name, seconds)
+            if self.options.log_requests:
+                told = {"protocol": protocol, "method": method, "model": model(), "code": code.name}
+                logger.info(
+                    "%s %s of %s: %s in %.1f ms", *told.values(), 1000 * seconds,
+                    extra={**told, "seconds": round(seconds, 6)},
+                )  # fmt: skip
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold a body or message of so many bytes.
+
+        Raises:
+            ProblemError: together with those that are held already it is too large.
+        """
+        most = self.options.limits.pending_bytes
+        if self._held_bytes + size > most:
+            raise exhausted(f"The server is busy: it holds {self._held_bytes} bytes of requests. Try again later.")
+        self._held_bytes += size
+        try:
+            yield
+        finally:
+            self._held_bytes -= size
+
     async def predict(
         self,
         version: LoadedVersion,
@@ -91,26 +133,3 @@ class Predictor:
     def close(self) -> None:
         """Let running computations end."""
         self._batcher.close()
-
-
-@contextmanager
-def counted(metrics: Metrics, protocol: str, method: str, model: Callable[[], str]) -> Iterator[None]:
-    """Count what happens inside, with its time and its code; `model` is asked at the end."""
-    start, code = time.perf_counter(), grpc.StatusCode.OK
-    try:
-        yield
-    except ProblemError as problem:
-        code = problem.code
-        raise
-    except (asyncio.CancelledError, ClientDisconnect):
-        code = grpc.StatusCode.CANCELLED
-        raise
-    except BaseException:
-        code = grpc.StatusCode.INTERNAL
-        raise
-    finally:
-        seconds = time.perf_counter() - start
-        metrics.request(protocol, method, model(), code.name, seconds)
-        logger.debug(
-            "request", extra={"protocol": protocol, "method": method, "code": code.name, "seconds": round(seconds, 6)}
-        )

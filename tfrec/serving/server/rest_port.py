@@ -6,6 +6,7 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
@@ -25,7 +26,7 @@ from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.server import json_format, metrics
 from tfrec.serving.server.grpc_port import LARGE, OTHERS, SIGNATURE_DEF, signature_map, status_message
 from tfrec.serving.server.loaded import LoadedVersion
-from tfrec.serving.server.predictor import Predictor, counted
+from tfrec.serving.server.predictor import Predictor
 from tfrec.serving.server.problems import ProblemError, exhausted, invalid
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class RestPort:
         known = name if self._predictor.repository.holds(name) else ""
         self._running += 1
         try:
-            with counted(self._predictor.metrics, "rest", method, lambda: known):
+            with self._predictor.counted("rest", method, lambda: known):
                 self._predictor.admit(request.headers.get("authorization"))
                 if self._running > 2 * self._predictor.options.limits.pending:
                     raise exhausted(f"The server is busy: {self._running} requests are open. Try again a little later.")
@@ -115,13 +116,18 @@ class RestPort:
     async def _asked(self, request: Request, name: str, asked: re.Match[str]) -> Response:
         if asked["method"] != "predict":
             raise ProblemError(grpc.StatusCode.UNIMPLEMENTED, OTHERS)
+        with contextlib.ExitStack() as held:
+            start = asyncio.get_running_loop().time()
+            return await self._predicted(name, asked, await self._read(request, held), start)
+
+    async def _predicted(self, name: str, asked: re.Match[str], body: bytes, start: float) -> Response:
+        """The answer to a body that began to come at `start`, on the clock of the loop."""
         limits = self._predictor.options.limits
-        start = asyncio.get_running_loop().time()
-        body = await self._read(request)
         parsed = await _apart(len(body), json_format.parse, body)
         version = self._predictor.repository.find(name, **_choice(asked))
         key = parsed.get("signature_name") or SERVING_DEFAULT
-        inputs = await _apart(len(body), json_format.read, parsed, version.signature(key).inputs, limits.cells)
+        specs = version.signature(key).inputs
+        inputs = await _apart(len(body), json_format.read, parsed, specs, limits.cells, limits.rows)
         left = limits.seconds - (asyncio.get_running_loop().time() - start)
         version = self._predictor.repository.find(name, **_choice(asked))  # A swap may have come between.
         outputs = await self._predictor.predict(version, key, inputs, left)
@@ -135,8 +141,8 @@ class RestPort:
         version = self._predictor.repository.find(name, **_choice(found))
         return _body(metadata(version))
 
-    async def _read(self, request: Request) -> bytes:
-        """The body of a request, within the limits of size and time."""
+    async def _read(self, request: Request, held: contextlib.ExitStack) -> bytes:
+        """The body of a request, within the limits of size and time; its bytes are counted until `held` is closed."""
         limits = self._predictor.options.limits
         what = f"The body is larger than this server takes: {limits.request_bytes} bytes."
         too_large = ProblemError(grpc.StatusCode.RESOURCE_EXHAUSTED, what, 413)
@@ -151,6 +157,7 @@ class RestPort:
                     size += len(part)
                     if size > limits.request_bytes:
                         raise too_large
+                    held.enter_context(self._predictor.holding(len(part)))
                     parts.append(part)
         except TimeoutError:
             late = f"The body did not come in {limits.seconds:.3g} s."

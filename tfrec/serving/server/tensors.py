@@ -24,7 +24,8 @@ _FIELDS = {
 def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
     """The array that a tensor holds.
 
-    As in TensorFlow, one value fills the whole shape; the shape is looked at before anything is reserved for it.
+    As in TensorFlow, the last value stands for all that are left out after it; the shape is looked at before anything
+    is reserved for it.
 
     Args:
         proto: the tensor of a request.
@@ -32,7 +33,7 @@ def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
         most: values that it may have.
 
     Raises:
-        ProblemError: it is of no type that models read, it has another number of values than its shape, or too many.
+        ProblemError: it is of no type that models read, it has more values than its shape or none, or too many.
     """
     kind = _kind(proto.dtype)
     if kind is None:
@@ -48,10 +49,12 @@ def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
             raise invalid(f"Input {name!r} holds strings, which belong in `string_val`.")
         return _of_content(proto.tensor_content, kind, shape, name)
     values = getattr(proto, _FIELDS[kind])
-    if len(values) not in (count, 1):
+    if len(values) > count or (count and not len(values)):
         raise invalid(f"Input {name!r} has {len(values)} values, and its shape {shape} asks for {count}.")
     array = np.empty(count, object if kind == tf.string else kind.as_numpy_dtype)
-    array[:] = values if len(values) == count else values[0]
+    array[: len(values)] = values
+    if len(values) < count:
+        array[len(values) :] = values[-1]
     return array.reshape(shape)
 
 
