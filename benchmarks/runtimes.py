@@ -51,6 +51,8 @@ def main(folder: str, file: str) -> None:
     same = (known["item_ids"] == found["item_ids"]).mean()
     difference = np.abs(known["scores"] - found["scores"]).max()
     print(f"TensorFlow {tf.__version__}: {100 * same:.2f} % of the ids are the same, scores differ by {difference:.2g}")
+    if not difference <= 1e-5 * max(1.0, np.abs(known["scores"]).max()):
+        raise SystemExit("the runtimes do not answer alike")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,17 @@ def test_the_stable_version_is_loaded_else_the_newest(exported, tmp_path):
     assert load(str(tmp_path / "shop")).version == 2
 
 
+def test_an_unpublished_version_is_read_by_its_own_name_alone(exported, tmp_path):
+    publish(exported, tmp_path, "shop")
+    shutil.copytree(exported, tmp_path / "other" / "1")
+    shutil.copytree(exported, tmp_path / "shop" / "2")
+    shutil.rmtree(tmp_path / "shop" / "1")
+    for name, there in (("other", "1"), ("shop", "2")):
+        with pytest.raises(ValueError, match=rf"{name} has no version that is stable \(there is {there}\)"):
+            load(tmp_path / name)
+        assert load(tmp_path / name / there).version == int(there)
+
+
 def test_a_relative_folder_finds_its_labels(exported, tmp_path, monkeypatch):
     publish(exported, tmp_path, "shop")
     shutil.copytree(exported, tmp_path / "shop" / "2")

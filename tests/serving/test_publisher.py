@@ -41,6 +41,21 @@ def test_the_newest_and_the_labelled_are_kept(copied, root):
     assert server_config.labels(root, "shop") == {"canary": 1, "stable": 4}
 
 
+def test_what_a_server_does_not_load_leaves_no_version(exported, copied, root, monkeypatch):
+    publish(exported, root, "shop")
+
+    def refuse(self, names, version):
+        raise ValueError("the server has not loaded it")
+
+    monkeypatch.setattr(RunningServer, "wait", refuse)
+    monkeypatch.setattr(RunningServer, "check", lambda self, name: None)
+    for name in ("shop", "new"):
+        with pytest.raises(ValueError, match="has not loaded it"):
+            publish(another(copied, 2), root, name, server=RunningServer("http://localhost:1", 1))
+    assert os.listdir(root / "shop") == ["1"] and os.listdir(root / "new") == []
+    assert server_config.labels(root, "shop") == {"stable": 1} and server_config.listed(root, "shop") == [1]
+
+
 def test_a_running_server_is_given_time_to_load(exported, copied, root, monkeypatch):
     publish(exported, root, "shop")
     seen = []

@@ -8,7 +8,7 @@ import pytest
 from tests.serving.conftest import another
 from tfrec.serving import label_history, server_config
 from tfrec.serving.publisher import publish
-from tfrec.serving.rollbacks import rollback
+from tfrec.serving.rollbacks import rollback, withdraw
 
 pytestmark = pytest.mark.usefixtures("unasked")
 
@@ -22,6 +22,21 @@ def test_a_rollback_moves_the_label_to_the_version_before(copied, root, caplog):
     assert rollback(root / "shop", 3).name == "3" and rollback(root / "shop", 1).name == "1"
     assert server_config.labels(root, "shop") == {"canary": 2, "stable": 1}
     assert sorted(os.listdir(root / "shop")) == ["1", "2", "3"]
+
+
+def test_a_canary_is_withdrawn(copied, root):
+    for number in (1, 2):
+        publish(another(copied, number), root, "shop", label=("stable", "canary")[number - 1])
+    assert server_config.labels(root, "shop") == {"stable": 1, "canary": 2}
+    withdraw(root / "shop", "canary")
+    assert server_config.labels(root, "shop") == {"stable": 1}
+    assert server_config.listed(root, "shop") == [1] and (root / "shop" / "2").is_dir()
+    for label, told in (("canary", r"'canary'; there is stable \(1\)"), ("stable", "move it")):
+        with pytest.raises(ValueError, match=told):
+            withdraw(root / "shop", label)
+    with pytest.raises(FileNotFoundError, match="name the folder of a published model"):
+        withdraw(root / "nope", "canary")
+    assert server_config.labels(root, "shop") == {"stable": 1}
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,12 @@ def test_a_file_that_cannot_be_kept_is_not_lost(tmp_path, text):
 
 
 def test_defaults_are_written_once_and_then_left_alone(tmp_path):
-    server_config.write_defaults(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["batching_params.pbtxt", "monitoring.config"]
+    server_config.write_defaults(tmp_path, "shop")
+    names = ["README.md", "batching_params.pbtxt", "monitoring.config"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert "/v1/models/shop/labels/stable:predict" in (tmp_path / "README.md").read_text("utf-8")
     (tmp_path / "monitoring.config").write_text("prometheus_config { enable: false }")
-    server_config.write_defaults(tmp_path)
+    server_config.write_defaults(tmp_path, "shop")
     assert (tmp_path / "monitoring.config").read_text() == "prometheus_config { enable: false }"
     assert "max_batch_size { value: 256 }" in (tmp_path / "batching_params.pbtxt").read_text()
 

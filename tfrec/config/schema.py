@@ -104,6 +104,11 @@ class Export(Settings):
         "saved_models", description="folder that the server reads, relative to the working directory"
     )
     keep: Count = Field(3, description="versions kept, the newest ones; a labelled version stays in any case")
+    label: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
+        "stable",
+        description="the label that `publish` moves: `stable` for all clients that name it, another one, such as "
+        "`canary`, for those that name that one; `tfrec rollback --label canary --remove` takes it away",
+    )
     settle_seconds: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="pause between listing a new version and moving `stable` to it: more than a running server's poll "

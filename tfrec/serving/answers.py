@@ -195,7 +195,12 @@ def load(model: str | Path) -> ExportedModel:
     folder = folder.resolve()
     named = server_config.labels(folder.parent, folder.name) or server_config.labels(folder, folder.name)
     stable = named.get(server_config.STABLE)
-    return ExportedModel(folder / str(stable if stable in found else found[-1]))
+    if stable not in found and (named or (folder.parent / server_config.FILE).is_file()):
+        raise ValueError(
+            f"{folder} has no version that is {server_config.STABLE} (there is {', '.join(map(str, found))}): run "
+            "`tfrec publish`, or name one version."
+        )
+    return ExportedModel(folder / str(stable or found[-1]))
 
 
 def recommend_file(

@@ -21,6 +21,7 @@ MANIFEST = f"{EXTRA}/manifest.json"
 ITEMS = f"{EXTRA}/items.parquet"
 CATEGORIES = f"{EXTRA}/categories.parquet"  # What `recommend_filtered` may be asked; only where items have categories.
 FORMAT = 1
+REQUIRED = ("items", "k_max", "answer_size", "max_length", "inputs", "signatures", "files")
 SCORE = "score"  # What a score means, see `score_meaning`.
 KIND, TEXT_MODEL = "kind", "text"  # A manifest that says so is of a text model, `NAME_text`; others say nothing.
 
@@ -71,6 +72,9 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MANIFEST} is damaged ({error}); export the model again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version of tfrec; export the model again.")
+    missing = [name for name in REQUIRED if name not in manifest]
+    if missing:
+        raise ValueError(f"{folder / MANIFEST} is damaged: it lacks {', '.join(missing)}; export the model again.")
     return manifest
 
 

@@ -10,20 +10,36 @@ import tensorflow as tf
 
 from tfrec.serving.versions import SAVED_MODEL
 
-# TensorFlow has them, and yet no server can run them: functions of a Python process, code compiled for one device,
-# kernels of one vendor.
-_OF_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaCallModule", "XlaLaunch")
-_OF_A_VENDOR = ("Cudnn", "_Mkl", "TRTEngine", "TPU")
+# Of TensorFlow's operations that do more than compute, those that a model needs: variables and tables, how they are
+# read from the version's own files, calls and loops. Every other one (files, queues, data sets, devices that talk to
+# one another, functions of a Python process, random numbers) has no business in an answer.
+_ALLOWED_STATEFUL = frozenset(
+    "Assert AssignVariableOp DisableCopyOnRead HashTableV2 If InitializeTableFromTextFileV2 InitializeTableV2 "
+    "LookupTableExportV2 LookupTableFindV2 LookupTableImportV2 LookupTableInsertV2 LookupTableSizeV2 "
+    "MergeV2Checkpoints MutableHashTableV2 ReadVariableOp ResourceGather ResourceGatherNd RestoreV2 SaveV2 "
+    "StatefulPartitionedCall VarHandleOp VarIsInitializedOp VariableShape While".split()
+)
+# They only compute, and yet no server can run them: code compiled for one device, kernels of one vendor; or they read
+# what is not the version's.
+_FOREIGN = ("PyFunc", "EagerPyFunc", "XlaCallModule", "XlaLaunch", "Cudnn", "_Mkl", "TRTEngine", "TPU", "ReadFile")
 
 
-def used(folder: Path) -> set[str]:
-    """The names of all operations in the graph of a version, those of its functions included."""
+def used(folder: Path) -> dict[str, bool]:
+    """The names of all operations in the graph of a version, those of its functions included.
+
+    Returns:
+        Name -> whether it does more than compute its outputs, as the version says of it; an operation of which it says
+        nothing counts as one that does.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
     graphs = [meta.graph_def for meta in model.meta_graphs]
-    bodies = [function.node_def for graph in graphs for function in graph.library.function]
-    return {node.op for nodes in [*(graph.node for graph in graphs), *bodies] for node in nodes}
+    functions = [function for graph in graphs for function in graph.library.function]
+    nodes = [node for part in graphs for node in part.node] + [node for part in functions for node in part.node_def]
+    calls = {function.signature.name for function in functions}
+    stateful = {op.name: op.is_stateful for meta in model.meta_graphs for op in meta.meta_info_def.stripped_op_list.op}
+    return {name: stateful.get(name, True) for name in {node.op for node in nodes} - calls}
 
 
 def check(folder: Path, *, text: bool) -> None:
@@ -34,12 +50,16 @@ def check(folder: Path, *, text: bool) -> None:
         text: whether it is a text model, which may hold the operations of tensorflow-text: TF Serving has them.
 
     Raises:
-        ValueError: it holds others than TensorFlow's own.
+        ValueError: it holds others than TensorFlow's own, or such as an answer has no use for.
         ImportError: a text model is checked where tensorflow-text is not installed.
     """
-    found = used(folder)
-    foreign = {name for name in found if name in _OF_PYTHON or name.startswith(_OF_A_VENDOR)}
-    foreign |= found - set(dir(tf.raw_ops)) - (of_text() if text else set())
+    found, of_words = used(folder), of_text() if text else set()
+    foreign = {
+        name
+        for name, stateful in found.items()
+        if name not in of_words
+        and (name.startswith(_FOREIGN) or not hasattr(tf.raw_ops, name) or (stateful and name not in _ALLOWED_STATEFUL))
+    }
     if foreign:
         raise ValueError(f"{folder} holds operations that a server may lack: {', '.join(sorted(foreign))}.")
 

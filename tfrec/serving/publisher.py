@@ -11,7 +11,17 @@ from typing import Any
 
 from tfrec.serving import gate, labels, manifest, server_config
 from tfrec.serving.gate import Limits
-from tfrec.serving.versions import TEXT_SUFFIX, building, next_version, place, prune, version_of, versions, writing
+from tfrec.serving.versions import (
+    TEXT_SUFFIX,
+    building,
+    next_version,
+    place,
+    prune,
+    remove,
+    version_of,
+    versions,
+    writing,
+)
 from tfrec.serving.waiting import RunningServer
 
 logger = logging.getLogger(__name__)
@@ -77,13 +87,20 @@ def publish(
     with writing(root / name):
         root.mkdir(parents=True, exist_ok=True)
         with server_config.locked(root):
-            server_config.write_defaults(root)
-            version = _placed(sources, root, _compared(sources, root, label, limits or Limits()))
+            server_config.write_defaults(root, name)
+            reports = _compared(sources, root, label, limits or Limits())
+            version = _number(sources, root)
+            placed = _placed(sources, root, version, reports)
             text = name + TEXT_SUFFIX
             withdrawn = [text] if text_folder is None and labels.is_text(root / text) else []
             names = [*sources, *withdrawn]
             served = {each: server_config.labels(root, each).values() for each in names}
-            labels.move(root, [*sources], withdrawn, label, version, server)
+            try:
+                labels.move(root, [*sources], withdrawn, label, version, server)
+            except BaseException:
+                for folder in placed:  # What no label has moved to is nobody's to find.
+                    remove(folder)
+                raise
             for each in names:  # A server may serve what was labelled until it reads the file again.
                 prune(root / each, keep, {*served[each], *server_config.labels(root, each).values()})
     logger.info("published %s as %s", root / name / str(version), label)
@@ -128,17 +145,19 @@ def _same(source: Path, present: Path) -> bool:
         return False
 
 
-def _placed(sources: Mapping[str, Path], root: Path, reports: Mapping[str, Mapping[str, Any]]) -> int:
-    """Copy each source to `root/NAME` under one number, unless it is there already; the number."""
-    number = _number(sources, root)
+def _placed(
+    sources: Mapping[str, Path], root: Path, number: int, reports: Mapping[str, Mapping[str, Any]]
+) -> list[Path]:
+    """Copy each source to `root/NAME` under a number, unless it is there already; what was copied."""
+    placed = []
     for name, source in sources.items():
         if not (root / name / str(number)).exists():
             with building(root / name) as built:
                 shutil.copytree(source, built, dirs_exist_ok=True)
                 manifest.verify(built)
                 manifest.add(built, gate=reports.get(name, {}))
-                place(built, root / name, number)
-    return number
+                placed.append(place(built, root / name, number))
+    return placed
 
 
 def _number(sources: Mapping[str, Path], root: Path) -> int:

@@ -58,6 +58,35 @@ def rollback(
     return folder / str(target)
 
 
+def withdraw(model: str | Path, label: str) -> None:
+    """Take a label from a published model and its text model; the version stays, until newer ones have its place.
+
+    Args:
+        model: the model's folder of versions, `base_path/name`.
+        label: such as `canary`; `stable` is what clients ask for, and stays.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no version has the label, or it is `stable`.
+        PermissionError: `base_path` cannot be written.
+    """
+    folder = Path(model).absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{model} is not there: name the folder of a published model, such as saved_models/shop."
+        )
+    if label == server_config.STABLE:
+        raise ValueError(f"{label!r} is what clients ask for: move it to another version instead of taking it away.")
+    with writing(folder.parent), server_config.locked(folder.parent):
+        known = {name: server_config.labels(folder.parent, name) for name in (folder.name, folder.name + TEXT_SUFFIX)}
+        if label not in known[folder.name]:
+            there = ", ".join(f"{each} ({version})" for each, version in sorted(known[folder.name].items())) or "none"
+            raise ValueError(f"{folder} has no version that is labelled {label!r}; there is {there}.")
+        left = {name: {key: at for key, at in labels.items() if key != label} for name, labels in known.items()}
+        server_config.write(folder.parent, {name: labels for name, labels in left.items() if known[name]})
+    logger.info("%s is %s no more", folder / str(known[folder.name][label]), label)
+
+
 def _target(folder: Path, labelled: int | None, version: int | None, label: str) -> int:
     """The version that a label moves to."""
     found = versions(folder)

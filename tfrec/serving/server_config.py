@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 FILE = "models.config"
-MONITORING = "monitoring.config"
+MONITORING, README = "monitoring.config", "README.md"
 STABLE = "stable"
 _HEADER = """\
 # Written by `tfrec publish`: the versions a server loads, and their labels. Start TensorFlow Serving with
@@ -45,6 +45,39 @@ pad_variable_length_inputs: false
 prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
 """,
 }
+_EXAMPLES = """\
+# Published models
+
+`models.config` says which versions a server loads, and their labels: `tfrec publish` and `tfrec rollback` write it.
+Serve this folder with `tfrec serve .`, or with TensorFlow Serving as the head of `models.config` says.
+
+REST, here with the version that is labelled `stable`; ids are strings, the oldest item of a history first:
+
+    curl -d '{"inputs": {"history": [["id1", "id2"]]}}' localhost:8501/v1/models/<name>/labels/stable:predict
+    curl -d '{"signature_name": "similar_items", "inputs": {"item_id": ["id1"]}}' \\
+        localhost:8501/v1/models/<name>/labels/stable:predict
+    curl localhost:8501/v1/models/<name>/metadata
+
+gRPC, with `tensorflow-serving-api`:
+
+    import grpc, tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.version_label = "<name>", "stable"
+    request.inputs["history"].CopyFrom(tf.make_tensor_proto([["id1", "id2"]]))
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+    print(tf.make_ndarray(stub.Predict(request, timeout=5).outputs["item_ids"]))
+
+Or with retries, titles and histories of any lengths:
+
+    import tfrec
+    with tfrec.Client("localhost:8500", "<name>", label="stable", titles="<name>") as client:
+        print(client.recommend([["id1", "id2"]], k=5))
+
+Name a label: a request without one goes to the largest version, be it a canary. The signatures with their inputs and
+outputs are listed in `<name>/VERSION/assets.extra/manifest.json`.
+"""
 
 
 def models(folder: Path) -> list[str]:
@@ -112,9 +145,9 @@ def write(folder: Path, named: Mapping[str, Mapping[str, int]], also: int | None
     _replace(folder, config)
 
 
-def write_defaults(folder: Path) -> None:
-    """Write the files for batching and monitoring that are not there; what somebody changed stays."""
-    for name, text in _DEFAULTS.items():
+def write_defaults(folder: Path, model: str) -> None:
+    """Write the files for batching and monitoring, and examples of requests to a model, where they are not there."""
+    for name, text in {**_DEFAULTS, README: _EXAMPLES.replace("<name>", model)}.items():
         with suppress(FileExistsError), open(folder / name, "x", encoding="utf-8") as file:
             file.write(text)
 
@@ -123,7 +156,10 @@ def _replace(folder: Path, config: ModelServerConfig) -> None:
     temporary = folder / f".{FILE}-{uuid.uuid4().hex[:12]}"
     try:
         header = _HEADER.format(path=(folder / FILE).resolve(), folder=folder.resolve())
-        temporary.write_text(header + text_format.MessageToString(config, as_utf8=True), encoding="utf-8")
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(header + text_format.MessageToString(config, as_utf8=True))
+            file.flush()
+            os.fsync(file.fileno())  # Else a machine that goes down may leave an empty file of the new name.
         os.replace(temporary, folder / FILE)
     finally:
         temporary.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ def _perform(run: Run, key: str) -> None:
         Path(settings.base_path),
         run.pipeline.name,
         keep=settings.keep,
+        label=settings.label,
         server=serving.RunningServer(settings.server, settings.settle_seconds),
         limits=serving.Limits(settings.max_slowdown, settings.max_growth),
         text_folder=run.path(EXPORT_TEXT, str(version)) if reads_text else None,

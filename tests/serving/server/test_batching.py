@@ -9,7 +9,7 @@ import pytest
 from tests.serving.conftest import IDS
 from tests.serving.server.conftest import NAME
 from tfrec.serving.server import batching
-from tfrec.serving.server.batching import Batcher, Job, compute
+from tfrec.serving.server.batching import Batcher, Job, Size, compute, counted_cells
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.problems import ProblemError, invalid
 
@@ -26,7 +26,7 @@ def request(*histories):
 
 
 def job(version, inputs, signature="serving_default"):
-    return Job(version, signature, inputs, len(inputs["history"]), None)
+    return Job(version, signature, inputs, Size(len(inputs["history"]), inputs["history"].size), None)
 
 
 def test_rows_of_unlike_lengths_are_answered_as_alone(version):
@@ -49,6 +49,23 @@ def test_times_and_vectors_are_filled_up_with_what_is_missing(version):
     for inputs, answer in zip(requests, together, strict=True):
         alone = version.run("recommend_full", inputs)
         np.testing.assert_allclose(answer["scores"], alone["scores"], rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_as_long_as_the_history_meets_nothing_that_would_hide_it(version):
+    """Filled up beside a request that is longer, three types of events would fit five events."""
+
+    def full(length, types):
+        row, beside = (np.array([[b"007"] * size], object) for size in (length, types))
+        return job(version, {"history": row, "event_type": beside}, "recommend_full")
+
+    right, longer, wrong = batching._group(full(5, 5)), batching._group(full(6, 6)), batching._group(full(5, 3))
+    assert right == longer != wrong != batching._group(full(3, 5))
+
+
+def test_lines_are_as_large_as_what_they_hold():
+    lines = {"history": np.array([b"a\nb\nc", b"", b"\n\n"], object)}
+    assert counted_cells("recommend_delimited", lines) == 3 + 2 + 2
+    assert counted_cells("embed_item", lines) == 3 and counted_cells("serving_default", request(["a", "b"])) == 2
 
 
 def test_many_rows_are_computed_in_parts(version, monkeypatch):
@@ -92,7 +109,7 @@ def test_what_waits_is_taken_together_and_what_nobody_waits_for_is_dropped():
     async def scenario():
         batcher = Batcher(1, 3, 10, observed.append)
         stand.go.clear()
-        ask = lambda item, seconds=10.0: batcher.run(stand, "s", request([item]), 1, seconds)  # noqa: E731
+        ask = lambda item, seconds=10.0: batcher.run(stand, "s", request([item]), Size(1, 1), seconds)  # noqa: E731
         tasks = [asyncio.create_task(ask("first"))]
         await asyncio.sleep(0.05)
         tasks += [asyncio.create_task(ask("late", 0.05)), *(asyncio.create_task(ask(item)) for item in "abcd")]
@@ -117,7 +134,7 @@ def test_a_run_is_bounded_by_its_values_too(monkeypatch):
     async def scenario():
         batcher = Batcher(1, 100, 10, observed.append)
         stand.go.clear()
-        tasks = [asyncio.create_task(batcher.run(stand, "s", request(["x"] * 2), 1, 10.0)) for _ in range(5)]
+        tasks = [asyncio.create_task(batcher.run(stand, "s", request(["x"] * 2), Size(1, 2), 10.0)) for _ in range(5)]
         await asyncio.sleep(0.1)
         stand.go.set()
         await asyncio.gather(*tasks)

@@ -48,6 +48,29 @@ def test_limits_are_kept_by_both_ports(published):
             assert failure.value.code().name == ("RESOURCE_EXHAUSTED" if of_size else "INVALID_ARGUMENT")
 
 
+def test_lines_are_no_way_around_the_limit_of_values(published):
+    with Running(published / NAME, limits=Limits(cells=50)) as server:
+        for lines, fits in ((["007" + "\n" * 48], True), (["007\n" * 40, "\n" * 40], False)):
+            body = {"signature_name": "recommend_delimited", "instances": lines}
+            status, found = server.post(PREDICT, body)
+            assert status == (200 if fits else 400) and (fits or "takes 50" in found["error"])
+        with pytest.raises(grpc.RpcError, match="takes 50"):
+            server.predict({"history": np.array(["\n" * 50], object)}, "recommend_delimited")
+
+
+def test_connections_that_rest_leave_places(published):
+    with Running(published / NAME, limits=Limits(connections=3)) as server:
+        address = ("127.0.0.1", server.server.rest_port)
+        resting = [socket.create_connection(address) for _ in range(3)]
+        time.sleep(0.2)
+        with socket.create_connection(address) as late, contextlib.suppress(ConnectionResetError):
+            late.settimeout(10)
+            assert late.recv(1) == b""
+        [each.close() for each in resting]
+        time.sleep(0.2)
+        assert server.get("/healthz")[0] == 200
+
+
 def test_all_that_is_held_is_bounded(published):
     limits = Limits(pending_bytes=2000, seconds=5)
     large = {"instances": [["x" * 1500]]}

@@ -1,9 +1,8 @@
-"""A server's life: versions that come and go, tokens, limits, TLS, and its end."""
+"""A server's life: versions that come and go, labels, and TLS."""
 
 import concurrent.futures
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -13,13 +12,12 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.serving.conftest import IDS, make_data, make_model
+from tests.serving.conftest import make_data, make_model
 from tests.serving.server.conftest import NAME, Running
 from tfrec.serving import server_config
 from tfrec.serving.exporter import export
 from tfrec.serving.publisher import publish
 from tfrec.serving.rollbacks import rollback
-from tfrec.serving.server import Options, Server
 
 PREDICT = f"/v1/models/{NAME}:predict"
 ROW = {"instances": [["007"]]}
@@ -201,72 +199,9 @@ def test_tls_on_both_ports(published, tmp_path):
         assert "predictions" in json.loads(answer.stdout)
 
 
-def test_the_end_waits_for_running_requests(published):
-    history = {"history": np.array([IDS[:10]] * 1000, object)}
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        with Running(published / NAME) as server:
-            server.predict(history)
-            asked = [server.predictions.Predict.future(request) for request in _requests(history, 3)]
-            deadline = time.monotonic() + 10
-            while not server.server._predictor.pending and time.monotonic() < deadline:
-                time.sleep(0.001)
-            stopping = pool.submit(server.do, server.server.stop())
-            assert all(len(each.result().outputs["item_ids"].string_val) for each in asked)
-            stopping.result()
-            server.server.stop = _nothing
-
-
-def test_a_server_that_is_to_stop_answers_on_for_its_notice(published):
-    with Running(published / NAME, notice_seconds=1.5) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        assert server.get("/readyz")[0] == 200
-        stopping = pool.submit(server.do, server.server.stop())
-        deadline = time.monotonic() + 10
-        while server.get("/readyz")[0] != 503 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.get("/readyz")[0] == 503 and server.get("/healthz")[0] == 200
-        assert server.post(PREDICT, ROW)[0] == 200
-        assert server.predict({"history": np.array([["007"]], object)})["item_ids"].size
-        stopping.result()
-        server.server.stop = _nothing
-
-
-async def _nothing():
-    return None
-
-
-def _requests(inputs, count):
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = NAME
-    for key, values in inputs.items():
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
-    return [request] * count
-
-
-@pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
-def test_a_port_in_use_is_told(published, port):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError, match="cannot be bound"):
-            with Running(published / NAME, **{port: taken.getsockname()[1]}):
-                pass
-
-
-def test_what_cannot_be_served_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no model"):
-        Running(tmp_path / "nope").__enter__()
-    with pytest.raises(ValueError, match="holds no version"):
-        Running(tmp_path).__enter__()
-    (tmp_path / "x.pem").write_text("no certificate", "utf-8")
-    pair = {"certificate": tmp_path / "x.pem", "key": tmp_path / "x.pem"}
-    mistakes = {
-        "a port each": {"rest_port": 7, "grpc_port": 7},
-        "needs both": {"certificate": tmp_path},
-        "must be printable": {"token": " "},
-        "from 0 to 65535": {"grpc_port": 70000},
-        "no certificate with its key": pair,
-    }
-    for told, wrong in mistakes.items():
-        with pytest.raises(ValueError, match=told):
-            Server(Options(tmp_path, **wrong))
+def test_a_version_that_was_never_published_is_not_served(root, second):
+    shutil.copytree(second, root / "other" / second.name)
+    with pytest.raises(ValueError, match="other is not published: .*models.config does not name it"):
+        Running(root / "other").__enter__()
+    with Running(root / "other" / second.name) as server:  # It alone, by its own name.
+        assert server.post("/v1/models/other:predict", ROW)[0] == 200

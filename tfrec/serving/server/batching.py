@@ -18,6 +18,8 @@ from typing import Any
 import grpc
 import numpy as np
 
+from tfrec.features import HISTORY
+from tfrec.serving.names import DELIMITER, RECOMMEND_FULL, SUFFIX
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.problems import ProblemError, exhausted
 
@@ -25,7 +27,16 @@ logger = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
 CELLS_A_RUN = 2**18  # values of one input that requests are merged to at most
+_DELIMITER = DELIMITER.encode()
 _SHORT = 16  # Histories up to this length are of like length.
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a request is: its rows, and the values of its largest input, as `counted_cells` counts them."""
+
+    rows: int
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,18 @@ class Job:
     version: LoadedVersion
     signature: str
     inputs: Mapping[str, np.ndarray]
-    rows: int
+    size: Size
     answer: asyncio.Future[Arrays] = field(compare=False)
 
-    @property
-    def cells(self) -> int:
-        """Values of its largest input."""
-        return max(array.size for array in self.inputs.values())
+
+def counted_cells(signature: str, inputs: Mapping[str, np.ndarray]) -> int:
+    """Values of the largest input of a request; of lines, those that the delimited signatures part them into."""
+    if not signature.endswith(SUFFIX):
+        return max(array.size for array in inputs.values())
+    return max(
+        array.size + sum(line.count(_DELIMITER) for line in array) if array.dtype == object else array.size
+        for array in inputs.values()
+    )
 
 
 class Batcher:
@@ -62,7 +78,7 @@ class Batcher:
         self.pending = 0
 
     async def run(
-        self, version: LoadedVersion, signature: str, inputs: Mapping[str, np.ndarray], rows: int, seconds: float
+        self, version: LoadedVersion, signature: str, inputs: Mapping[str, np.ndarray], size: Size, seconds: float
     ) -> Arrays:
         """The outputs of a request whose inputs fit the signature.
 
@@ -71,7 +87,7 @@ class Batcher:
         """
         if self.pending >= self._most:
             raise exhausted(f"The server is busy: {self.pending} requests wait. Try again a little later.")
-        job = Job(version, signature, inputs, rows, asyncio.get_running_loop().create_future())
+        job = Job(version, signature, inputs, size, asyncio.get_running_loop().create_future())
         version.in_use += 1
         self.pending += 1
         self._groups.setdefault(_group(job), deque()).append(job)
@@ -98,7 +114,7 @@ class Batcher:
                 self._free -= 1
                 running = asyncio.get_running_loop().run_in_executor(self._pool, compute, jobs)
                 running.add_done_callback(functools.partial(self._finish, jobs))
-                self._observe(sum(job.rows for job in jobs))
+                self._observe(sum(job.size.rows for job in jobs))
 
     def _next(self, waiting: deque[Job]) -> list[Job]:
         """The first requests of a group that make up a run; those that nobody waits for any more are dropped."""
@@ -109,11 +125,12 @@ class Batcher:
             if job.answer.done():
                 self._release(waiting.popleft())
                 continue
-            enough = rows + job.rows > min(self._batch_rows, job.version.rows_a_run) or cells + job.cells > CELLS_A_RUN
+            most = min(self._batch_rows, job.version.rows_a_run)
+            enough = rows + job.size.rows > most or cells + job.size.cells > CELLS_A_RUN
             if jobs and enough:
                 break
             jobs.append(waiting.popleft())
-            rows, cells = rows + job.rows, cells + job.cells
+            rows, cells = rows + job.size.rows, cells + job.size.cells
         return jobs
 
     def _finish(self, jobs: Sequence[Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:
@@ -139,10 +156,11 @@ def compute(jobs: Sequence[Job]) -> list[Arrays | Exception]:
     """The outputs of requests of one group, or why there are none, in their order."""
     version, signature = jobs[0].version, jobs[0].signature
     try:
-        outputs = _in_runs(version, signature, merged([job.inputs for job in jobs]), sum(job.rows for job in jobs))
+        rows = sum(job.size.rows for job in jobs)
+        outputs = _in_runs(version, signature, merged([job.inputs for job in jobs]), rows)
     except Exception as error:  # One of them may be the reason: the others are not to suffer.
         return [error] if len(jobs) == 1 else [compute([job])[0] for job in jobs]
-    ends = np.cumsum([job.rows for job in jobs])[:-1]
+    ends = np.cumsum([job.size.rows for job in jobs])[:-1]
     parts = {name: np.split(array, ends) for name, array in outputs.items()}
     return [{name: parts[name][place] for name in parts} for place in range(len(jobs))]
 
@@ -178,9 +196,18 @@ def _in_runs(version: LoadedVersion, signature: str, inputs: Mapping[str, np.nda
 
 
 def _group(job: Job) -> Any:
-    """Requests with the same key may be merged: their lengths are between the same powers of two."""
+    """Requests with the same key may be merged: their lengths are between the same powers of two.
+
+    What describes events must be as long as the history, which filling up would hide: one that is longer or shorter
+    goes with those alone that are so by as much, and fails as it would by itself.
+    """
     lengths = [(name, *(max(_SHORT, size).bit_length() for size in job.inputs[name].shape[1:])) for name in job.inputs]
-    return id(job.version), job.signature, tuple(sorted(lengths))
+    beside: list[int] = []
+    if job.signature == RECOMMEND_FULL:
+        arrays = [job.inputs[name] for name in sorted(job.inputs)]
+        events = [array.shape[1] for array in arrays if array.ndim > 1 and array.dtype.kind != "f"]
+        beside = [length - job.inputs[HISTORY].shape[1] for length in events]
+    return id(job.version), job.signature, tuple(sorted(lengths)), tuple(beside)
 
 
 def _told(error: BaseException, job: Job) -> BaseException:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SIGNATURE_DEF = "signature_def"
 OTHERS = "Only Predict and GetModelMetadata are answered: the signatures of a recommender take tensors, not Examples."
 RELOADING = "The versions follow the folder that this server was started with: publish or roll back there."
+IDLE_MILLISECONDS = 300_000  # an open connection without a request
 Answer = Callable[[Any, Any], Awaitable[Any]]
 LARGE = 2**16  # bytes from which a message is read in a thread, so that others need not wait for it
 
@@ -89,7 +90,8 @@ class Port:
 
     async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
         """The one message of a request, within the limit of time."""
-        seconds = self._predictor.options.limits.seconds
+        limits = self._predictor.options.limits
+        seconds = min(limits.seconds, limits.arrival_seconds)
         try:
             return await asyncio.wait_for(anext(messages), seconds)
         except StopAsyncIteration:
@@ -150,6 +152,7 @@ def server(predictor: Predictor) -> grpc.aio.Server:
         ("grpc.max_receive_message_length", most),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_idle_ms", IDLE_MILLISECONDS),
     ]
     made = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * predictor.options.limits.pending)
     made.add_generic_rpc_handlers(Port(predictor).handlers())

@@ -20,6 +20,8 @@ class Limits:
         pending: requests that wait or run at a time, of all clients; one more is refused at once.
         pending_bytes: of their bodies and messages together; whatever goes beyond is refused at once.
         seconds: for one request, its body and its turn in the queue included.
+        arrival_seconds: for a body or message to come, once the request has begun.
+        connections: of REST, resting ones included; never more than half of the files that the process may open.
     """
 
     request_bytes: int = 4 * 2**20
@@ -28,6 +30,8 @@ class Limits:
     pending: int = 1000
     pending_bytes: int = 64 * 2**20
     seconds: float = 30.0
+    arrival_seconds: float = 10.0
+    connections: int = 10_000
 
 
 @dataclass(frozen=True)

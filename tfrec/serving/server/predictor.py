@@ -13,11 +13,11 @@ import grpc
 import numpy as np
 from starlette.requests import ClientDisconnect
 
-from tfrec.serving.server.batching import Batcher
+from tfrec.serving.server.batching import Batcher, Size, counted_cells
 from tfrec.serving.server.loaded import LoadedVersion, check
 from tfrec.serving.server.metrics import Metrics
 from tfrec.serving.server.options import Options
-from tfrec.serving.server.problems import ProblemError, exhausted
+from tfrec.serving.server.problems import ProblemError, exhausted, invalid
 from tfrec.serving.server.repository import Repository
 
 logger = logging.getLogger(__name__)
@@ -127,8 +127,11 @@ class Predictor:
         """
         limits = self.options.limits
         rows = check(version.signature(signature), inputs, limits.rows)
+        cells = counted_cells(signature, inputs)
+        if cells > limits.cells:
+            raise invalid(f"The request has {cells} values in one input; this server takes {limits.cells}.")
         wait = limits.seconds if seconds is None else min(limits.seconds, seconds)
-        return await self._batcher.run(version, signature, inputs, rows, max(0.0, wait))
+        return await self._batcher.run(version, signature, inputs, Size(rows, cells), max(0.0, wait))
 
     def close(self) -> None:
         """Let running computations end."""

@@ -152,7 +152,7 @@ class RestPort:
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(limits.seconds):
+            async with asyncio.timeout(min(limits.seconds, limits.arrival_seconds)):
                 async for part in request.stream():
                     size += len(part)
                     if size > limits.request_bytes:
@@ -160,7 +160,7 @@ class RestPort:
                     held.enter_context(self._predictor.holding(len(part)))
                     parts.append(part)
         except TimeoutError:
-            late = f"The body did not come in {limits.seconds:.3g} s."
+            late = f"The body did not come in {min(limits.seconds, limits.arrival_seconds):.3g} s."
             raise ProblemError(grpc.StatusCode.DEADLINE_EXCEEDED, late) from None
         return b"".join(parts)
 

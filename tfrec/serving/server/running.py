@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import uvicorn
@@ -22,8 +24,10 @@ from tfrec.serving.server.repository import Repository
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that wait to be taken
-# Python looks for garbage after so many new objects. Its default looks through those of a large JSON body again and again,
-# which holds up all others for a second or two, and through those of TensorFlow, which `freeze` leaves out.
+ACCEPTED_AT_ONCE = 64
+FILES = 65_536  # that a server may have open, where the system lets it
+# Python looks for garbage after so many new objects. Its default looks through those of a large JSON body again and
+# again, which holds up all others for a second or two, and through those of TensorFlow, which `freeze` leaves out.
 COLLECTION = (50_000, 50, 1000)
 IDLE_SECONDS = 75  # an open connection of REST without a request
 
@@ -51,6 +55,10 @@ class Server:
         self._repository = Repository(lambda: wanted.look(options.model, options.name), metrics)
         self._predictor = Predictor(options, self._repository, metrics)
         self.rest_port = self.grpc_port = 0
+        self._grpc: grpc.aio.Server | None = None
+        self._uvicorn: _Uvicorn | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the versions and answer.
@@ -61,28 +69,44 @@ class Server:
             OSError: a port is taken.
         """
         wanted.look(self._options.model, self._options.name)
-        with _bound(self._options.host, self._options.rest_port) as self._socket:
-            self.rest_port = self._socket.getsockname()[1]
-            self._grpc = grpc_port.server(self._predictor)
-            self.grpc_port = self._bind_grpc()
-            await self._repository.refresh()
-            if not self._repository.ready:
-                raise ValueError("; ".join(self._repository.problems) or f"{self._options.model} holds no version.")
-            await self._grpc.start()
-            self._uvicorn = _Uvicorn(self._configuration())
-            self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
-            self._following = asyncio.create_task(self._repository.follow(self._options.poll_seconds))
-            while not self._uvicorn.started and not self._serving.done():
-                await asyncio.sleep(0.01)
+        with _bound(self._options.host, self._options.rest_port) as bound:
+            try:
+                await self._answer_at(bound)
+            except BaseException:
+                await self._close(0)
+                raise
+
+    async def _answer_at(self, bound: socket.socket) -> None:
+        self.rest_port = bound.getsockname()[1]
+        self._grpc = grpc_port.server(self._predictor)
+        self.grpc_port = self._bind_grpc(self._grpc)
+        await self._repository.refresh()
+        if not self._repository.ready:
+            raise ValueError("; ".join(self._repository.problems) or f"{self._options.model} holds no version.")
+        await self._grpc.start()
+        self._uvicorn = _Uvicorn(self._configuration())
+        self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[bound]))
+        self._following = asyncio.create_task(self._repository.follow(self._options.poll_seconds))
+        while not self._uvicorn.started and not self._serving.done():
+            await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         """Take leave: first not ready any more, then running requests are answered, then everything is closed."""
-        drain = self._options.drain_seconds
         self._predictor.stopping = True
         await asyncio.sleep(self._options.notice_seconds)
-        self._following.cancel()
-        self._uvicorn.should_exit = True
-        await asyncio.gather(self._grpc.stop(drain), asyncio.wait_for(self._serving, drain + 1), return_exceptions=True)
+        await self._close(self._options.drain_seconds)
+
+    async def _close(self, drain: float) -> None:
+        """Close whatever there is, running requests after `drain` seconds at the latest."""
+        ends: list[Any] = []
+        if self._following is not None:
+            self._following.cancel()
+        if self._grpc is not None:
+            ends.append(self._grpc.stop(drain))
+        if self._uvicorn is not None and self._serving is not None:
+            self._uvicorn.should_exit = True
+            ends.append(asyncio.wait_for(self._serving, drain + 1))
+        await asyncio.gather(*ends, return_exceptions=True)
         await asyncio.to_thread(self._predictor.close)
         await self._repository.close()
 
@@ -96,8 +120,9 @@ class Server:
             rest_port.application(self._predictor),
             log_config=None,
             log_level=logging.ERROR,  # Not a line for each request that is no HTTP.
-            http=connections.protocol(options.limits.seconds),
+            http=connections.protocol(options.limits.seconds, most_connections(options.limits.connections)),
             access_log=False,
+            backlog=ACCEPTED_AT_ONCE,
             lifespan="off",
             server_header=False,
             ws="none",
@@ -108,16 +133,16 @@ class Server:
             ssl_keyfile=None if options.key is None else str(options.key),
         )
 
-    def _bind_grpc(self) -> int:
+    def _bind_grpc(self, port_server: grpc.aio.Server) -> int:
         options = self._options
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"{host}:{options.grpc_port}"
         try:
             if options.certificate is None or options.key is None:
-                port = self._grpc.add_insecure_port(address)
+                port = port_server.add_insecure_port(address)
             else:
                 pair = (options.key.read_bytes(), options.certificate.read_bytes())
-                port = self._grpc.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+                port = port_server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
         except RuntimeError:
             port = 0
         if not port:
@@ -137,6 +162,7 @@ def serve(options: Options, started: Callable[[Server], None]) -> None:
         ValueError: it holds no version, or none that loads.
         OSError: a port is taken.
     """
+    _raise_open_files()
     asyncio.run(_serve(options, started))
 
 
@@ -149,6 +175,7 @@ async def _serve(options: Options, started: Callable[[Server], None]) -> None:
     await asyncio.wait({starting, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
+        await asyncio.wait({starting})
         logger.info("stopped before it had started")
         return
     await starting
@@ -159,6 +186,19 @@ async def _serve(options: Options, started: Callable[[Server], None]) -> None:
     logger.info("stopping: running requests have %g s", options.drain_seconds)
     await server.stop()
     logger.info("stopped")
+
+
+def most_connections(wanted: int) -> int:
+    """Connections of REST that are held at a time: at most half of the files that the process may have open."""
+    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
+
+
+def _raise_open_files() -> None:
+    """Let the process have as many files open as it may; each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextlib.contextmanager

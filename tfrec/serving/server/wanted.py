@@ -37,7 +37,8 @@ def look(model: Path, name: str | None = None) -> dict[str, Wanted]:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there is nothing to serve in it, or the file of models cannot be read.
+        ValueError: there is nothing to serve in it, a `models.config` beside it does not name it, or that file cannot
+            be read.
     """
     if not model.is_dir():
         raise FileNotFoundError(f"There is no model {model}; name a folder that `tfrec export` or `publish` wrote.")
@@ -58,6 +59,11 @@ def _of_versions(folder: Path, name: str) -> dict[str, Wanted]:
     if labelled.versions:
         text = _labelled(folder.parent, folder.name + TEXT_SUFFIX)
         return {name: labelled, **({name + TEXT_SUFFIX: text} if text.versions else {})}
+    if (folder.parent / server_config.FILE).is_file():
+        raise ValueError(
+            f"{folder} is not published: {folder.parent / server_config.FILE} does not name it. Run `tfrec publish`, "
+            "or name one version."
+        )
     newest = versions(folder)[-1:]
     return _with_text(folder, name, {number: folder / str(number) for number in newest})
 
