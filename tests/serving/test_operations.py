@@ -38,11 +38,14 @@ def test_what_no_server_has_is_refused_of_either_model(tmp_path, text, foreign):
             operations.check(graph_of(tmp_path, *ops), text=text)
 
 
-def test_an_operation_of_which_the_version_says_nothing_is_no_mere_computation(tmp_path):
+def test_a_function_within_a_function_hides_no_file(tmp_path):
+    """The list of operations that a version carries lacks some of those."""
     model = saved_model_pb2.SavedModel()
-    model.meta_graphs.add().graph_def.node.add(name="a", op="MatMul")
+    graph = model.meta_graphs.add().graph_def
+    for name in ("TensorListGetItem", "WriteFile", "IteratorGetNext"):
+        graph.library.function.add().node_def.add(name="a", op=name)
     (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
-    with pytest.raises(ValueError, match="may lack: MatMul"):
+    with pytest.raises(ValueError, match="may lack: IteratorGetNext, WriteFile"):
         operations.check(tmp_path, text=False)
 
 

@@ -49,9 +49,10 @@ def test_what_a_server_does_not_load_leaves_no_version(exported, copied, root, m
 
     monkeypatch.setattr(RunningServer, "wait", refuse)
     monkeypatch.setattr(RunningServer, "check", lambda self, name: None)
+    version = another(copied, 2)
     for name in ("shop", "new"):
         with pytest.raises(ValueError, match="has not loaded it"):
-            publish(another(copied, 2), root, name, server=RunningServer("http://localhost:1", 1))
+            publish(version, root, name, server=RunningServer("http://localhost:1", 1))
     assert os.listdir(root / "shop") == ["1"] and os.listdir(root / "new") == []
     assert server_config.labels(root, "shop") == {"stable": 1} and server_config.listed(root, "shop") == [1]
 
@@ -155,7 +156,7 @@ def test_a_text_model_that_fails_leaves_both_as_they_were(pair, exported, root, 
         publish(pair[0], root, "shop", text_folder=damaged)
     assert server_config.labels(root, "shop") == {"stable": 1}
     assert sorted(os.listdir(root)) == [
-        ".models.config.lock", "batching_params.pbtxt", "models.config", "models.history.json",
+        ".models.config.lock", "README.md", "batching_params.pbtxt", "models.config", "models.history.json",
         "monitoring.config", "shop",
     ]  # fmt: skip
 

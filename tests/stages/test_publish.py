@@ -33,7 +33,16 @@ def test_settings_reach_the_gate(tmp_path, monkeypatch, changes, server, limits)
     )
     publish_stage.perform(run, "key")
     assert (
-        seen == [{"keep": 3, "server": server, "limits": limits, "text_folder": tmp_path / "export_text" / "4"}]
+        seen
+        == [
+            {
+                "keep": 3,
+                "label": "stable",
+                "server": server,
+                "limits": limits,
+                "text_folder": tmp_path / "export_text" / "4",
+            }
+        ]
         and finished
     )
 

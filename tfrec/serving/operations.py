@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from pathlib import Path
 
 import tensorflow as tf
@@ -19,17 +20,20 @@ _ALLOWED_STATEFUL = frozenset(
     "MergeV2Checkpoints MutableHashTableV2 ReadVariableOp ResourceGather ResourceGatherNd RestoreV2 SaveV2 "
     "StatefulPartitionedCall VarHandleOp VarIsInitializedOp VariableShape While".split()
 )
-# They only compute, and yet no server can run them: code compiled for one device, kernels of one vendor; or they read
-# what is not the version's.
-_FOREIGN = ("PyFunc", "EagerPyFunc", "XlaCallModule", "XlaLaunch", "Cudnn", "_Mkl", "TRTEngine", "TPU", "ReadFile")
+# No server can run these, whatever a version says of them: functions of a Python process, code compiled for one device,
+# kernels of one vendor; or they reach for what is not the version's. A version does not say of every operation in a
+# function within a function whether it only computes.
+_FOREIGN = re.compile(
+    "PyFunc|^Xla(CallModule|Launch)|^Cudnn|^_Mkl|^TRTEngine|TPU|^(Read|Write)File|^MatchingFiles|Dataset|Iterator|Queue|"
+    "Reader|^(In|Out)feed|^Nccl|^Collective|^_?(Host)?(Send|Recv)$|Summary|^Print"
+)
 
 
 def used(folder: Path) -> dict[str, bool]:
     """The names of all operations in the graph of a version, those of its functions included.
 
     Returns:
-        Name -> whether it does more than compute its outputs, as the version says of it; an operation of which it says
-        nothing counts as one that does.
+        Name -> whether the version says of it that it does more than compute its outputs.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -39,7 +43,7 @@ def used(folder: Path) -> dict[str, bool]:
     nodes = [node for part in graphs for node in part.node] + [node for part in functions for node in part.node_def]
     calls = {function.signature.name for function in functions}
     stateful = {op.name: op.is_stateful for meta in model.meta_graphs for op in meta.meta_info_def.stripped_op_list.op}
-    return {name: stateful.get(name, True) for name in {node.op for node in nodes} - calls}
+    return {name: stateful.get(name, False) for name in {node.op for node in nodes} - calls}
 
 
 def check(folder: Path, *, text: bool) -> None:
@@ -58,7 +62,7 @@ def check(folder: Path, *, text: bool) -> None:
         name
         for name, stateful in found.items()
         if name not in of_words
-        and (name.startswith(_FOREIGN) or not hasattr(tf.raw_ops, name) or (stateful and name not in _ALLOWED_STATEFUL))
+        and (_FOREIGN.search(name) or not hasattr(tf.raw_ops, name) or (stateful and name not in _ALLOWED_STATEFUL))
     }
     if foreign:
         raise ValueError(f"{folder} holds operations that a server may lack: {', '.join(sorted(foreign))}.")
