@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +194,8 @@ class Repository:
                 await asyncio.sleep(0.02)
             if loaded is not None:
                 await self._in_loader(loaded.close)
+            loaded = None
+            await self._in_loader(gc.collect)  # Graphs hold themselves; by itself Python would find them late.
             held.state = END
             logger.info("%s/%d was closed", name, number)
         ended = sorted(number for number, held in model.versions.items() if held.state == END and number not in kept)

@@ -28,7 +28,7 @@ ACCEPTED_AT_ONCE = 64
 FILES = 65_536  # that a server may have open, where the system lets it
 # Python looks for garbage after so many new objects. Its default looks through those of a large JSON body again and
 # again, which holds up all others for a second or two, and through those of TensorFlow, which `freeze` leaves out.
-COLLECTION = (50_000, 50, 1000)
+COLLECTION = (50_000, 20, 20)
 IDLE_SECONDS = 75  # an open connection of REST without a request
 
 
@@ -163,6 +163,9 @@ def serve(options: Options, started: Callable[[Server], None]) -> None:
         OSError: a port is taken.
     """
     _raise_open_files()
+    gc.collect()
+    gc.freeze()  # The modules; versions come and go, and are collected.
+    gc.set_threshold(*COLLECTION)
     asyncio.run(_serve(options, started))
 
 
@@ -179,8 +182,6 @@ async def _serve(options: Options, started: Callable[[Server], None]) -> None:
         logger.info("stopped before it had started")
         return
     await starting
-    gc.freeze()
-    gc.set_threshold(*COLLECTION)
     started(server)
     await leaving
     logger.info("stopping: running requests have %g s", options.drain_seconds)
