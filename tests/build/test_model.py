@@ -189,6 +189,12 @@ def test_only_known_weights_are_called_pretrained(tmp_path):
     assert (
         build.text_provenance(config.Text(source=sources[2])) == "my_bert (trained here from random weights on 9 texts)"
     )
+    for damaged in ("{", "{}", "[]"):
+        (tmp_path / "my_bert" / "pretraining.json").write_text(damaged)
+        assert "does not say where" in build.text_provenance(config.Text(source=sources[2]))
+    assert (
+        build.text_provenance(config.Text(source="runs/x/text_model")) == "runs/x/text_model (there is no such folder)"
+    )
 
 
 @pytest.mark.parametrize("warmup", [0, 10])

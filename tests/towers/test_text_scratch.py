@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import tensorflow as tf
 from tests import tiny_text
 from tfrec.towers import text_models, text_scratch
 from tfrec.towers.text import TextEncoder
+from tfrec.towers.text_models import LETTERS_A_TOKEN
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,17 @@ def test_a_text_longer_than_the_model_reads_is_cut_and_more_is_refused(models, t
     ids, lengths = models["gpt2"].tokens(tf.constant(["red " * 100]))
     assert ids.shape == (1, 12) and int(lengths[0]) == 12
     assert int(ids[0, -1]) == models["gpt2"].tokenizer.end_token_id
+
+
+def test_a_long_text_without_blanks_takes_no_longer_than_what_is_read_of_it(models):
+    """Of byte pairs the time grows with the square of such a text: this one took half a minute."""
+    text = "".join(chr(0x4E00 + place % 5000) for place in range(10_000))
+    start = time.perf_counter()
+    ids, lengths = models["gpt2"].tokens(tf.constant([text]))
+    assert time.perf_counter() - start < 10
+    read = LETTERS_A_TOKEN * models["gpt2"].max_tokens
+    short = models["gpt2"].tokens(tf.constant([text[:read]]))
+    assert ids.numpy().tolist() == short[0].numpy().tolist() and lengths.numpy().tolist() == short[1].numpy().tolist()
 
 
 def test_a_folder_with_other_things_is_left_alone(models, tmp_path):

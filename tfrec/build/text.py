@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,12 @@ def _origin(source: str) -> str:
         return source if source == "none" else f"{source} (pretrained)"
     folder = Path(source)
     if not folder.is_dir():
-        return f"{source} (published preset)"
-    about = folder / ABOUT
-    if not about.is_file():
+        local = "://" not in source and (os.sep in source or source.startswith("."))
+        return f"{source} ({'there is no such folder' if local else 'published preset'})"
+    try:
+        return f"{folder.name} ({json.loads((folder / ABOUT).read_text(encoding='utf-8'))['origin']})"
+    except (OSError, ValueError, KeyError, TypeError):
         return f"{folder.name} (a folder that does not say where its weights come from)"
-    return f"{folder.name} ({json.loads(about.read_text(encoding='utf-8'))['origin']})"
 
 
 def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncoder | None:

@@ -24,9 +24,11 @@ def mistake(source: str) -> str | None:
         return None
     try:
         said = json.loads(about.read_text(encoding="utf-8"))
-        expected, reading = said.get(WEIGHTS_SHA256), said.get("reading")
+        expected, reading, origin = said.get(WEIGHTS_SHA256), said.get("reading"), said.get("origin")
     except (ValueError, AttributeError) as error:
         return f"its {ABOUT} is damaged ({error})"
+    if origin is not None and expected is None:
+        return f"its {ABOUT} is damaged (it lacks {WEIGHTS_SHA256})"
     if reading is not None and reading != READING:
         logger.warning("%s was pretrained when texts were read in another way: pretrain it again", source)
     if expected is not None and file_hash(weights) != expected:

