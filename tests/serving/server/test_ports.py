@@ -202,6 +202,7 @@ def tensor(dtype=tf.string, shape=(1, 1), values=(b"007",), **fields):
 TENSORS = {
     "huge shape of one value": (tensor(shape=(2**20, 2**20)), "INVALID_ARGUMENT", "this server takes"),
     "overflowing shape": (tensor(shape=(2**62, 2**62, 0, 4)), "INVALID_ARGUMENT", "this server takes"),
+    "huge sizes beside none": (tensor(shape=(0, 2**20, 2**20, 2**20)), "INVALID_ARGUMENT", "this server takes"),
     "negative size": (tensor(shape=(-1, 1)), "INVALID_ARGUMENT", "no shape of its own"),
     "too many values": (tensor(shape=(1, 2), values=(b"a", b"b", b"c")), "INVALID_ARGUMENT", "has 3 values"),
     "no values": (tensor(values=()), "INVALID_ARGUMENT", "has 0 values"),

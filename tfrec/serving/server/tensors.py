@@ -42,7 +42,7 @@ def to_array(proto: TensorProto, name: str, most: int) -> np.ndarray:
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape) or len(shape) > 8:
         raise invalid(f"Input {name!r} has no shape of its own; it must be a tensor of whole sizes.")
     count = math.prod(shape)
-    if max(count, *shape, 0) > most:
+    if math.prod(size or 1 for size in shape) > most:  # Beside a size of 0 the others count too: NumPy bounds them.
         raise invalid(f"Input {name!r} is of {shape}; this server takes {most} values.")
     if proto.tensor_content:
         if kind == tf.string:
