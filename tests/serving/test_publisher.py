@@ -57,6 +57,16 @@ def test_what_a_server_does_not_load_leaves_no_version(exported, copied, root, m
     assert server_config.labels(root, "shop") == {"stable": 1} and server_config.listed(root, "shop") == [1]
 
 
+def test_what_a_label_has_moved_to_stays_whatever_breaks_off_then(exported, root, monkeypatch):
+    def full(*arguments, **how):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("tfrec.serving.label_history.record", full)
+    with pytest.raises(OSError, match="disk full"):
+        publish(exported, root, "shop")
+    assert server_config.labels(root, "shop") == {"stable": 1} and (root / "shop" / "1" / "saved_model.pb").is_file()
+
+
 def test_a_running_server_is_given_time_to_load(exported, copied, root, monkeypatch):
     publish(exported, root, "shop")
     seen = []

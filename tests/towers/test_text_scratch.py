@@ -42,7 +42,7 @@ def test_a_text_longer_than_the_model_reads_is_cut_and_more_is_refused(models, t
 
 
 def test_a_long_text_without_blanks_takes_no_longer_than_what_is_read_of_it(models):
-    """Of byte pairs the time grows with the square of such a text: this one took half a minute."""
+    """Of byte pairs the time grows with the square of such a text."""
     text = "".join(chr(0x4E00 + place % 5000) for place in range(10_000))
     start = time.perf_counter()
     ids, lengths = models["gpt2"].tokens(tf.constant([text]))

@@ -99,7 +99,8 @@ def publish(
                 labels.move(root, [*sources], withdrawn, label, version, server)
             except BaseException:
                 for folder in placed:  # What no label has moved to is nobody's to find.
-                    remove(folder)
+                    if version not in server_config.labels(root, folder.parent.name).values():
+                        remove(folder)
                 raise
             for each in names:  # A server may serve what was labelled until it reads the file again.
                 prune(root / each, keep, {*served[each], *server_config.labels(root, each).values()})

@@ -26,8 +26,8 @@ def test_a_folder_that_is_gone_costs_no_answer(tmp_path, caplog):
     titles = Titles(versions_with(tmp_path / "shop", 1))
     before = titles.of(1)
     shutil.rmtree(tmp_path / "shop")
-    assert titles.of(1) == titles.of(2) == before
-    assert "the titles of version 2 cannot be read" in caplog.text
+    assert titles.of(2) == titles.of(2) == titles.of(1) == before
+    assert caplog.text.count("cannot be read") == 1
 
 
 def test_tables_of_versions_that_are_over_are_not_kept(tmp_path):

@@ -31,6 +31,7 @@ class Titles:
             ValueError: no table of items is there.
         """
         self._read: dict[Path, Mapping[str, str]] = {}  # The last one read is the last.
+        self._complaint = ""
         self._place = None if place is None else Path(place)
         if self._place is not None:
             if not self._place.exists():
@@ -54,7 +55,9 @@ class Titles:
                     self._read.pop(old, None)
             return self._read[table]
         except (OSError, ValueError) as error:
-            logger.warning("the titles of version %s cannot be read: %s", version, error)
+            if str(error) != self._complaint:  # Once, not with every answer.
+                logger.warning("the titles of version %s cannot be read: %s", version, error)
+            self._complaint = str(error)
             return next(reversed(list(self._read.values())), None)
 
     def _table(self, version: int | None) -> Path | None:
