@@ -24,7 +24,7 @@ def test_the_end_waits_for_running_requests(published):
             server.predict(history)
             asked = [server.predictions.Predict.future(request) for request in _requests(history, 3)]
             deadline = time.monotonic() + 10
-            while not server.server._predictor.pending and time.monotonic() < deadline:
+            while not _all_in(server, asked) and time.monotonic() < deadline:
                 time.sleep(0.001)
             stopping = pool.submit(server.do, server.server.stop())
             assert all(len(each.result().outputs["item_ids"].string_val) for each in asked)
@@ -71,6 +71,11 @@ def test_a_start_that_is_broken_off_leaves_nothing(published, monkeypatch):
     for port in (server.rest_port, server.grpc_port):
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+
+def _all_in(server, asked):
+    """Whether the server has taken every request; one still on its way to it is not running, and is refused."""
+    return server.server._predictor.pending + sum(each.done() for each in asked) >= len(asked)
 
 
 async def _nothing():

@@ -112,7 +112,6 @@ class LoadedVersion:
         """Give the memory back."""
         self._session.close()
         self.signatures = {}
-        del self._session
 
     def _signature(self, definition: Any) -> Signature:
         inputs, outputs = dict(sorted(definition.inputs.items())), dict(sorted(definition.outputs.items()))
