@@ -2,69 +2,122 @@
 
 import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from tfrec.serving import c_runner, gate, operations, stored_answers
 from tfrec.serving.session import load_text_ops, open_session
 
-SM_RUN = Path(__file__).parents[3] / "shared" / "tools" / "sm_run.c"
-SHOWN = 12  # cells that the program prints of an output
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not SM_RUN.exists() or not shutil.which("gcc"), reason="needs ../shared/tools/sm_run.c and gcc"),
-]
-HISTORIES = [["007", "商品", "item3"], ["item1", "no such", "item1"], ["", "who?", ""], ["🎬", "", "item11"]]
+pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+
+
+@pytest.fixture(autouse=True)
+def _compiler(monkeypatch):
+    monkeypatch.setenv("CC", "gcc")
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    """The program, built against the libraries of the installed TensorFlow."""
-    place, built = Path(tf.__file__).parent, tmp_path_factory.mktemp("program") / "sm_run"
-    libraries = [f"-L{place}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{place}"]
-    command = ["gcc", "-O1", "-std=c11", "-D_GNU_SOURCE", "-o", built, SM_RUN, f"-I{place / 'include'}"]
-    subprocess.run([*command, *libraries], check=True, capture_output=True)
-    return built
+def runner(exported):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", "gcc")
+        with c_runner.open_runner(exported) as model:
+            yield model
 
 
-def answered(program, folder, signature, libraries=(), **inputs):
-    """The first cells of item_ids, blanks between them, and of scores."""
-    request = [f"{name}={text}" for name, text in inputs.items()]
-    environment = {**os.environ, "TFLIBS": ":".join(map(str, libraries))}
-    run = subprocess.run(
-        [program, folder, signature, *request], env=environment, check=True, capture_output=True, text=True
-    )
-    lines = {line.partition(" ")[0]: line.partition("] ")[2] for line in run.stdout.splitlines()}
-    return lines["item_ids"], np.array(lines["scores"].split(" "), float)
-
-
-def check_alike(given, expected):
-    ids, scores = given
-    assert ids == " ".join(item.decode() for item in expected["item_ids"].ravel()[:SHOWN])
-    expected = expected["scores"].ravel()[:SHOWN].astype(float)
-    assert np.abs(scores - expected).max() <= 2e-5 * max(1, np.abs(expected).max())
-
-
-@pytest.mark.parametrize("history", HISTORIES, ids=range(len(HISTORIES)))
-def test_a_program_in_c_gets_the_same_answer(exported, program, history):
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["007", "商品", "item3"], ["item1", "no such", "item1"], ["", "who?", ""], ["🎬", "", "item11"]],
+        [["x" * 10_000, "007"]],
+        [[""]],
+        np.zeros((0, 3)),
+        np.zeros((2, 0)),
+    ],
+    ids=["texts", "long", "empty", "nobody", "no time"],
+)
+def test_a_program_in_c_gets_the_same_answer(exported, runner, history):
+    request = {"history": np.array(history, object)}
     with open_session(exported) as bundle:
-        plain = bundle.run("serving_default", {"history": np.array([history], object)})
-        lines = np.array(["\n".join(history)], object)
-        delimited = bundle.run("recommend_delimited", {"history": lines})
-    check_alike(answered(program, exported, "serving_default", history=",".join(history)), plain)
-    check_alike(answered(program, exported, "recommend_delimited", history=lines[0]), delimited)
+        expected = bundle.run("serving_default", request)
+    given = runner.run("serving_default", request)
+    assert given.keys() == expected.keys()
+    for name, values in expected.items():
+        assert given[name].shape == values.shape and given[name].dtype == values.dtype
+    np.testing.assert_array_equal(given["item_ids"], expected["item_ids"])
+    np.testing.assert_allclose(given["scores"], expected["scores"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_text_model_needs_the_libraries_of_tensorflow_text_and_nothing_else(pair, program):
-    import tensorflow_text
+def test_numbers_and_texts_of_all_inputs_arrive(exported, runner):
+    assert stored_answers.compare(exported, runner, 1e-5) < 1e-5
 
+
+def test_what_tensorflow_says_of_a_bad_request_is_told_and_the_next_one_is_answered(exported, runner):
+    with pytest.raises(ValueError, match=r"serving_default does not answer through TensorFlow's C API: .+"):
+        runner.run("serving_default", {"history": np.array(["a"], object)})
+    with pytest.raises(ValueError, match="does not answer"):
+        runner.run("serving_default", {"history": np.array([[1.5]], np.float32)})
+    assert runner.run("serving_default", {"history": np.array([["007"]], object)})["item_ids"].shape == (1, 6)
+
+
+def test_a_text_model_needs_the_libraries_of_tensorflow_text_and_nothing_else(pair):
     load_text_ops()
-    libraries = sorted((Path(tensorflow_text.__file__).parent / "python" / "ops").glob("_*.so"))
+    request = {"history": np.array(["007\nitem3"], object), "text": np.array(["nail polish"], object)}
     with open_session(pair[1]) as bundle:
-        request = {"history": np.array(["007\nitem3"], object), "text": np.array(["nail polish"], object)}
         expected = bundle.run("recommend_delimited", request)
-    given = answered(program, pair[1], "recommend_delimited", libraries, history="007\nitem3", text="nail polish")
-    check_alike(given, expected)
+    with c_runner.open_runner(pair[1], operations.text_libraries()) as model:
+        given = model.run("recommend_delimited", request)
+    assert given["item_ids"].tolist() == expected["item_ids"].tolist()
+    np.testing.assert_allclose(given["scores"], expected["scores"], rtol=2e-5, atol=2e-5)
+    with pytest.raises(ValueError, match="does not load through TensorFlow's C API: Op type not registered"):
+        c_runner.open_runner(pair[1]).__enter__()
+
+
+def test_a_program_that_dies_is_a_version_that_does_not_answer(exported):
+    with c_runner.open_runner(exported) as model:
+        model._process.kill()
+        model._process.wait()
+        with pytest.raises(ValueError, match=r"the process ended with status -9 \("):
+            model.run("serving_default", {"history": np.array([["007"] * 20_000], object)})
+
+
+def test_the_gate_asks_there_what_it_asks_in_a_session(exported, copied, monkeypatch):
+    assert gate.verify(exported) == {"asked_in": ["session", "c"]}
+    run = c_runner.CModel.run
+
+    def otherwise(model, signature, inputs):
+        answer = run(model, signature, inputs)
+        return {**answer, "scores": answer["scores"] + 1}
+
+    monkeypatch.setattr(c_runner.CModel, "run", otherwise)
+    with pytest.raises(ValueError, match="answers otherwise than the model did"):
+        gate.verify(copied)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [
+        ("", "CC is empty"),
+        ("no-such-cc -O3", "there is no C compiler 'no-such-cc'"),
+        ("false", r"false could not build c_runner\.c: status 1"),
+    ],
+)
+def test_without_a_compiler_a_version_is_asked_in_a_session_and_that_is_said(
+    exported, monkeypatch, caplog, compiler, said
+):
+    monkeypatch.setenv("CC", compiler)
+    caplog.set_level("INFO")
+    assert gate.verify(exported) == {"asked_in": ["session"]}
+    with pytest.raises(c_runner.NotBuilt, match=said):
+        c_runner.built()
+    assert "was not asked in a process without Python" in caplog.text
+
+
+def test_it_is_built_once_also_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
+    first = c_runner.built()
+    assert first.parent == tmp_path / "cache" and os.access(first, os.X_OK)
+    monkeypatch.setattr(c_runner.subprocess, "run", lambda *words, **options: pytest.fail("built again"))
+    assert c_runner.built() == first
+    monkeypatch.setenv("TFREC_CACHE", str(first / "not a folder"))
+    assert c_runner._cache().is_dir()

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from tests.serving.conftest import IDS, K_MAX, make_data, make_model
 from tfrec.retrieval import FullSoftmax, TwoTower
-from tfrec.serving import operations
+from tfrec.serving import operations, prediction_logs, stored_answers
 from tfrec.serving.exporter import export
+from tfrec.serving.publisher import publish
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
@@ -136,8 +137,30 @@ def test_real_histories_of_the_data_set_are_asked(tmp_path, monkeypatch):
     data.histories = lambda split: SimpleNamespace(user_ids=np.array(["a", "b", "c"]), rows=rows, offsets=offsets)
     run = Check.run
     monkeypatch.setattr(Check, "run", lambda check, folder, histories: asked.extend(histories) or run(check, folder))
-    export(make_model(rich=False), data, tmp_path)
+    folder = export(make_model(rich=False), data, tmp_path)
     assert asked == [[IDS[2], IDS[0], IDS[1]], [], [IDS[1]]]
+    real = {name: inputs for name, inputs, _ in prediction_logs.read(stored_answers.real_file(folder))}
+    assert real["serving_default"]["history"][0].tolist() == [item.encode() for item in asked[0]]
+    del data.histories
+    monkeypatch.undo()
+    shutil.rmtree(folder)
+    assert export(make_model(rich=False), data, tmp_path) == folder
+    assert not stored_answers.real_file(folder).exists()
+
+
+def test_the_gate_asks_real_histories_and_publishes_none(tmp_path):
+    data = make_data()
+    lists = SimpleNamespace(user_ids=np.array(["a"]), rows=np.array([3, 1, 2]), offsets=np.array([0, 3]))
+    data.histories = lambda split: lists
+    folder = export(make_model(rich=False), data, tmp_path / "exports")
+    real = stored_answers.real_file(folder)
+    published = publish(folder, tmp_path / "models", "shop")
+    assert not list((tmp_path / "models").rglob("*real*")) and not stored_answers.real_file(published).exists()
+    [*kept] = prediction_logs.read(real)
+    name, inputs, outputs = kept[0]
+    prediction_logs.write(real, [(name, inputs, {**outputs, "scores": outputs["scores"] + 1})])
+    with pytest.raises(ValueError, match="answers otherwise than the model did at its export, row 1"):
+        publish(folder, tmp_path / "models", "shop")
 
 
 @pytest.mark.parametrize("k_max", [0, True, 2.5])

@@ -86,7 +86,7 @@ def test_of_an_approximate_version_its_own_answers_are_kept(exported, tmp_path):
     class Approximate:
         recall_floor = 0.9
 
-        def answered(self):
+        def answered(self, histories=None):
             yield "serving_default", {"history": np.array([["007"]], object)}, answer(("of", 2.0), ("model", 1.0))
 
     shutil.copytree(exported, tmp_path / "1")
@@ -97,13 +97,14 @@ def test_of_an_approximate_version_its_own_answers_are_kept(exported, tmp_path):
         assert stored_answers.compare(tmp_path / "1", bundle, 1e-5, 0.9) < 1e-5
 
 
-def test_older_versions_have_none_and_a_damaged_file_is_named(folder):
+def test_a_damaged_or_missing_file_is_named(folder):
     for damage in (b"damaged", b"damaged" * 9):
         (folder / stored_answers.FILE).write_bytes(damage)
         with pytest.raises(ValueError, match="stored_answers is damaged.*; export the model again"):
             stored_answers.compare(folder, Bundle({}), 1e-3)
     (folder / stored_answers.FILE).unlink()
-    assert stored_answers.compare(folder, Bundle({}), 1e-3) is None
+    with pytest.raises(ValueError, match="stored_answers is missing; export the model again"):
+        stored_answers.compare(folder, Bundle({}), 1e-3)
 
 
 def test_an_export_holds_the_models_answers_to_nobodys_histories(exported):

@@ -149,6 +149,7 @@ def write_version(
         stored_answers.write(built, check)
         manifest.write(built, check.contract, signatures, {**about, "self_check": report})
         placed = place(built, folder, version, *beside)
+    stored_answers.write_real(placed, check, histories or ())
     logger.info("exported %s (scores within %.1g of the model's)", placed, report["largest_difference"])
     return placed
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tfrec.features import HISTORY, ITEM_ID, TEXT
-from tfrec.serving import manifest, operations, stored_answers
+from tfrec.serving import c_runner, manifest, operations, stored_answers
 from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.session import SessionModel, load_text_ops, open_session
 from tfrec.serving.versions import version_of
@@ -50,10 +50,14 @@ class Limits:
                 raise ValueError(f"`{name}` must be at least 1, or None for no limit; received {value!r}.")
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path) -> dict[str, Any]:
     """Hold a version to its manifest, its operations to what servers have, load it as they do, and ask it something.
 
-    Its answers must be those that the Keras model gave when it was exported (see `stored_answers`).
+    Its answers must be those that the Keras model gave when it was exported (see `stored_answers`), in a session and,
+    where there is a C compiler, in a process without Python (see `c_runner`).
+
+    Returns:
+        `asked_in`: `session`, and `c` where it was asked there too.
 
     Raises:
         ValueError: a file is missing or changed, an operation is foreign, it does not load, or its answer is not one.
@@ -63,18 +67,32 @@ def verify(folder: Path) -> None:
     operations.check(folder, text=reads_text)
     if reads_text:
         load_text_ops()
+    told = promised["self_check"]
+    limits = told["tolerance"], told.get("recall_floor", 1.0)
     with open_session(folder) as bundle:
         if bundle.signatures != promised["signatures"]:
             raise ValueError(f"{folder}: its signatures are not those of its manifest; export the model again.")
-        for shape in ((2, 3), (1, 0)):
-            request = {HISTORY: np.full(shape, "", object), TEXT: np.full(shape[:1], "", object)}
-            answer = bundle.run(SERVING_DEFAULT, request if reads_text else {HISTORY: request[HISTORY]})
-            if answer["scores"].shape != (shape[0], promised["answer_size"]) or not np.isfinite(answer["scores"]).all():
-                raise ValueError(f"{folder}: the answer to an empty history is not finite; export the model again.")
-            if not answer["item_ids"][0, 0]:
-                raise ValueError(f"{folder}: there is no answer to an empty history; export the model again.")
-        told = promised["self_check"]
-        stored_answers.compare(folder, bundle, told["tolerance"], told.get("recall_floor", 1.0))
+        _check_empty_histories(folder, bundle, promised)
+        stored_answers.compare(folder, bundle, *limits)
+    try:
+        with c_runner.open_runner(folder, operations.text_libraries() if reads_text else ()) as model:
+            stored_answers.compare(folder, model, *limits)
+    except c_runner.NotBuilt as reason:
+        logger.info("%s was not asked in a process without Python: %s", folder, reason)
+        return {"asked_in": ["session"]}
+    return {"asked_in": ["session", "c"]}
+
+
+def _check_empty_histories(folder: Path, bundle: SessionModel, promised: Mapping[str, Any]) -> None:
+    for shape in ((2, 3), (1, 0)):
+        request = {HISTORY: np.full(shape, "", object)}
+        if _reads_text(promised):
+            request[TEXT] = np.full(shape[:1], "", object)
+        answer = bundle.run(SERVING_DEFAULT, request)
+        if answer["scores"].shape != (shape[0], promised["answer_size"]) or not np.isfinite(answer["scores"]).all():
+            raise ValueError(f"{folder}: the answer to an empty history is not finite; export the model again.")
+        if not answer["item_ids"][0, 0]:
+            raise ValueError(f"{folder}: there is no answer to an empty history; export the model again.")
 
 
 def compare(new: Path, old: Path, limits: Limits) -> dict[str, Any]:

@@ -75,10 +75,18 @@ def of_text() -> set[str]:
     Raises:
         ImportError: the package is missing.
     """
-    import tensorflow_text
-
-    libraries = sorted((Path(tensorflow_text.__file__).parent / "python").rglob("_*.so"))
-    wrappers = [tf.load_op_library(str(library)) for library in libraries]
+    wrappers = [tf.load_op_library(str(library)) for library in text_libraries()]
     functions = [name for wrapper in wrappers for name, value in vars(wrapper).items() if inspect.isfunction(value)]
     named = {name for name in functions if name[:1].isupper()}  # Beside each, its wrapper in lower case.
     return named | {name.replace("_", ">", 1) for name in named}  # A graph writes TFText>X, and Python TFText_X.
+
+
+def text_libraries() -> list[Path]:
+    """The libraries of tensorflow-text that register operations.
+
+    Raises:
+        ImportError: the package is missing.
+    """
+    import tensorflow_text
+
+    return sorted((Path(tensorflow_text.__file__).parent / "python").rglob("_*.so"))

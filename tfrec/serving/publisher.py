@@ -81,14 +81,14 @@ def publish(
     if text_folder is not None:
         sources[name + TEXT_SUFFIX] = Path(text_folder)
     server = server or RunningServer()
-    for source in sources.values():
-        gate.verify(source)
+    asked = {name: gate.verify(source) for name, source in sources.items()}
     server.check(name)
     with writing(root / name):
         root.mkdir(parents=True, exist_ok=True)
         with server_config.locked(root):
             server_config.write_defaults(root, name)
-            reports = _compared(sources, root, label, limits or Limits())
+            costs = _compared(sources, root, label, limits or Limits())
+            reports = {each: {**asked[each], **costs.get(each, {})} for each in sources}
             version = _number(sources, root)
             placed = _placed(sources, root, version, reports)
             text = name + TEXT_SUFFIX
@@ -156,7 +156,7 @@ def _placed(
             with building(root / name) as built:
                 shutil.copytree(source, built, dirs_exist_ok=True)
                 manifest.verify(built)
-                manifest.add(built, gate=reports.get(name, {}))
+                manifest.add(built, gate=reports[name])
                 placed.append(place(built, root / name, number))
     return placed
 

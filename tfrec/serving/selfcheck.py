@@ -78,14 +78,21 @@ class Check:
             for signature in self._signatures():
                 yield signature, self._request(signature, self._inputs(signature, _padded([history]), rng))
 
-    def answered(self) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Requests of made-up users with the Keras model's answers: what is asked again of a version that moves.
+    def answered(
+        self, histories: Sequence[Sequence[str]] | None = None
+    ) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """Requests with the Keras model's answers: what is asked again of a version that moves.
+
+        Args:
+            histories: real histories of item ids, 64 of which are asked; where None, made-up ones, drawn from the
+                catalogue, so that none is anyone's.
 
         Returns:
-            Signature, inputs and outputs by name; the histories are drawn from the catalogue, so that none is anyone's.
+            Signature, inputs and outputs by name.
         """
         rng = np.random.default_rng(1)
-        history = _padded([[], *self._drawn(rng)[:ANSWERED]])
+        asked = spread(histories, HISTORIES) if histories else [[], *self._drawn(rng)[:ANSWERED]]
+        history = _padded([list(map(str, row)) for row in asked])
         for signature in self._recommending():
             inputs = self._inputs(signature, history, rng)
             scores = self._expected(inputs)

@@ -6,15 +6,16 @@ another TensorFlow, on another machine, can be held to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tfrec.serving import prediction_logs
 from tfrec.serving.manifest import EXTRA
 from tfrec.serving.names import ITEM_IDS, SCORES
-from tfrec.serving.session import SessionModel, open_session
+from tfrec.serving.session import open_session
 
 if TYPE_CHECKING:
     from tfrec.serving.selfcheck import Check  # It needs Keras, which the gate does not.
@@ -22,21 +23,44 @@ if TYPE_CHECKING:
 FILE = f"{EXTRA}/stored_answers"
 
 
+class Asked(Protocol):
+    """A loaded version: a `SessionModel`, or a `CModel`."""
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of a signature by name."""
+
+
 def write(folder: Path, check: Check) -> None:
-    """Write what the model of a check answers to made-up users beside the version that is built in `folder`.
+    """Write what the model of a check answers to made-up users into the version that is built in `folder`.
 
     An approximate index answers otherwise by design, and its recall on other histories is another one. Of such a
     version, which the check has just held to its recall, its own answers are kept: it shall go on finding these.
     """
-    asked = check.answered()
+    _write(folder / FILE, folder, check)
+
+
+def write_real(version: Path, check: Check, histories: Sequence[Sequence[str]]) -> None:
+    """Write what the model answers to people beside an exported version: their histories are never published."""
+    real_file(version).unlink(missing_ok=True)
+    if histories:
+        _write(real_file(version), version, check, histories)
+
+
+def real_file(version: Path) -> Path:
+    """Where the answers to real histories lie, for as long as a version has not left the place of its export."""
+    return version.with_name(f".real_answers-{version.name}")
+
+
+def _write(path: Path, folder: Path, check: Check, histories: Sequence[Sequence[str]] | None = None) -> None:
+    asked = check.answered(histories)
     if getattr(check, "recall_floor", 1.0) < 1:
         with open_session(folder) as bundle:
             asked = iter([(name, inputs, bundle.run(name, inputs)) for name, inputs, _ in asked])
-    prediction_logs.write(folder / FILE, asked)
+    prediction_logs.write(path, asked)
 
 
-def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: float = 1.0) -> float | None:
-    """Ask a loaded version again.
+def compare(folder: Path, bundle: Asked, tolerance: float, recall_floor: float = 1.0) -> float:
+    """Ask a loaded version again: made-up histories, and real ones where it lies where it was exported.
 
     Args:
         folder: the version.
@@ -45,15 +69,20 @@ def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: 
         recall_floor: the share of the stored items that the answers must show; below 1 for an approximate index alone.
 
     Returns:
-        The largest difference of a score; None where nothing is stored, as before versions had such a file.
+        The largest difference of a score.
 
     Raises:
         ValueError: an answer is not the model's; the message says which.
     """
-    if not (folder / FILE).is_file():
-        return None
+    files = [path for path in (folder / FILE, real_file(folder)) if path.is_file()]
+    if folder / FILE not in files:
+        raise ValueError(f"{folder}: {FILE} is missing; export the model again.")
+    return max(_compare(path, folder, bundle, tolerance, recall_floor) for path in files)
+
+
+def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_floor: float) -> float:
     worst, shares = 0.0, []
-    for signature, inputs, expected in prediction_logs.read(folder / FILE):
+    for signature, inputs, expected in prediction_logs.read(path):
         given = bundle.run(signature, inputs)
         if any(given[name].shape != expected[name].shape for name in (ITEM_IDS, SCORES)):
             raise ValueError(f"{folder}: {signature} answers in another shape than the model; export the model again.")
@@ -70,7 +99,7 @@ def compare(folder: Path, bundle: SessionModel, tolerance: float, recall_floor: 
             worst = max(worst, off)
             shares.append(share)
     if not shares:
-        raise ValueError(f"{folder / FILE} is damaged: it holds no request; export the model again.")
+        raise ValueError(f"{path} is damaged: it holds no request; export the model again.")
     if recall_floor < 1 and not np.mean(shares) >= recall_floor:
         raise ValueError(
             f"{folder}: the index finds {np.mean(shares):.3f} of what it found before, not {recall_floor}."
