@@ -6,8 +6,11 @@ import socket
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
+import requests
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from tests.serving.conftest import IDS
 from tests.serving.server.conftest import NAME, Running
@@ -44,6 +47,45 @@ def test_a_server_that_is_to_stop_answers_on_for_its_notice(published):
         assert server.predict({"history": np.array([["007"]], object)})["item_ids"].size
         stopping.result()
         server.server.stop = _nothing
+
+
+def test_a_server_that_loads_says_that_it_is_not_ready(published, monkeypatch):
+    loading, let = threading.Event(), threading.Event()
+    look = running.wanted.look
+
+    def slowly(*arguments):
+        if threading.current_thread() is not threading.main_thread():  # The repository's, not the first look.
+            loading.set()
+            assert let.wait(60)
+        return look(*arguments)
+
+    def asked(server):
+        """Answers of both ports while nothing is loaded."""
+        assert loading.wait(60)
+        url = f"http://127.0.0.1:{server.rest_port}"
+        pages = [requests.get(url + path, timeout=30) for path in ("/healthz", "/readyz", f"/v1/models/{NAME}")]
+        pages.append(requests.post(url + PREDICT, json=ROW, timeout=30))
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            [request] = _requests({"history": np.array([["007"]], object)}, 1)
+            with pytest.raises(grpc.RpcError) as error:
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+        let.set()
+        return [page.status_code for page in pages], pages[-1].json()["error"], error.value.code()
+
+    monkeypatch.setattr(running.wanted, "look", slowly)
+
+    async def scenario():
+        server = Server(Options(published / NAME, rest_port=0, grpc_port=0))
+        starting = asyncio.create_task(server.start())
+        found = await asyncio.to_thread(asked, server)
+        await starting
+        ready = await asyncio.to_thread(requests.get, f"http://127.0.0.1:{server.rest_port}/readyz", timeout=30)
+        await server.stop()
+        return *found, ready.status_code
+
+    codes, told, grpc_code, ready = asyncio.run(scenario())
+    assert codes == [200, 503, 503, 503] and "is loading its versions" in told
+    assert grpc_code is grpc.StatusCode.UNAVAILABLE and ready == 200
 
 
 def test_a_start_that_is_broken_off_leaves_nothing(published, monkeypatch):

@@ -30,12 +30,14 @@ class Predictor:
         options: what the operator chose.
         repository: the versions.
         metrics: what is counted.
+        starting: whether versions are still loaded for the first time; nothing is answered yet.
         stopping: whether the server takes leave; it is not ready any more, and still answers what comes.
     """
 
     def __init__(self, options: Options, repository: Repository, metrics: Metrics) -> None:
         """Start the threads that compute."""
-        self.options, self.repository, self.metrics, self.stopping = options, repository, metrics, False
+        self.options, self.repository, self.metrics = options, repository, metrics
+        self.starting, self.stopping = True, False
         self._batcher = Batcher(options.cores, options.batch_rows, options.limits.pending, metrics.run)
         metrics.watch_pending(lambda: self._batcher.pending)
         self._held_bytes = 0
@@ -44,7 +46,7 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
-        return self.repository.ready and not self.stopping
+        return self.repository.ready and not self.starting and not self.stopping
 
     @property
     def pending(self) -> int:
@@ -55,16 +57,16 @@ class Predictor:
         """Let a request in by its `authorization`.
 
         Raises:
-            ProblemError: a token is needed, and this is not it.
+            ProblemError: a token is needed, and this is not it; or nothing is loaded yet.
         """
-        if self._expected is None:
-            return
         given = authorization or b""
         given = given.encode("utf-8", "replace") if isinstance(given, str) else given
-        if not hmac.compare_digest(given, self._expected):
+        if self._expected is not None and not hmac.compare_digest(given, self._expected):
             raise ProblemError(
                 grpc.StatusCode.UNAUTHENTICATED, "This server needs its token: authorization: Bearer ..."
             )
+        if self.starting:
+            raise ProblemError(grpc.StatusCode.UNAVAILABLE, "The server is loading its versions. Try again later.")
 
     @contextmanager
     def counted(self, protocol: str, method: str, model: Callable[[], str]) -> Iterator[None]:

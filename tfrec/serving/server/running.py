@@ -61,7 +61,7 @@ class Server:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the versions and answer.
+        """Load the versions and answer; until they are loaded, that the server is not ready.
 
         Raises:
             FileNotFoundError: there is no such model.
@@ -80,15 +80,16 @@ class Server:
         self.rest_port = bound.getsockname()[1]
         self._grpc = grpc_port.server(self._predictor)
         self.grpc_port = self._bind_grpc(self._grpc)
-        await self._repository.refresh()
-        if not self._repository.ready:
-            raise ValueError("; ".join(self._repository.problems) or f"{self._options.model} holds no version.")
         await self._grpc.start()
         self._uvicorn = _Uvicorn(self._configuration())
         self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[bound]))
+        await self._repository.refresh()
+        if not self._repository.ready:
+            raise ValueError("; ".join(self._repository.problems) or f"{self._options.model} holds no version.")
         self._following = asyncio.create_task(self._repository.follow(self._options.poll_seconds))
         while not self._uvicorn.started and not self._serving.done():
             await asyncio.sleep(0.01)
+        self._predictor.starting = False
 
     async def stop(self) -> None:
         """Take leave: first not ready any more, then running requests are answered, then everything is closed."""
