@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick lint types docs check clean
+.PHONY: help env demo test quick lint types docs benchmark check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ types: env ## mypy
 
 docs: env ## write docs/settings.md from the settings
 	$(BIN)/python -m tfrec.config > docs/settings.md
+
+benchmark: env ## one row of the results again, three seeds: make benchmark NAME=movielens_1m
+	$(BIN)/python benchmarks/run.py $(NAME)
 
 check: lint types test ## what a change must pass
 

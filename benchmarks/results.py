@@ -1,6 +1,7 @@
 """Records what finished runs gave, and writes the tables of the README from the records.
 
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
+                                                                  (`benchmarks/run.py` makes them, and records them)
 python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users
 python benchmarks/results.py table                                the records -> the table in README.md
 """
@@ -29,8 +30,8 @@ FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items")
 
 
-def record(name: str, revision: str, folders: Sequence[Path]) -> Path:
-    """Write the record of some runs that differ in their seed alone; `revision` is the code that they were made with.
+def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
+    """Write the record of some runs that differ in their seed alone; `commits` say the code that each was made with.
 
     Raises:
         ValueError: the runs differ in more than the seed.
@@ -42,7 +43,7 @@ def record(name: str, revision: str, folders: Sequence[Path]) -> Path:
     test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
     document = {
         "pipeline": settings[0]["name"],
-        "commit": _commit(revision),
+        "commits": list(commits),
         "seeds": [run["settings"]["seed"] for run in runs],
         "settings": settings[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
@@ -70,9 +71,18 @@ def record(name: str, revision: str, folders: Sequence[Path]) -> Path:
     return path
 
 
-def _commit(revision: str) -> str:
-    command = ["git", "rev-parse", "--verify", revision]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+def commit(revision: str = "HEAD") -> str:
+    """The full name of a commit."""
+    return _git("rev-parse", "--verify", revision)
+
+
+def changed() -> bool:
+    """Whether the code is not that of the last commit."""
+    return bool(_git("status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -130,13 +140,15 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
     )
 
 
-def table() -> str:
-    """The README's table, from every record."""
+def table(names: Sequence[str] | None = None) -> str:
+    """The README's table, of some records or of all."""
     lines = [
         "| pipeline | HR@10 | NDCG@10 | best baseline (NDCG@10) | seeds | an epoch | epochs | memory |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for path in sorted(RESULTS.glob("*.json")):
+        if names is not None and path.stem not in names:
+            continue
         found = json.loads(path.read_text(encoding="utf-8"))
         known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
         best = max(known, key=lambda name: known[name]["ndcg@10"])
@@ -161,14 +173,20 @@ def with_table(text: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
+def write_tables() -> None:
+    """Write what the records say into the pages."""
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     if len(arguments) > 3 and arguments[0] == "record":
-        print(record(arguments[1], arguments[2], [Path(folder) for folder in arguments[3:]]))
+        folders = [Path(folder) for folder in arguments[3:]]
+        print(record(arguments[1], [commit(arguments[2])] * len(folders), folders))
     elif len(arguments) in (3, 4) and arguments[0] == "compare":
         print(difference(Path(arguments[1]), Path(arguments[2]), *arguments[3:]))
     elif list(arguments) == ["table"]:
-        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+        write_tables()
     else:
         print(__doc__, file=sys.stderr)
         return 1

@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from tfrec import config
 
@@ -23,18 +26,43 @@ def test_the_settings_of_every_record_can_be_run_again():
         assert config.Pipeline.model_validate({**settings, "seed": 1}).name == settings["name"]
 
 
-@pytest.fixture
-def results(monkeypatch):
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "_commit", lambda revision: revision)
+    return module
+
+
+@pytest.fixture
+def results():
+    return script("results")
+
+
+@pytest.fixture
+def rows(results, monkeypatch, tmp_path):
+    """The command that runs a row, with a `tfrec` that is done at once and notes what it was asked."""
+    monkeypatch.setitem(sys.modules, "results", results)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\n{results.END}\nafter\n")
+    module = script("run")
+    module.asked, module.status = [], 0
+
+    def tfrec(words, check):
+        stage, folder = words[1], Path(words[4])
+        module.asked.append((stage, folder.name))
+        if stage == "evaluate" and not (folder / "metrics.json").exists():
+            run(folder, seed=int(folder.name.removeprefix("seed_")), hit=0.5)
+        return SimpleNamespace(returncode=module.status)
+
+    monkeypatch.setattr(module.subprocess, "run", tfrec)
+    monkeypatch.setattr(results, "_git", lambda *words: "" if words[0] == "status" else "abc")
     return module
 
 
 def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
     """What a finished run leaves, as far as a record reads it."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(config.dump(config.parse(PIPELINE.format(seed=seed, length=length))))
     figures = {f"{name}@10": hit for name in ("hr", "ndcg", "mrr", "coverage")} | {"hr@10_half_width": 0.1}
     metrics = {
@@ -64,8 +92,8 @@ def test_the_readme_shows_what_the_records_say(results):
 def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.75)]
-    found = json.loads(results.record("small", "HEAD", folders).read_text())
-    assert found["seeds"] == [1, 2]
+    found = json.loads(results.record("small", ["one", "two"], folders).read_text())
+    assert found["seeds"] == [1, 2] and found["commits"] == ["one", "two"]
     assert found["test"]["hr@10"] == {"mean": 0.625, "spread": 0.25}
     assert found["differences"]["popularity"]["ndcg@10"]["verdict"] == "better"
     assert "| small | 0.6250 ± 0.1000 |" in results.table()
@@ -90,4 +118,32 @@ def test_two_runs_are_compared_user_by_user(results, tmp_path):
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.5, length=20)]
     with pytest.raises(ValueError, match="differ in their seed alone"):
-        results.record("small", "HEAD", folders)
+        results.record("small", ["one", "two"], folders)
+
+
+def test_a_row_is_run_seed_by_seed_and_recorded(rows, results, tmp_path):
+    asked = ["movielens_1m", "--seed", "4", "--seed", "2", "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(rows.main, asked, catch_exceptions=False).exit_code == 0
+    assert rows.asked == [(stage, f"seed_{n}") for n in (4, 2) for stage in ("prepare", "train", "evaluate")]
+    found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
+    assert found["seeds"] == [4, 2] and found["commits"] == ["abc", "abc"]
+    assert "| movielens_1m | 0.5000 ± 0.1000 |" in (tmp_path / "README.md").read_text()
+    results._git = lambda *words: "M file" if words[0] == "status" else "later"
+    assert CliRunner().invoke(rows.main, [*asked, "--seed", "7"], catch_exceptions=False).exit_code == 0
+    found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
+    assert found["commits"] == ["abc", "abc", "later and changes"]
+
+
+def test_a_row_that_fails_is_not_recorded(rows, tmp_path):
+    rows.status = 1
+    ended = CliRunner().invoke(rows.main, ["amazon_beauty", "--out", str(tmp_path / "out")])
+    assert ended.exit_code == 1 and "amazon_beauty, seed 1: tfrec prepare ended with status 1" in ended.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
+    named = rows.rows()
+    assert {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")} <= set(named)
+    for name, row in named.items():
+        overrides = [f"name={name}", *row.get("set", [])]
+        assert config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides).name == name

@@ -13,8 +13,7 @@ import tfrec
 from tests import tiny_shop
 from tfrec import build, config
 from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
-from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval
-from tfrec.towers import ConvolutionEncoder, LSTMEncoder, SelfAttentionEncoder
+from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax, TFRSRetrieval
 
 TABLES = "name: mine\ndata:\n  events: {path: e.csv, columns: {user_id: who, timestamp: at}}\n"
 
@@ -74,14 +73,6 @@ def test_the_library_is_used_as_any_keras_model(data, tmp_path):
     assert not set(answer["item_id"]) & {"003", "004"}
 
 
-def test_names_become_encoders(data):
-    model = build.two_tower(data, behavior=["lstm", "convolution", "attention"], dim=8, **{"attention.heads": 4})
-    kinds = [type(encoder) for encoder in model.behavior_tower.encoders]
-    assert kinds == [LSTMEncoder, ConvolutionEncoder, SelfAttentionEncoder]
-    assert model.behavior_tower.encoders[2].heads == 4
-    assert model.behavior_tower.encoders[2].max_length == data.max_length
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -123,6 +114,7 @@ def test_the_catalogue_enters_the_item_tower(data):
 
 OBJECTIVES = {
     "auto": FullSoftmax, "softmax": FullSoftmax, "sampled_softmax": SampledSoftmax, "retrieval": TFRSRetrieval,
+    "gbce": GBCE,
 }  # fmt: skip
 
 

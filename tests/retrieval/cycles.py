@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import HISTORY, RELEVANT, SEEN, TARGET, USER_ID
-from tfrec.retrieval import FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
+from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
 ITEMS = 12  # Row 0 is padding.
@@ -13,6 +13,7 @@ ROWS = np.arange(1, ITEMS)
 OBJECTIVES = {
     "softmax": lambda: FullSoftmax(ROWS),
     "sampled_softmax": lambda: SampledSoftmax(ROWS, negatives=6),
+    "gbce": lambda: GBCE(ROWS, negatives=6),
     "retrieval": lambda: TFRSRetrieval(ROWS, np.where(np.arange(ITEMS) > 0, 5, 0), negatives=6),
 }
 

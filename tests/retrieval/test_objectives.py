@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec.retrieval import FullSoftmax, SampledSoftmax
+from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax
 
 ITEMS, DIM = 9, 3
 TRAINED = np.array([False, True, True, False, True, True, False, True, False])
@@ -142,9 +142,37 @@ def test_a_negative_is_needed():
         SampledSoftmax(TRAINED, negatives=0)
 
 
-@pytest.mark.parametrize("objective", [FullSoftmax(TRAINED), SampledSoftmax(TRAINED, 7)])
+@pytest.mark.parametrize("objective", [FullSoftmax(TRAINED), SampledSoftmax(TRAINED, 7), GBCE(TRAINED, 7, 0.5)])
 def test_an_objective_is_made_again_from_its_config(objective):
     rebuilt = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(objective))
     assert type(rebuilt) is type(objective)
     assert rebuilt.get_config() == objective.get_config()
     assert rebuilt.trained_rows.tolist() == ROWS.tolist()
+
+
+# -- binary cross-entropy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("calibration", "power"), [(0.0, 1.0), (1.0, 2 / 4), (0.5, 3 / 4)])
+def test_gbce_by_hand(calibration, power):
+    """Five trained items, two negatives: the sampling rate is 2 / 4."""
+    objective = GBCE(TRAINED, negatives=2, calibration=calibration)
+    rows, targets = np.array([0, 1, 5, 2, 5], "int32"), np.array([1, 2], "int32")
+    loss = objective.loss(QUERIES[:2], targets, VECTORS[rows], rows).numpy()
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    first = -power * np.log(sigmoid(QUERIES[0] @ VECTORS[1])) - sum(
+        np.log(1 - sigmoid(QUERIES[0] @ VECTORS[row])) for row in (2, 5)
+    )
+    second = -power * np.log(sigmoid(QUERIES[1] @ VECTORS[5])) - np.log(1 - sigmoid(QUERIES[1] @ VECTORS[2]))
+    np.testing.assert_allclose(loss, [first, second], rtol=1e-5)
+
+
+def test_gbce_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match="`calibration` must be from 0 to 1; received 1.5"):
+        GBCE(TRAINED, calibration=1.5)
+    with pytest.raises(ValueError, match="`negatives` must be at least 1; received 0"):
+        GBCE(TRAINED, negatives=0)
+    assert GBCE([1, 2], negatives=100).power == 1

@@ -200,6 +200,7 @@ def test_a_loss_beside_the_objective_is_refused(given):
         ({"temperature": 0}, "`temperature` must be positive; received 0"),
         ({"temperature": -1.0}, "`temperature` must be positive; received -1.0"),
         ({"temperature": float("nan")}, "`temperature` must be positive; received nan"),
+        ({"temperature": "hot"}, "`temperature` must be a positive number or 'learnt'; received 'hot'"),
         ({"candidates": [0, 1]}, "`candidates` must be rows from 1 to 11; received 0 to 1"),
         ({"candidates": [3, ITEMS]}, "`candidates` must be rows from 1 to 11; received 3 to 12"),
         ({"candidates": []}, "rows of at least one item; received 0"),

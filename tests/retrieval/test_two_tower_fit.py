@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tests.retrieval.cycles import ITEMS, OBJECTIVES, as_dataset, test_batch, train_batch, two_tower
 from tfrec.retrieval import TwoTower
-from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LiGRBlock, LSTMEncoder, SelfAttentionEncoder
 
 # -- fit, evaluate, predict ------------------------------------------------------------------------------------------
 
@@ -15,7 +15,7 @@ from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncod
     [("softmax", "dot"), ("softmax", "cosine"), ("sampled_softmax", "dot"), ("retrieval", "dot")],
 )
 def test_a_cycle_is_learnt(objective, similarity):
-    encoder = SelfAttentionEncoder(16, blocks=1, dropout=0.1)
+    encoder = SelfAttentionEncoder([LiGRBlock(16, 2, dropout=0.1)])
     model = two_tower(objective, similarity=similarity, cutoff=1, dim=16, encoder=encoder)
     batches = as_dataset(*[train_batch(users=40, seed=seed) for seed in range(30)])
     history = model.fit(batches, epochs=4, verbose=0, validation_data=as_dataset(test_batch(users=60)))
@@ -124,7 +124,7 @@ def test_half_precision_trains(policy, objective):
 def test_a_model_of_half_precision_loads_under_any_policy(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
-        encoders = [SelfAttentionEncoder(8, blocks=1), LSTMEncoder(8), ConvolutionEncoder(8, blocks=1)]
+        encoders = [SelfAttentionEncoder([LiGRBlock(8, 2)]), LSTMEncoder(8), ConvolutionEncoder(8, blocks=1)]
         features = {"event_columns": {"kind": 3}, "user_columns": {"region": 4}, "timestamps": True}
         items = ItemTower(8, ITEMS, text_width=3, categories={"family": (4, 2)}, numbers=2)
         model = TwoTower(items, BehaviorTower(8, encoders, **features), OBJECTIVES["softmax"]())
@@ -160,7 +160,7 @@ def test_save_and_load(objective, tmp_path):
     np.testing.assert_array_equal(loaded(batch).numpy(), model(batch).numpy())
     assert loaded.get_config()["objective"]["config"] == model.get_config()["objective"]["config"]
     assert loaded.candidates == list(range(2, ITEMS))
-    assert (loaded.cutoff, loaded.similarity, loaded.temperature) == (5, "cosine", 0.05)
+    assert (loaded.cutoff, loaded.similarity, loaded.temperature.value) == (5, "cosine", 0.05)
     for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     # One more step on each is the same step.

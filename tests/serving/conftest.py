@@ -15,7 +15,7 @@ from tfrec.data.vocabulary import Vocabulary
 from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.serving import gate, manifest
 from tfrec.serving.exporter import export
-from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, SelfAttentionEncoder
+from tfrec.towers import BehaviorTower, ItemTower, LiGRBlock, LSTMEncoder, SelfAttentionEncoder
 
 DIM = 8
 MAX_LENGTH = 5
@@ -54,7 +54,7 @@ def make_model(*, rich: bool = True, similarity: str = "dot", **changes) -> TwoT
         "user_columns": {"country": 3},
         "timestamps": True,
     }
-    encoders = [SelfAttentionEncoder(DIM, blocks=1, max_length=MAX_LENGTH), LSTMEncoder(DIM)]
+    encoders = [SelfAttentionEncoder([LiGRBlock(DIM, 2, max_length=MAX_LENGTH, timestamps=rich)]), LSTMEncoder(DIM)]
     model = TwoTower(
         ItemTower(DIM, rows),
         BehaviorTower(DIM, encoders if rich else encoders[:1], **(inputs if rich else {})),

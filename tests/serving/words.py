@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.serving.conftest import DIM, IDS, MAX_LENGTH, NOT_CANDIDATES
 from tfrec.retrieval import FullSoftmax, TwoTower
-from tfrec.towers import BehaviorTower, ItemTower, SelfAttentionEncoder
+from tfrec.towers import BehaviorTower, ItemTower, LiGRBlock, SelfAttentionEncoder
 from tfrec.towers.text import Embedder
 from tfrec.towers.text_models import TextModel
 
@@ -80,7 +80,7 @@ def two_tower(text: TextModel, *, user_text: bool = False) -> TwoTower:
     tower.build()
     tower.set_features(text=np.concatenate([np.zeros((1, width)), embed(text, *(f"Title of {one}" for one in IDS))]))
     inputs = {"text_width": width, "user_columns": {"country": 3}} if user_text else {}
-    encoders = [SelfAttentionEncoder(DIM, blocks=1, max_length=MAX_LENGTH)]
+    encoders = [SelfAttentionEncoder([LiGRBlock(DIM, 2, max_length=MAX_LENGTH)])]
     candidates = [row for row in range(1, rows) if row not in NOT_CANDIDATES]
     model = TwoTower(tower, BehaviorTower(DIM, encoders, **inputs), FullSoftmax(candidates), candidates=candidates)
     rng = np.random.default_rng(0)

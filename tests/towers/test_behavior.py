@@ -3,7 +3,7 @@ import pytest
 
 from tests.contracts import SEQUENCE_RULES, TABLE_RULES, Subject, check, made, sequence_inputs
 from tfrec.features import TIMESTAMP, USER_TEXT
-from tfrec.towers import BehaviorTower, ConvolutionEncoder, LSTMEncoder, SelfAttentionEncoder
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, LiGRBlock, LSTMEncoder, SelfAttentionEncoder
 
 DIM = 6
 EVENTS, USERS = {"event_type": 4, "device": 3}, {"region": 5}
@@ -11,7 +11,7 @@ EVENTS, USERS = {"event_type": 4, "device": 3}, {"region": 5}
 
 def encoders(count=3):
     return [
-        SelfAttentionEncoder(DIM, blocks=1, dropout=0.0, name="attention"),
+        SelfAttentionEncoder([LiGRBlock(DIM, 2, dropout=0.0, timestamps=count == 3)], name="attention"),
         LSTMEncoder(DIM, dropout=0.0, name="lstm"),
         ConvolutionEncoder(DIM, blocks=1, dropout=0.0, name="convolution"),
     ][:count]
@@ -56,6 +56,11 @@ BARE = Subject(lambda: BehaviorTower(DIM, encoders(1)), vectors_alone, DIM, firs
 @pytest.mark.parametrize("rule", SEQUENCE_RULES)
 def test_contract(rule, tmp_path):
     check(rule, WHOLE, tmp_path)
+
+
+def test_an_encoder_that_reads_times_needs_some():
+    with pytest.raises(ValueError, match="`encoders`: attention reads the times of the events; `timestamps` is false"):
+        BehaviorTower(DIM, encoders(3))
 
 
 @pytest.mark.parametrize("rule", SEQUENCE_RULES)
@@ -137,7 +142,7 @@ def test_all_can_be_hidden():
 
 
 def test_encoders_run_side_by_side():
-    tower, (vectors, _) = made(Subject(lambda: BehaviorTower(DIM, encoders()), vectors_alone, DIM)), everything(2, 5)
+    tower, (vectors, _) = made(Subject(lambda: BehaviorTower(DIM, encoders(2)), vectors_alone, DIM)), everything(2, 5)
     outputs = [encoder(vectors).numpy() for encoder in tower.encoders]
     fused = tower.norm(tower.fusion(np.concatenate(outputs, axis=-1))).numpy()
     np.testing.assert_allclose(tower(vectors).numpy()[:, 1:], fused, atol=1e-5)

@@ -14,8 +14,18 @@ from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
 from tfrec.build.text import read_user_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
-from tfrec.retrieval import FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
-from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower, LSTMEncoder, SelfAttentionEncoder
+from tfrec.retrieval import GBCE, FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
+from tfrec.towers import (
+    BehaviorTower,
+    ConvolutionEncoder,
+    HSTUBlock,
+    ItemTower,
+    LiGRBlock,
+    LSTMEncoder,
+    SASRecBlock,
+    SelfAttentionEncoder,
+)
+from tfrec.towers.attention_block import AttentionBlock
 
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
 FULL_SOFTMAX_LOGITS = 2**29
@@ -98,15 +108,12 @@ def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | Non
 
 
 def _behavior_tower(data: Dataset, settings: config.Model, text_width: int) -> BehaviorTower:
-    times = data.has_timestamps if settings.time_features is None else settings.time_features
-    if times and not data.has_timestamps:
-        raise ValueError("model.time_features is true, and the events have no timestamp column: map one, or say false.")
     return BehaviorTower(
         settings.dim,
-        [_ENCODERS[name](settings, data.max_length) for name in settings.behavior],
+        [_ENCODERS[name](settings, data) for name in settings.behavior],
         event_columns=data.event_columns if settings.event_features else {},
         user_columns=data.user_columns if settings.user_features else {},
-        timestamps=times,
+        timestamps=_reads_times(settings, data),
         text_width=text_width,
         dropout=settings.dropout,
         input_dropout=settings.input_dropout,
@@ -114,21 +121,47 @@ def _behavior_tower(data: Dataset, settings: config.Model, text_width: int) -> B
     )
 
 
-def _attention(settings: config.Model, max_length: int) -> SelfAttentionEncoder:
-    blocks, heads, expansion = settings.attention.blocks, settings.attention.heads, settings.attention.expansion
-    return SelfAttentionEncoder(settings.dim, blocks, heads, expansion, settings.dropout, max_length, name="attention")
+def _reads_times(settings: config.Model, data: Dataset) -> bool:
+    if settings.time_features and not data.has_timestamps:
+        raise ValueError("model.time_features is true, and the events have no timestamp column: map one, or say false.")
+    return data.has_timestamps if settings.time_features is None else settings.time_features
 
 
-def _lstm(settings: config.Model, max_length: int) -> LSTMEncoder:
+def _attention(settings: config.Model, data: Dataset) -> SelfAttentionEncoder:
+    chosen = settings.attention
+    block, expansion = _BLOCKS[chosen.kind]
+    made = [
+        block(
+            settings.dim,
+            chosen.heads,
+            chosen.expansion or expansion,
+            settings.dropout,
+            data.max_length,
+            timestamps=_reads_times(settings, data) and chosen.time_bias,
+            name=f"block_{place}",
+        )
+        for place in range(chosen.blocks)
+    ]
+    return SelfAttentionEncoder(made, name="attention")
+
+
+def _lstm(settings: config.Model, data: Dataset) -> LSTMEncoder:
     return LSTMEncoder(settings.dim, settings.lstm.layers, settings.lstm.units, settings.dropout, name="lstm")
 
 
-def _convolution(settings: config.Model, max_length: int) -> ConvolutionEncoder:
+def _convolution(settings: config.Model, data: Dataset) -> ConvolutionEncoder:
     blocks, kernel = settings.convolution.blocks, settings.convolution.kernel
     return ConvolutionEncoder(settings.dim, blocks, kernel, settings.dropout, name="convolution")
 
 
-_ENCODERS: dict[str, Callable[[config.Model, int], keras.layers.Layer]] = {
+# The block by its name, and its width where none is set: what its paper has.
+_BLOCKS: dict[str, tuple[type[AttentionBlock], int]] = {
+    "ligr": (LiGRBlock, 4),
+    "hstu": (HSTUBlock, 1),
+    "sasrec": (SASRecBlock, 1),
+}
+
+_ENCODERS: dict[str, Callable[[config.Model, Dataset], keras.layers.Layer]] = {
     "attention": _attention,
     "lstm": _lstm,
     "convolution": _convolution,
@@ -146,4 +179,6 @@ def _objective(data: Dataset, training: config.Training) -> Any:
         return FullSoftmax(trained)
     if name == "sampled_softmax":
         return SampledSoftmax(trained, negatives)
+    if name == "gbce":
+        return GBCE(trained, negatives, training.objective.calibration)
     return TFRSRetrieval(trained, counts, negatives)

@@ -100,9 +100,19 @@ class NewItems(Settings):
 class Attention(Settings):
     """Causal self-attention over the history."""
 
-    blocks: Count = Field(2, description="layers")
-    heads: Count = Field(2, description="heads of a layer; `model.dim` is a multiple of it")
-    expansion: Count = Field(4, description="width of the feed-forward part, in multiples of `model.dim`")
+    kind: Literal["ligr", "hstu", "sasrec"] = Field(
+        "ligr", description="what a block is: LiGR's (gated residuals, SwiGLU), HSTU's (no softmax), SASRec's"
+    )
+    blocks: Count = Field(2, description="blocks, one after the other")
+    heads: Count = Field(2, description="heads of a block; `model.dim` is a multiple of it")
+    expansion: Count | None = Field(
+        None,
+        description="width of the feed-forward part, of `hstu` its gate's, in multiples of `model.dim`; `null`: 4 for "
+        "`ligr`, 1 for the others",
+    )
+    time_bias: bool = Field(
+        True, description="tell attention how much time lies between two events, where the model reads times"
+    )
 
 
 class Lstm(Settings):
@@ -143,7 +153,9 @@ class Model(Settings):
     item_features: bool = Field(True, description="use the items' categorical and numeric columns")
     new_items: NewItems = Field(default_factory=NewItems, description="of items without a trained id")
     similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")
-    temperature: Positive | None = Field(None, description="scores are divided by it; `null`: a fitting default")
+    temperature: Positive | Literal["learnt"] | None = Field(
+        None, description="scores are divided by it, a number or `learnt`; `null`: 1 for `dot`, 0.05 for `cosine`"
+    )
 
     def untuned(self) -> dict[str, Any]:
         """The settings by dotted name, but for how the text model is tuned.

@@ -18,19 +18,24 @@ _OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "re
 class Objective(Settings):
     """What training minimises."""
 
-    name: Literal["auto", "softmax", "retrieval", "sampled_softmax"] = Field(
+    name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval",
+        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval",
     )
     negatives: Annotated[int, Field(ge=0)] = Field(
-        512, description="uniform negatives of a batch, for `retrieval` (0 = in-batch only) and `sampled_softmax`"
+        512,
+        description="uniform negatives of a batch, shared by its events: of `retrieval` (0 = in-batch only), "
+        "`sampled_softmax` and `gbce`",
+    )
+    calibration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.75, description="of `gbce`: from 0, plain binary cross-entropy, to 1, where scores are fully calibrated"
     )
 
     @model_validator(mode="after")
     def _sampled(self) -> Self:
-        if self.name == "sampled_softmax" and self.negatives == 0:
-            raise ValueError("sampled_softmax needs negatives of 1 or more")
+        if self.name in ("sampled_softmax", "gbce") and self.negatives == 0:
+            raise ValueError(f"{self.name} needs negatives of 1 or more")
         return self
 
 

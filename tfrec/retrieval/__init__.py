@@ -2,6 +2,7 @@
 
 from tfrec.retrieval.loading import load_model as load_model
 from tfrec.retrieval.new_items import NewItems as NewItems
+from tfrec.retrieval.objectives import GBCE as GBCE
 from tfrec.retrieval.objectives import FullSoftmax as FullSoftmax
 from tfrec.retrieval.objectives import SampledSoftmax as SampledSoftmax
 from tfrec.retrieval.recommend import recommend as recommend

@@ -109,6 +109,58 @@ class SampledSoftmax:
         return cls(**config)
 
 
+@keras.saving.register_keras_serializable(package="tfrec")
+class GBCE:
+    """Binary cross-entropy of the target and of `negatives` rows drawn uniformly, shared by all positions of a step.
+
+    The target's probability enters with a power below 1, which undoes the overconfidence that sampled negatives cause.
+    Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own.
+    """
+
+    def __init__(self, trained: Any, negatives: int = 256, calibration: float = 0.75) -> None:
+        """Remember the rows to draw from.
+
+        Args:
+            trained: bool [I] or the rows.
+            negatives: the number a step.
+            calibration: t of the paper, from 0 (plain binary cross-entropy) to 1 (fully calibrated).
+
+        Raises:
+            ValueError: fewer than one negative, or a calibration outside 0 to 1.
+        """
+        if negatives < 1:
+            raise ValueError(f"`negatives` must be at least 1; received {negatives}.")
+        if not 0 <= calibration <= 1:
+            raise ValueError(f"`calibration` must be from 0 to 1; received {calibration}.")
+        self.trained_rows, self.negatives, self.calibration = trained_rows(trained), negatives, calibration
+        self.seeds = keras.random.SeedGenerator(0, name="negatives")
+        share = min(1.0, negatives / max(1, len(self.trained_rows) - 1))
+        self.power = calibration * (share - 1) + 1
+
+    def rows(self, history: Any, target: Any) -> Any:
+        """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
+        return batch_and_negatives(self, history, target)
+
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
+        """Loss at each position; arguments and result are those of `SampledSoftmax.loss`."""
+        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1)
+        first = tf.shape(rows)[0] - self.negatives
+        accidental = tf.gather(rows, targets)[:, None] == rows[first:][None, :]
+        logits = tf.matmul(queries, vectors[first:], transpose_b=True)
+        others = tf.reduce_sum(tf.where(accidental, 0.0, tf.nn.softplus(logits)), axis=-1)
+        return self.power * tf.nn.softplus(-positive) + others
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        rows = self.trained_rows.tolist()
+        return {"trained": rows, "negatives": self.negatives, "calibration": self.calibration}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GBCE:
+        """Rebuild the objective."""
+        return cls(**config)
+
+
 def batch_and_negatives(objective: Any, history: Any, target: Any) -> Any:
     """Rows to encode, int [R]: the distinct ones of a batch, padding first, then the uniform draws."""
     flat = tf.concat([[PAD], tf.reshape(history, [-1]), tf.reshape(target, [-1])], axis=0)

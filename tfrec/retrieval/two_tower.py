@@ -16,9 +16,10 @@ from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_s
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
+from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
 
-PARTS = ("item_tower", "behavior_tower", "objective", "new_items")  # Of a model, each with a configuration of its own.
+PARTS = ("item_tower", "behavior_tower", "objective", "new_items", "temperature")  # Each is configured by itself.
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -38,7 +39,7 @@ class TwoTower(keras.Model):
         *,
         candidates: Any = None,
         similarity: str = "dot",
-        temperature: float | None = None,
+        temperature: float | str | Temperature | None = None,
         cutoff: int = 10,
         new_items: NewItems | None = None,
         **kwargs: Any,
@@ -51,7 +52,7 @@ class TwoTower(keras.Model):
             objective: see `tfrec.retrieval.objectives`.
             candidates: the rows that may be recommended; all rows but padding where None.
             similarity: `dot`, or `cosine` of both sides.
-            temperature: scores are divided by it; 1 for `dot` and 0.05 for `cosine` where None.
+            temperature: scores are divided by it; where None 1 for `dot`, 0.05 for `cosine`: there `learnt` starts.
             cutoff: the cut-off of the validation metrics.
             new_items: what stands for the ids of items that training did not see; None for the defaults. Where it has
                 a bonus, item vectors and queries have one more dimension, which carries it.
@@ -64,9 +65,8 @@ class TwoTower(keras.Model):
         super().__init__(**kwargs)
         if similarity not in ("dot", "cosine"):
             raise ValueError(f"`similarity` must be 'dot' or 'cosine'; received {similarity!r}.")
-        temperature = {"dot": 1.0, "cosine": 0.05}[similarity] if temperature is None else temperature
-        if not temperature > 0:
-            raise ValueError(f"`temperature` must be positive; received {temperature}.")
+        if not isinstance(temperature, Temperature):
+            temperature = Temperature.of(temperature, similarity)
         if item_tower.dim != behavior_tower.dim:
             raise ValueError(
                 f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
@@ -125,7 +125,7 @@ class TwoTower(keras.Model):
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
         if self.similarity == "cosine":
             states = _unit(states)
-        return self.new_items.beside_queries(states / self.temperature)
+        return self.new_items.beside_queries(self.temperature(states))
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The user's state after the last event, float [B, D]; its product with an item's vector is the score.
@@ -272,7 +272,7 @@ class TwoTower(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights."""
-        own = ("candidates", "similarity", "temperature", "cutoff")
+        own = ("candidates", "similarity", "cutoff")
         return {
             **super().get_config(),
             **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},

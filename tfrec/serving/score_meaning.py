@@ -17,7 +17,7 @@ def of_products(model: Any) -> dict[str, Any]:
     return {
         "is": "inner product of the vectors of embed_query and embed_item",
         "similarity": model.similarity,
-        "temperature": model.temperature,
+        "temperature": model.temperature.value,
         "difference": "of two items of one answer: the log of how many times as likely as the other the one is",
         "probability": "softmax over all items that training events mention, seen ones too" if whole else None,
         "between_histories": "not comparable",

@@ -40,7 +40,8 @@ class BehaviorTower(keras.layers.Layer):
 
         Args:
             dim: width D of item vectors and of states.
-            encoders: causal layers, [B, T, D] -> [B, T, D]; at least one.
+            encoders: causal layers, [B, T, D] -> [B, T, D]; at least one. One whose `timestamps` is true is called
+                with the times of the events too, int64 [B, T].
             event_columns: categorical column of the events -> vocabulary size, the 0 of "missing" included.
             user_columns: categorical column of the users -> vocabulary size, likewise.
             timestamps: whether events carry their times.
@@ -50,13 +51,17 @@ class BehaviorTower(keras.layers.Layer):
             **kwargs: as for any Keras layer.
 
         Raises:
-            ValueError: no encoder, or a user column called `text` beside the users' texts.
+            ValueError: no encoder, one that reads times where there are none, or a user column called `text` beside
+                the users' texts.
         """
         super().__init__(**kwargs)
         policy = self.dtype_policy
         if not encoders:
             raise ValueError("`encoders` must hold at least one layer; received none.")
-        self.dim, self.encoders, self.timestamps = dim, list(encoders), timestamps
+        timed = [encoder.name for encoder in encoders if getattr(encoder, "timestamps", False)]
+        if timed and not timestamps:
+            raise ValueError(f"`encoders`: {timed[0]} reads the times of the events; `timestamps` is false.")
+        self.dim, self.encoders, self.timestamps, self.timed = dim, list(encoders), timestamps, timed
         self.event_columns, self.user_columns = dict(event_columns or {}), dict(user_columns or {})
         if text_width and USER_TEXT in map(user_feature, self.user_columns):
             raise ValueError(
@@ -107,16 +112,18 @@ class BehaviorTower(keras.layers.Layer):
             float [B, T + 1, D]; state s has read the first s events.
         """
         context = context or {}
-        x = vectors
+        x, times = vectors, None
         for column in self.event_columns:
             x = x + self._embed(event_feature(column), context, ops.shape(vectors)[:2], training)
         if self.time is not None:
             times = context.get(TIMESTAMP)
             if times is None:
                 times = ops.zeros(ops.shape(vectors)[:2], "int64")
-            x = x + self.time(self._hidden(times, training))
+            times = self._hidden(times, training)
+            x = x + self.time(times)
         x = self.drop(x, training=training)
-        states = [encoder(x, training=training) for encoder in self.encoders]
+        more = {name: {"times": times} for name in self.timed}
+        states = [encoder(x, training=training, **more.get(encoder.name, {})) for encoder in self.encoders]
         fused = self.fusion(ops.concatenate(states, axis=-1)) if self.fusion else states[0]
         empty = ops.broadcast_to(ops.cast(self.empty, fused.dtype), (ops.shape(fused)[0], 1, self.dim))
         after = self.norm(ops.concatenate([empty, fused], axis=1))

@@ -8,7 +8,6 @@ import keras
 from keras import ops
 
 GAP_BUCKETS = 34  # 0 = missing, then one bucket for each doubling of the seconds, up to 2 ** 32
-GAP_STARTS = [2**k - 1 for k in range(1, GAP_BUCKETS - 1)]  # Of the buckets from 2 on; bucket 1 is "no time between".
 HOURS = 25
 DAYS = 8
 
@@ -40,22 +39,25 @@ class TimeEmbedding(keras.layers.Layer):
         """int64 [B, T] seconds since 1970, 0 = missing -> float [B, T, D]."""
         known = ops.cast(times > 0, "int64")
         codes = {
-            "gap": self._gap(times),
+            "gap": gap_buckets(times, ops.pad(times[:, :-1], ((0, 0), (1, 0)))),
             "hour": (times // 3600 % 24 + 1) * known,
             "day": ((times // 86400 + 3) % 7 + 1) * known,
         }
         parts = [ops.take(self.tables[name], ops.cast(code, "int32"), axis=0) for name, code in codes.items()]
         return ops.cast(parts[0] + parts[1] + parts[2], self.compute_dtype)
 
-    def _gap(self, times: Any) -> Any:
-        """Buckets, int [B, T]: 1 + log2(1 + seconds since the event before), floored; 0 where a time is missing."""
-        before = ops.pad(times[:, :-1], ((0, 0), (1, 0)))
-        both = ops.logical_and(times > 0, before > 0)
-        # Whole numbers are compared: a float logarithm puts 2 ** k - 1 here on one machine and there on another.
-        starts = ops.convert_to_tensor(GAP_STARTS, "int64")
-        bucket = 1 + ops.sum(ops.cast((times - before)[:, :, None] >= starts, "int32"), axis=-1)
-        return ops.where(both, bucket, 0)
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "dim": self.dim}
+
+
+def gap_buckets(later: Any, earlier: Any) -> Any:
+    """Int32, 1 + log2(1 + seconds between), floored; 0 where a time, int64 seconds, is missing (0).
+
+    The two shapes are broadcast. What is not later than the other counts as at the same time.
+    """
+    known = ops.logical_and(later > 0, earlier > 0)
+    seconds = ops.cast(ops.maximum(later - earlier, 0), "float64")
+    # A half more: no whole number is then at an edge, where logarithms fall here on one machine and there on another.
+    bucket = ops.cast(ops.floor(ops.log2(seconds + 1.5)), "int32") + 1
+    return ops.where(known, ops.minimum(bucket, GAP_BUCKETS - 1), 0)

@@ -28,7 +28,7 @@ ACCEPTED_AT_ONCE = 64
 FILES = 65_536  # that a server may have open, where the system lets it
 # Python looks for garbage after so many new objects. Its default looks through those of a large JSON body again and
 # again, which holds up all others for a second or two, and through those of TensorFlow, which `freeze` leaves out.
-COLLECTION = (50_000, 20, 20)
+COLLECTION = (10_000, 20, 20)
 IDLE_SECONDS = 75  # an open connection of REST without a request
 
 
