@@ -1,5 +1,6 @@
 import os
 import shutil
+import time
 
 import pytest
 
@@ -7,6 +8,7 @@ from tests.serving.conftest import another
 from tfrec.serving import publisher, server_config, waiting
 from tfrec.serving.gate import verify
 from tfrec.serving.publisher import publish
+from tfrec.serving.versions import versions
 from tfrec.serving.waiting import RunningServer
 
 pytestmark = pytest.mark.usefixtures("unasked")
@@ -100,6 +102,16 @@ def test_a_copy_that_breaks_off_is_never_seen(exported, root, monkeypatch):
         publish(exported, root, "shop")
     assert os.listdir(root / "shop") == []
     assert server_config.labels(root, "shop") == {}
+
+
+def test_what_a_killed_process_left_goes_after_a_day(exported, root):
+    left = [root / "shop" / name for name in (".partial-old", ".removed-old", ".partial-new")]
+    for folder in left:
+        (folder / "variables").mkdir(parents=True)
+    for folder in left[:2]:
+        os.utime(folder, (time.time() - 2 * 24 * 3600,) * 2)
+    publish(exported, root, "shop")
+    assert [folder.exists() for folder in left] == [False, False, True] and versions(root / "shop") == [1]
 
 
 @pytest.mark.parametrize(

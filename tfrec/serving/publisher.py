@@ -18,6 +18,7 @@ from tfrec.serving.versions import (
     place,
     prune,
     remove,
+    sweep,
     version_of,
     versions,
     writing,
@@ -87,6 +88,8 @@ def publish(
         root.mkdir(parents=True, exist_ok=True)
         with server_config.locked(root):
             server_config.write_defaults(root, name)
+            for each in sources:
+                sweep(root / each)
             costs = _compared(sources, root, label, limits or Limits())
             reports = {each: {**asked[each], **costs.get(each, {})} for each in sources}
             version = _number(sources, root)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from pathlib import Path
 
 SAVED_MODEL = "saved_model.pb"
 TEXT_SUFFIX = "_text"  # `NAME_text/3` is the text model of `NAME/3`.
+PARTIAL, REMOVED = ".partial-", ".removed-"
+ABANDONED_SECONDS = 24 * 3600
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -50,7 +54,7 @@ def building(parent: Path) -> Iterator[Path]:
         PermissionError: `parent` cannot be written.
         ValueError: `parent` is a file.
     """
-    folder = parent / f".partial-{uuid.uuid4().hex[:12]}"
+    folder = parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}"
     with writing(parent):
         folder.mkdir(parents=True)
     try:
@@ -103,9 +107,17 @@ def place(built: Path, parent: Path, version: int | None, *beside: Path) -> Path
 
 def remove(folder: Path) -> None:
     """Delete a version: it goes under a hidden name first, so that nobody finds half of it."""
-    hidden = folder.with_name(f".removed-{uuid.uuid4().hex[:12]}")
+    hidden = folder.with_name(f"{REMOVED}{uuid.uuid4().hex[:12]}")
     os.rename(folder, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a process that was killed left half built or half deleted; nobody builds at a version for a day."""
+    for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"{REMOVED}*")]:
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def prune(folder: Path, keep: int, labelled: Iterable[int] = ()) -> None:
