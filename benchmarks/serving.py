@@ -41,6 +41,7 @@ from tfrec.serving.server import wanted
 NAME = "model"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 EVENTS = 50
+GROWTH = 1.1  # times as much memory as after any part before, after the last one
 PARTS = 5  # of hostile requests, after each of which the memory is looked at
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -156,6 +157,8 @@ async def swapped(served: Served, root: Path, messages: Sequence[bytes], count: 
         memory.append(served.memory)
         server_config.write(root, {NAME: {server_config.STABLE: 1 + turn % 2}})
     seconds, codes, whole = await asking
+    if set(codes) != {"OK"}:
+        raise click.ClickException(f"requests failed while versions were swapped: {dict(codes)}")
     if served.loads != 1 + swaps:
         raise click.ClickException(f"{served.loads} versions were loaded, not {1 + swaps}: give it more requests")
     table = Table("requests", "codes", "requests/s", "p50 ms", "p99 ms", "max ms", title=f"{swaps} swaps under load")
@@ -215,7 +218,8 @@ def fuzz(model: Path, count: int, seed: int) -> None:
         good = requests(versions_of(model, root), 1)[0]
         with serving(root / NAME, CORES[:2], "--timeout", "2") as served:
             found: Counter[tuple[str, str, str]] = Counter()
-            memory = []
+            asyncio.run(ask(served.grpc, [good], 100, 1))
+            memory = [round(served.memory)]
             for part in range(PARTS):
                 found += rest_requests.run(served.rest, NAME, count // PARTS // 2, seed + part)
                 found += asyncio.run(grpc_requests.run(served.grpc, good, count // PARTS // 2, seed + part))
@@ -226,10 +230,12 @@ def fuzz(model: Path, count: int, seed: int) -> None:
     for (port, kind, answer), times in sorted(found.items()):
         table.add_row(port, kind, answer, str(times))
     Console().print(table)
-    click.echo(json.dumps({"alive": alive, "good_after": dict(answered), "mb_after_each_fifth": memory}))
+    click.echo(json.dumps({"alive": alive, "good_after": dict(answered), "mb_before_and_after_each_fifth": memory}))
     bad = [key for key in found if key[2] in ("500", "INTERNAL", "UNKNOWN", "hang", "no answer")]
     if bad or not alive or answered != Counter(OK=100):
         raise click.ClickException(f"not as it should be: {bad}")
+    if memory[-1] > GROWTH * max(memory[1:-1]):
+        raise click.ClickException(f"memory grows: {memory} MB")
 
 
 if __name__ == "__main__":

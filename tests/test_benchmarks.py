@@ -147,3 +147,54 @@ def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
     for name, row in named.items():
         overrides = [f"name={name}", *row.get("set", [])]
         assert config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides).name == name
+
+
+@pytest.fixture
+def experiments(results, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "results", results)
+    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
+    module = script("experiments")
+    monkeypatch.setattr(module, "LOG", tmp_path / "experiments.csv")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    module.PAGE.write_text(f"before\n{module.BEGIN}\n{module.END}\nafter\n")
+    return module
+
+
+def trained(folder: Path, best: float, *overrides: str) -> Path:
+    """What a training leaves, as far as the log of experiments reads it."""
+    folder.mkdir()
+    pipeline = config.parse(PIPELINE.format(seed=1, length=50), list(overrides))
+    (folder / "config.yaml").write_text(config.dump(pipeline))
+    epochs = [{"val_hr@10": best / 2, "val_ndcg@10": best / 4}, {"val_hr@10": best, "val_ndcg@10": best / 2}]
+    figures = {"history": epochs, "best_epoch": 2, "epochs": 2, "parameters": 1234, "epoch_seconds": 7.6}
+    (folder / "stages.json").write_text(json.dumps({"train": figures}))
+    return folder
+
+
+def test_an_experiment_is_what_differs_and_what_validation_said(experiments, tmp_path):
+    base = tmp_path / "small.yaml"
+    base.write_text(PIPELINE.format(seed=1, length=50))
+    runs = [
+        trained(tmp_path / "a", 0.25),
+        trained(tmp_path / "b", 0.5, "model.dim=128", "seed=3", "name=other", "training.objective=gbce"),
+    ]
+    words = ["record", str(base), *map(str, runs), "--note", "quick"]
+    assert CliRunner().invoke(experiments.main, words, catch_exceptions=False).exit_code == 0
+    trained(tmp_path / "again", 0.375)
+    words = ["record", str(base), str(tmp_path / "again")]
+    assert CliRunner().invoke(experiments.main, words, catch_exceptions=False).exit_code == 0
+    told = "`model.dim=128`<br>`training.objective.name=gbce`"
+    assert experiments.PAGE.read_text().splitlines() == [
+        "before", experiments.BEGIN, "### small", "",
+        "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |", "|" + " --- |" * 9,
+        f"| {told} | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
+        "| as it is | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
+        experiments.END, "after",
+    ]  # fmt: skip
+
+
+def test_the_page_of_experiments_shows_what_the_log_says(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "results", results)
+    module = script("experiments")
+    text = module.PAGE.read_text(encoding="utf-8")
+    assert module.BEGIN in text and module.with_tables(text) == text

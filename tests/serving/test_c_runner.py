@@ -49,7 +49,7 @@ def test_a_program_in_c_gets_the_same_answer(exported, runner, history):
 
 
 def test_numbers_and_texts_of_all_inputs_arrive(exported, runner):
-    assert stored_answers.compare(exported, runner, 1e-5) < 1e-5
+    assert stored_answers.compare(exported, runner, 1e-5)["largest_difference"] < 1e-5
 
 
 def test_what_tensorflow_says_of_a_bad_request_is_told_and_the_next_one_is_answered(exported, runner):
@@ -82,7 +82,7 @@ def test_a_program_that_dies_is_a_version_that_does_not_answer(exported):
 
 
 def test_the_gate_asks_there_what_it_asks_in_a_session(exported, copied, monkeypatch):
-    assert gate.verify(exported) == {"asked_in": ["session", "c"]}
+    assert gate.verify(exported) == {"asked_in": ["session", "c"], "made_up": 8, "real": 0}
     run = c_runner.CModel.run
 
     def otherwise(model, signature, inputs):
@@ -107,7 +107,7 @@ def test_without_a_compiler_a_version_is_asked_in_a_session_and_that_is_said(
 ):
     monkeypatch.setenv("CC", compiler)
     caplog.set_level("INFO")
-    assert gate.verify(exported) == {"asked_in": ["session"]}
+    assert gate.verify(exported)["asked_in"] == ["session"]
     with pytest.raises(c_runner.NotBuilt, match=said):
         c_runner.built()
     assert "was not asked in a process without Python" in caplog.text
@@ -117,7 +117,32 @@ def test_it_is_built_once_also_where_the_cache_cannot_be_written(tmp_path, monke
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     first = c_runner.built()
     assert first.parent == tmp_path / "cache" and os.access(first, os.X_OK)
-    monkeypatch.setattr(c_runner.subprocess, "run", lambda *words, **options: pytest.fail("built again"))
-    assert c_runner.built() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(c_runner.subprocess, "run", lambda *words, **options: pytest.fail("built again"))
+        assert c_runner.built() == first
     monkeypatch.setenv("TFREC_CACHE", str(first / "not a folder"))
-    assert c_runner._cache().is_dir()
+    assert c_runner._folder().is_dir() and c_runner._folder() == c_runner._folder()
+
+
+def test_a_program_that_others_may_change_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFREC_CACHE", str(tmp_path))
+    planted = c_runner.built()
+    planted.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    planted.chmod(0o777)
+    assert c_runner.built().read_bytes()[:4] == b"\x7fELF"
+    tmp_path.chmod(0o777)
+    assert c_runner._folder() != tmp_path
+
+
+def test_a_program_that_cannot_be_run_is_as_none(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFREC_CACHE", str(tmp_path))
+    c_runner.built().chmod(0o644)
+    with pytest.raises(c_runner.NotBuilt, match="cannot be run: Permission denied"):
+        c_runner.open_runner(exported).__enter__()
+    assert gate.verify(exported)["asked_in"] == ["session"]
+
+
+def test_a_program_that_does_not_answer_is_not_waited_for(exported, monkeypatch):
+    monkeypatch.setattr(c_runner, "LONGEST_SECONDS", 0.01)
+    with pytest.raises(ValueError, match=r"the process ended with status -9 \("):
+        c_runner.open_runner(exported).__enter__()

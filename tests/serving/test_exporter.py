@@ -17,6 +17,7 @@ from tfrec.serving.exporter import export
 from tfrec.serving.publisher import publish
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
+from tfrec.serving.versions import remove
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
 
 
@@ -90,7 +91,7 @@ def test_a_moved_export_answers_without_what_it_was_made_from(exported, tmp_path
 
 def test_stock_operations_are_all_it_has(exported):
     ops = operations.used(exported)
-    assert "LookupTableFindV2" in ops and set(ops) <= set(dir(tf.raw_ops))
+    assert "LookupTableFindV2" in ops and ops <= set(dir(tf.raw_ops))
     assert not [op for op in ops if "PyFunc" in op or "Cudnn" in op or "Wordpiece" in op or "XlaCallModule" in op]
 
 
@@ -155,12 +156,17 @@ def test_the_gate_asks_real_histories_and_publishes_none(tmp_path):
     folder = export(make_model(rich=False), data, tmp_path / "exports")
     real = stored_answers.real_file(folder)
     published = publish(folder, tmp_path / "models", "shop")
+    assert json.loads((published / "assets.extra" / "manifest.json").read_text())["gate"]["real"] == 1
+    beside = export(make_model(rich=False), data, tmp_path / "models" / "shop")
+    assert not stored_answers.real_file(beside).exists()
     assert not list((tmp_path / "models").rglob("*real*")) and not stored_answers.real_file(published).exists()
     [*kept] = prediction_logs.read(real)
     name, inputs, outputs = kept[0]
     prediction_logs.write(real, [(name, inputs, {**outputs, "scores": outputs["scores"] + 1})])
     with pytest.raises(ValueError, match="answers otherwise than the model did at its export, row 1"):
         publish(folder, tmp_path / "models", "shop")
+    remove(folder)
+    assert not real.exists()
 
 
 @pytest.mark.parametrize("k_max", [0, True, 2.5])

@@ -32,7 +32,7 @@ def test_a_published_version_says_what_it_costs_beside_the_one_before(exported, 
     caplog.set_level("INFO")
     publish(exported, root, "shop")
     publish(another(copied, 2), root, "shop", label="canary")
-    assert told_of(root / "shop" / "1")["gate"] == {"asked_in": ["session"]}
+    assert told_of(root / "shop" / "1")["gate"] == {"asked_in": ["session"], "made_up": 8, "real": 0}
     report = told_of(root / "shop" / "2")["gate"]
     assert report["compared_with"] == 1 and len(report["bytes"]) == 2
     assert all(0 < each < 1000 for each in report["milliseconds"])

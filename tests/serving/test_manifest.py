@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tfrec.serving import manifest
@@ -32,3 +34,30 @@ def test_a_manifest_that_is_none_is_refused(copied, text, message):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match=message):
         manifest.read(copied)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda found: found.pop("self_check"), "self_check is missing or no such value"),
+        (lambda found: found["self_check"].update(tolerance=None), "self_check.tolerance is missing"),
+        (lambda found: found["self_check"].update(recall_floor="x"), "self_check.tolerance is missing"),
+        (lambda found: found.update(files=[]), "files is missing or no such value"),
+        (lambda found: found.update(k_max="7", inputs=None), "k_max, inputs are missing or no such value"),
+        (lambda found: found.update(files={}), "was changed after its export: .* was not in it"),
+        (lambda found: found["files"].update({"saved_model.pb": 7}), "saved_model.pb differs"),
+    ],
+)
+def test_a_manifest_that_lacks_something_is_damaged(copied, damage, told):
+    path = copied / manifest.MANIFEST
+    found = json.loads(path.read_text())
+    damage(found)
+    path.write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=told):
+        manifest.verify(copied)
+
+
+def test_a_file_that_was_not_exported_is_named(copied):
+    (copied / "assets" / "more.bin").write_bytes(b"x")
+    with pytest.raises(ValueError, match="assets/more.bin was not in it; remove it"):
+        manifest.verify(copied)

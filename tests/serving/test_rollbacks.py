@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from tests.serving.conftest import another
-from tfrec.serving import label_history, server_config
+from tfrec.serving import gate, label_history, server_config
 from tfrec.serving.publisher import publish
 from tfrec.serving.rollbacks import rollback, withdraw
 
+VERIFY = gate.verify
 pytestmark = pytest.mark.usefixtures("unasked")
 
 
@@ -59,6 +60,17 @@ def test_a_rollback_that_cannot_be_moves_nothing(copied, root, arguments, told):
     assert (root / "models.config").read_bytes() == before
     with pytest.raises(FileNotFoundError, match="nowhere is not there: name the folder of a published model"):
         rollback(root / "nowhere")
+
+
+def test_other_answers_do_not_bar_the_way_back(copied, root, caplog, monkeypatch):
+    publish(another(copied, 1), root, "shop")
+    publish(another(copied, 2), root, "shop")
+    monkeypatch.setattr(gate, "verify", VERIFY)
+    monkeypatch.setattr(gate.stored_answers, "_difference", lambda *sides, exact: (1.0, 1.0))
+    with pytest.raises(ValueError, match="answers otherwise than the model did"):
+        gate.verify(root / "shop" / "1")
+    assert rollback(root / "shop") == root / "shop" / "1"
+    assert "answers otherwise than the model did" in caplog.text
 
 
 def test_a_rollback_takes_the_text_model_along(pair, exported, root):

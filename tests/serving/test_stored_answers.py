@@ -46,7 +46,11 @@ def folder(tmp_path):
     ],
 )
 def test_ids_swap_as_far_as_scores_may_differ(folder, given, off):
-    assert stored_answers.compare(folder, Bundle(answer(*given)), 0.2) == pytest.approx(off, abs=1e-6)
+    assert stored_answers.compare(folder, Bundle(answer(*given)), 0.2) == {
+        "largest_difference": pytest.approx(off, abs=1e-6),
+        "made_up": 1,
+        "real": 0,
+    }
     if off:
         with pytest.raises(ValueError, match="serving_default answers otherwise than the model did at its export, row"):
             stored_answers.compare(folder, Bundle(answer(*given)), off / 2)
@@ -75,7 +79,7 @@ def test_another_shape_is_refused(folder):
 
 def test_an_approximate_index_passes_by_its_recall(folder):
     given = Bundle(answer(("a", 3.0), ("c", 1.0), ("z", 0.5), ("", EMPTY)))
-    assert stored_answers.compare(folder, given, 1e-3, 0.6) == 0
+    assert stored_answers.compare(folder, given, 1e-3, 0.6)["largest_difference"] == 0
     with pytest.raises(ValueError, match=r"the index finds 0\.667 of what it found before, not 0\.9"):
         stored_answers.compare(folder, given, 1e-3, 0.9)
     with pytest.raises(ValueError, match="scores differ"):
@@ -94,7 +98,7 @@ def test_of_an_approximate_version_its_own_answers_are_kept(exported, tmp_path):
     [(_, _, kept)] = prediction_logs.read(tmp_path / "1" / stored_answers.FILE)
     assert b"of" not in kept["item_ids"] and kept["item_ids"].shape == kept["scores"].shape == (1, 6)
     with open_session(exported) as bundle:
-        assert stored_answers.compare(tmp_path / "1", bundle, 1e-5, 0.9) < 1e-5
+        assert stored_answers.compare(tmp_path / "1", bundle, 1e-5, 0.9)["largest_difference"] < 1e-5
 
 
 def test_a_damaged_or_missing_file_is_named(folder):
@@ -115,4 +119,4 @@ def test_an_export_holds_the_models_answers_to_nobodys_histories(exported):
     }  # fmt: skip
     assert asked["serving_default"]["history"].shape[0] == 8 and asked["recommend_full"].keys() > {"history"}
     with open_session(exported) as bundle:
-        assert stored_answers.compare(exported, bundle, 1e-5) < 1e-5
+        assert stored_answers.compare(exported, bundle, 1e-5)["largest_difference"] < 1e-5

@@ -104,6 +104,7 @@ def test_where_it_does_not_load_no_label_moves_and_nothing_more_is_listed(copied
         ((401, {"error": "no token"}), "answers 401 Unauthorized: set TFREC_TOKEN to its token"),
         ((404, b"<html>"), "answers 404 Not Found"),
         ((200, b"<html>"), "does not answer as a server's REST interface does"),
+        ((302, b""), "answers 302 Found"),
     ],
 )
 def test_what_is_no_such_server_is_said_before_anything_changes(copied, root, server, answer, told):
@@ -126,6 +127,15 @@ def test_its_token_is_sent(server, monkeypatch):
     server.answers = [status(2, "AVAILABLE")]
     RunningServer(server.address).wait(["shop a"], 2)
     assert server.asked == [("/v1/models/shop%20a/versions/2", "Bearer secret")]
+
+
+def test_a_server_that_starts_is_given_time(server):
+    server.answers = [(503, {"error": "loading"}), (503, {"error": "loading"}), UNKNOWN]
+    RunningServer(server.address).check("shop")
+    assert len(server.asked) == 3
+    server.answers = [(503, {"error": "loading"})]
+    with pytest.raises(ValueError, match="is not ready within 0.05 s"):
+        RunningServer(server.address, settle=0.05).check("shop")
 
 
 @pytest.mark.parametrize("address", ["localhost:8501", "ftp://host", "http://", "http://host:port", "http://h?x=1", ""])

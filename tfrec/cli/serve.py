@@ -94,7 +94,10 @@ def _options(model: Path, chosen: dict[str, Any]) -> Any:
     from tfrec.serving.server import Limits, Options
 
     file = chosen["token_file"]
-    token = os.environ.get(TOKEN) if file is None else file.read_text(encoding="utf-8").strip()
+    try:
+        token = os.environ.get(TOKEN) if file is None else file.read_text(encoding="utf-8").strip()
+    except ValueError as error:
+        raise ValueError(f"{file} is no text, and must hold the token: {error}") from error
     return Options(
         model,
         name=chosen["name"],

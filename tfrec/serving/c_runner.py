@@ -7,13 +7,16 @@ its libraries register. What Python adds to a process, which `tfrec.serving.sess
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shlex
 import shutil
+import stat
 import struct
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +30,7 @@ from tfrec.features import cache_folder
 from tfrec.serving.versions import SAVED_MODEL
 
 SOURCE = Path(__file__).with_suffix(".c")
+LONGEST_SECONDS = 300  # for loading a version and all its answers
 _LIBRARIES = ("libtensorflow_cc", "libtensorflow_framework")
 
 
@@ -127,16 +131,29 @@ def open_runner(folder: Path, libraries: Sequence[Path] = ()) -> Iterator[CModel
         ValueError: the folder holds no SavedModel that loads.
     """
     command = [str(built()), str(folder), *map(str, libraries)]
-    pipe = subprocess.PIPE
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log) as process:
+    with tempfile.TemporaryFile() as log, _started(command, log) as process:
+        late = threading.Timer(LONGEST_SECONDS, process.kill)
+        late.daemon = True
+        late.start()
         try:
             model = CModel(folder, process, log)
             model.loaded()
             yield model
         finally:
+            late.cancel()
             process.kill()
             with contextlib.suppress(BrokenPipeError):  # What it did not read any more.
                 process.communicate()
+
+
+def _started(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The program at work; on the CPU, since this process may hold the memory of the GPU."""
+    pipe = subprocess.PIPE
+    try:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, env=environment)
+    except OSError as error:
+        raise NotBuilt(f"{command[0]} cannot be run: {error.strerror}") from error
 
 
 def built() -> Path:
@@ -150,8 +167,8 @@ def built() -> Path:
         raise NotBuilt(f"there is no C compiler {compiler[0]!r}" if compiler else "CC is empty")
     place = Path(tf.sysconfig.get_lib())
     asked = "\n".join([SOURCE.read_text(encoding="utf-8"), tf.__version__, str(place), *compiler])
-    program = _cache() / f"c_runner-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
-    if program.is_file():
+    program = _folder() / f"c_runner-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    if program.is_file() and _is_mine(program):
         return program
     libraries = [path for name in _LIBRARIES for path in sorted(place.glob(f"{name}.*"))]
     under = program.with_name(f"{program.name}.{uuid.uuid4().hex[:8]}")
@@ -164,14 +181,25 @@ def built() -> Path:
     return program
 
 
-def _cache() -> Path:
-    """A folder of the user that can be written."""
+def _folder() -> Path:
+    """The cache where it is the user's own, else a folder that goes with this process."""
     folder = Path(cache_folder())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="tfrec-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="tfrec-"))
+        return Path(_private().name)
+    return folder if os.access(folder, os.W_OK) and _is_mine(folder) else Path(_private().name)
+
+
+def _is_mine(path: Path) -> bool:
+    """Whether nobody but the user can have put it there: a program is run from it."""
+    found = path.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@functools.cache
+def _private() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tfrec-")
 
 
 def _named(name: str) -> bytes:

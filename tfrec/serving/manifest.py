@@ -21,7 +21,10 @@ MANIFEST = f"{EXTRA}/manifest.json"
 ITEMS = f"{EXTRA}/items.parquet"
 CATEGORIES = f"{EXTRA}/categories.parquet"  # What `recommend_filtered` may be asked; only where items have categories.
 FORMAT = 1
-REQUIRED = ("items", "k_max", "answer_size", "max_length", "inputs", "signatures", "files")
+REQUIRED = {
+    **dict.fromkeys(("items", "k_max", "answer_size", "max_length"), int),
+    **dict.fromkeys(("inputs", "signatures", "files", "self_check"), dict),
+}
 SCORE = "score"  # What a score means, see `score_meaning`.
 KIND, TEXT_MODEL = "kind", "text"  # A manifest that says so is of a text model, `NAME_text`; others say nothing.
 
@@ -72,24 +75,35 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MANIFEST} is damaged ({error}); export the model again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version of tfrec; export the model again.")
-    missing = [name for name in REQUIRED if name not in manifest]
-    if missing:
-        raise ValueError(f"{folder / MANIFEST} is damaged: it lacks {', '.join(missing)}; export the model again.")
+    wrong = [name for name, kind in REQUIRED.items() if not isinstance(manifest.get(name), kind)]
+    wrong += ["self_check.tolerance"] * ("self_check" not in wrong and not _has_limits(manifest["self_check"]))
+    if wrong:
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} missing or no "
+            "such value; export the model again."
+        )
     return manifest
+
+
+def _has_limits(self_check: Mapping[str, Any]) -> bool:
+    limits = [self_check.get("tolerance"), self_check.get("recall_floor", 1.0)]
+    return all(isinstance(limit, float | int) and not isinstance(limit, bool) for limit in limits)
 
 
 def verify(folder: Path) -> dict[str, Any]:
     """The manifest, after each file was found to be what was exported.
 
     Raises:
-        ValueError: a file is missing or changed; the message names it.
+        ValueError: a file is missing, changed or one too many; the message names it.
     """
-    manifest = read(folder)
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
+    manifest, found = read(folder), _files(folder)
+    promised = manifest["files"]
+    for name in sorted(promised.keys() | found.keys()):
+        if name not in found:
             raise ValueError(f"{folder} is incomplete: {name} is missing; export the model again.")
-        if path.stat().st_size != expected["bytes"] or _hash(path) != expected["sha256"]:
+        if name not in promised:
+            raise ValueError(f"{folder} was changed after its export: {name} was not in it; remove it.")
+        if promised[name] != found[name]:
             raise ValueError(f"{folder} was changed after its export: {name} differs; export the model again.")
     return manifest
 

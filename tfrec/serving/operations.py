@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,37 +20,27 @@ from tfrec.serving.versions import SAVED_MODEL
 _ALLOWED_STATEFUL = frozenset(
     "Assert AssignVariableOp DisableCopyOnRead HashTableV2 If InitializeTableFromTextFileV2 InitializeTableV2 "
     "LookupTableExportV2 LookupTableFindV2 LookupTableImportV2 LookupTableInsertV2 LookupTableSizeV2 "
-    "MergeV2Checkpoints MutableHashTableV2 ReadVariableOp ResourceGather ResourceGatherNd RestoreV2 SaveV2 "
-    "StatefulPartitionedCall VarHandleOp VarIsInitializedOp VariableShape While".split()
+    "MutableHashTableV2 ReadVariableOp ResourceGather ResourceGatherNd StatefulPartitionedCall VarHandleOp "
+    "VarIsInitializedOp VariableShape While".split()
 )
-# No server can run these, whatever a version says of them: functions of a Python process, code compiled for one device,
-# kernels of one vendor; or they reach for what is not the version's. A version does not say of every operation in a
-# function within a function whether it only computes.
+# What loading a version runs may read checkpoints too, and what nobody runs, the saving of a loaded one, write them.
+_OF_RESTORING = frozenset({"RestoreV2"})
+_OF_SAVING = frozenset({"SaveV2", "MergeV2Checkpoints"}) | _OF_RESTORING
+# No server can run these: functions of a Python process, code compiled for one device, kernels of one vendor; or they
+# reach for what is not the version's.
 _FOREIGN = re.compile(
     "PyFunc|^Xla(CallModule|Launch)|^Cudnn|^_Mkl|^TRTEngine|TPU|^(Read|Write)File|^MatchingFiles|Dataset|Iterator|Queue|"
     "Reader|^(In|Out)feed|^Nccl|^Collective|^_?(Host)?(Send|Recv)$|Summary|^Print"
 )
 
 
-def used(folder: Path) -> dict[str, bool]:
-    """The names of all operations in the graph of a version, those of its functions included.
-
-    Returns:
-        Name -> whether the version says of it that it does more than compute its outputs.
-    """
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    model = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
-    graphs = [meta.graph_def for meta in model.meta_graphs]
-    functions = [function for graph in graphs for function in graph.library.function]
-    nodes = [node for part in graphs for node in part.node] + [node for part in functions for node in part.node_def]
-    calls = {function.signature.name for function in functions}
-    stateful = {op.name: op.is_stateful for meta in model.meta_graphs for op in meta.meta_info_def.stripped_op_list.op}
-    return {name: stateful.get(name, False) for name in {node.op for node in nodes} - calls}
+def used(folder: Path) -> set[str]:
+    """The names of all operations of a version, those of its functions included."""
+    return {name for part, _ in _parts(folder) for name in part}
 
 
 def check(folder: Path, *, text: bool) -> None:
-    """Refuse a version that a server could not run.
+    """Refuse a version that a server could not run, or that does more than answer.
 
     Args:
         folder: the version.
@@ -57,15 +50,90 @@ def check(folder: Path, *, text: bool) -> None:
         ValueError: it holds others than TensorFlow's own, or such as an answer has no use for.
         ImportError: a text model is checked where tensorflow-text is not installed.
     """
-    found, of_words = used(folder), of_text() if text else set()
+    of_words, registered = of_text() if text else set(), stateful()
     foreign = {
         name
-        for name, stateful in found.items()
+        for part, allowed in _parts(folder)
+        for name in part
         if name not in of_words
-        and (_FOREIGN.search(name) or not hasattr(tf.raw_ops, name) or (stateful and name not in _ALLOWED_STATEFUL))
+        and (
+            _FOREIGN.search(name)
+            or not hasattr(tf.raw_ops, name)
+            or (registered.get(name, True) and name not in allowed)
+        )
     }
     if foreign:
         raise ValueError(f"{folder} holds operations that a server may lack: {', '.join(sorted(foreign))}.")
+
+
+def _parts(folder: Path) -> Iterator[tuple[set[str], frozenset[str]]]:
+    """The operations of a version's parts, functions within functions included, and the stateful ones they may have.
+
+    What signatures and tables run may not touch files; restoring, which a server runs at loading, reads some; saving,
+    which nobody runs, writes. Functions that nobody calls count as the first.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
+    for meta in model.meta_graphs:
+        functions = {one.signature.name: one.node_def for one in meta.graph_def.library.function}
+        saver = {meta.saver_def.save_tensor_name: _OF_SAVING, meta.saver_def.restore_op_name: _OF_RESTORING}
+        apart = {name.partition(":")[0]: allowed for name, allowed in saver.items() if name}
+        fed = {name.lstrip("^").partition(":")[0] for node in meta.graph_def.node for name in node.input}
+        fetched = {one.name.partition(":")[0] for each in meta.signature_def.values() for one in each.outputs.values()}
+        nodes, inside = [], set()
+        for node in meta.graph_def.node:
+            if node.name not in apart or node.name in fed | fetched:
+                nodes.append(node)
+                continue
+            names, called = _reached([node], functions)
+            inside |= called
+            yield names, _ALLOWED_STATEFUL | apart[node.name]
+        names, called = _reached(nodes, functions)
+        yield names, _ALLOWED_STATEFUL
+        for name in functions.keys() - inside - called:
+            yield {node.op for node in functions[name]} - functions.keys(), _ALLOWED_STATEFUL
+
+
+def _reached(nodes: Iterable[Any], functions: Mapping[str, Iterable[Any]]) -> tuple[set[str], set[str]]:
+    """The operations of some nodes and of all functions that they call, and the names of these functions."""
+    names: set[str] = set()
+    called: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        lists = [[value.func, *value.list.func] for value in node.attr.values()]
+        names |= {node.op} - functions.keys()
+        for name in ({node.op} | {function.name for each in lists for function in each}) & functions.keys() - called:
+            called.add(name)
+            waiting += functions[name]
+    return names, called
+
+
+class _Buffer(ctypes.Structure):
+    """`TF_Buffer` of TensorFlow's C API."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p))
+
+
+def stateful() -> dict[str, bool]:
+    """Each operation that this process has -> whether it does more than compute its outputs.
+
+    A version says that of its own operations too, and not of every one in a function within a function.
+    """
+    from tensorflow.core.framework import op_def_pb2
+
+    [library] = Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*")
+    interface = ctypes.CDLL(str(library))
+    pointer = ctypes.POINTER(_Buffer)
+    interface.TF_GetAllOpList.argtypes, interface.TF_GetAllOpList.restype = [], pointer
+    interface.TF_DeleteBuffer.argtypes, interface.TF_DeleteBuffer.restype = [pointer], None
+    buffer = interface.TF_GetAllOpList()
+    try:
+        listed = op_def_pb2.OpList.FromString(ctypes.string_at(buffer.contents.data, buffer.contents.length))
+    finally:
+        interface.TF_DeleteBuffer(buffer)
+    return {operation.name: operation.is_stateful for operation in listed.op}
 
 
 @functools.cache

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tfrec.serving import prediction_logs
+from tfrec.serving import prediction_logs, server_config
 from tfrec.serving.manifest import EXTRA
 from tfrec.serving.names import ITEM_IDS, SCORES
 from tfrec.serving.session import open_session
+from tfrec.serving.versions import real_file
 
 if TYPE_CHECKING:
     from tfrec.serving.selfcheck import Check  # It needs Keras, which the gate does not.
@@ -42,13 +43,8 @@ def write(folder: Path, check: Check) -> None:
 def write_real(version: Path, check: Check, histories: Sequence[Sequence[str]]) -> None:
     """Write what the model answers to people beside an exported version: their histories are never published."""
     real_file(version).unlink(missing_ok=True)
-    if histories:
+    if histories and not (version.parent.parent / server_config.FILE).exists():
         _write(real_file(version), version, check, histories)
-
-
-def real_file(version: Path) -> Path:
-    """Where the answers to real histories lie, for as long as a version has not left the place of its export."""
-    return version.with_name(f".real_answers-{version.name}")
 
 
 def _write(path: Path, folder: Path, check: Check, histories: Sequence[Sequence[str]] | None = None) -> None:
@@ -59,7 +55,7 @@ def _write(path: Path, folder: Path, check: Check, histories: Sequence[Sequence[
     prediction_logs.write(path, asked)
 
 
-def compare(folder: Path, bundle: Asked, tolerance: float, recall_floor: float = 1.0) -> float:
+def compare(folder: Path, bundle: Asked, tolerance: float, recall_floor: float = 1.0) -> dict[str, Any]:
     """Ask a loaded version again: made-up histories, and real ones where it lies where it was exported.
 
     Args:
@@ -69,23 +65,28 @@ def compare(folder: Path, bundle: Asked, tolerance: float, recall_floor: float =
         recall_floor: the share of the stored items that the answers must show; below 1 for an approximate index alone.
 
     Returns:
-        The largest difference of a score.
+        `largest_difference` of a score, and how many histories of each kind were asked: `made_up` and `real`.
 
     Raises:
         ValueError: an answer is not the model's; the message says which.
     """
-    files = [path for path in (folder / FILE, real_file(folder)) if path.is_file()]
-    if folder / FILE not in files:
+    if not (folder / FILE).is_file():
         raise ValueError(f"{folder}: {FILE} is missing; export the model again.")
-    return max(_compare(path, folder, bundle, tolerance, recall_floor) for path in files)
+    worst, made_up = _compare(folder / FILE, folder, bundle, tolerance, recall_floor)
+    found, real = 0.0, 0
+    if real_file(folder).is_file():
+        found, real = _compare(real_file(folder), folder, bundle, tolerance, recall_floor)
+    return {"largest_difference": max(worst, found), "made_up": made_up, "real": real}
 
 
-def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_floor: float) -> float:
-    worst, shares = 0.0, []
+def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_floor: float) -> tuple[float, int]:
+    """The largest difference of a score, and the most histories that a signature was asked."""
+    worst, shares, histories = 0.0, [], 0
     for signature, inputs, expected in prediction_logs.read(path):
         given = bundle.run(signature, inputs)
         if any(given[name].shape != expected[name].shape for name in (ITEM_IDS, SCORES)):
             raise ValueError(f"{folder}: {signature} answers in another shape than the model; export the model again.")
+        histories = max(histories, len(expected[SCORES]))
         for row in range(len(expected[SCORES])):
             answers = [{name: values[name][row] for name in (ITEM_IDS, SCORES)} for values in (expected, given)]
             off, share = _difference(*answers, exact=recall_floor >= 1)
@@ -104,7 +105,7 @@ def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_f
         raise ValueError(
             f"{folder}: the index finds {np.mean(shares):.3f} of what it found before, not {recall_floor}."
         )
-    return worst
+    return worst, histories
 
 
 def _difference(expected: dict[str, np.ndarray], given: dict[str, np.ndarray], *, exact: bool) -> tuple[float, float]:

@@ -105,8 +105,14 @@ def place(built: Path, parent: Path, version: int | None, *beside: Path) -> Path
                 raise ValueError(f"{target} exists already; a version is never overwritten.") from error
 
 
+def real_file(version: Path) -> Path:
+    """Where the answers to real histories lie while a version is where it was exported; see `stored_answers`."""
+    return version.with_name(f".real_answers-{version.name}")
+
+
 def remove(folder: Path) -> None:
     """Delete a version: it goes under a hidden name first, so that nobody finds half of it."""
+    real_file(folder).unlink(missing_ok=True)
     hidden = folder.with_name(f"{REMOVED}{uuid.uuid4().hex[:12]}")
     os.rename(folder, hidden)
     shutil.rmtree(hidden, ignore_errors=True)

@@ -18,7 +18,18 @@ PAUSE = 1.0  # seconds between two questions
 ANSWER_WITHIN = 10.0  # seconds
 TOKEN = "TFREC_TOKEN"
 AVAILABLE = "AVAILABLE"
+STARTING = 503
 _MOST_BYTES = 2**20
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token is for the server that was named, and for no other that it names."""
+
+    def redirect_request(self, *arguments: Any, **named: Any) -> None:
+        """Follow none."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,16 @@ class RunningServer:
                 )
 
     def check(self, name: str) -> None:
-        """See that the server answers at all, before anything is changed.
+        """See that the server answers at all, before anything is changed; one that starts is given time.
 
         Raises:
             ValueError: it does not, or something else does.
         """
-        if self.address is not None:
-            self._status(name)
+        deadline = time.monotonic() + (self.settle or LONGEST_WAIT)
+        while self.address is not None and self._status(name)[0] == STARTING:
+            if time.monotonic() >= deadline:
+                raise ValueError(f"{self.address} is not ready within {self.settle or LONGEST_WAIT:g} s.")
+            time.sleep(PAUSE)
 
     def wait(self, names: Sequence[str], version: int) -> None:
         """Wait until the server has loaded a version of each of the models.
@@ -110,7 +124,7 @@ class RunningServer:
             raise ValueError(f"{self.address} answers something else than the status of a model.") from error
 
     def _status(self, place: str) -> tuple[int, Any]:
-        """What the server says of a model or of a version of it: 200 and the status, or 404 and None.
+        """What the server says of a model or of a version of it: 200 and the status, or 404 or 503 and None.
 
         Raises:
             ValueError: nothing, or something else.
@@ -119,12 +133,12 @@ class RunningServer:
         token = os.environ.get(TOKEN)
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:
+            with _OPENER.open(request, timeout=ANSWER_WITHIN) as answer:
                 return 200, json.loads(answer.read(_MOST_BYTES))
         except urllib.error.HTTPError as error:
             with error:
-                if error.code == 404 and b'"error"' in error.read(_MOST_BYTES):
-                    return 404, None
+                if error.code in (404, STARTING) and b'"error"' in error.read(_MOST_BYTES):
+                    return error.code, None
             hint = f": set {TOKEN} to its token" if error.code in (401, 403) else ""
             raise ValueError(f"{url} answers {error.code} {error.reason}{hint}.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -71,7 +71,12 @@ def test_a_signal_ends_it_before_it_has_started(tmp_path, published):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--tls-key", "nope"], "TLS needs both"), (["--grpc-port", "99999"], "99999"), (["--token-file", "no"], "no")],
+    [
+        (["--tls-key", "nope"], "TLS needs both"),
+        (["--grpc-port", "99999"], "99999"),
+        (["--token-file", "no"], "no"),
+        (["--token-file", "/usr/bin/env"], "/usr/bin/env is no text, and must hold the token"),
+    ],
 )
 def test_a_mistake_is_one_line(published, words, message):
     process = serving(published / NAME, *words)

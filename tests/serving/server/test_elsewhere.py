@@ -56,7 +56,7 @@ def test_an_unpublished_folder_is_served_by_its_newest_version(published, progra
     assert words[-3:] == ["--model_name=mine", folder, "--file_system_poll_wait_seconds=7"]
 
 
-def test_what_it_cannot_serve_is_told(published, programs, tmp_path):
+def test_what_it_cannot_serve_is_told(published, programs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="listens at all addresses"):
         elsewhere.tfserving(Options(published / "shop"))
     with pytest.raises(ValueError, match="is one version"):
@@ -65,6 +65,10 @@ def test_what_it_cannot_serve_is_told(published, programs, tmp_path):
         elsewhere.docker(Options(published / "shop", name="mine"))
     with pytest.raises(ValueError, match="takes no free port"):
         elsewhere.docker(Options(published / "shop", rest_port=0))
+    with monkeypatch.context() as patch:
+        patch.setattr(elsewhere.server_config, "models", lambda root: ["shop", "shop_text", "secret"])
+        with pytest.raises(ValueError, match="names secret too, and TensorFlow Serving serves all"):
+            elsewhere.docker(Options(published / "shop"))
     moved = (published).rename(published.with_name("moved"))
     try:
         with pytest.raises(ValueError, match="publish again, or correct the file"):

@@ -71,6 +71,21 @@ def test_connections_that_rest_leave_places(published):
         assert server.get("/healthz")[0] == 200
 
 
+def test_grpc_closes_connections_beyond_its_limit(published):
+    with Running(published / NAME, limits=Limits(connections=3)) as server:
+        opened = [socket.create_connection(("127.0.0.1", server.server.grpc_port)) for _ in range(8)]
+        time.sleep(0.5)
+        closed = 0
+        for each in opened:
+            each.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                while each.recv(1024):
+                    pass
+                closed += 1
+            each.close()
+        assert closed >= 8 - 3
+
+
 def test_all_that_is_held_is_bounded(published):
     limits = Limits(pending_bytes=2000, seconds=5)
     large = {"instances": [["x" * 1500]]}

@@ -18,6 +18,7 @@ from tfrec.serving import server_config
 from tfrec.serving.exporter import export
 from tfrec.serving.publisher import publish
 from tfrec.serving.rollbacks import rollback
+from tfrec.serving.server import repository
 
 PREDICT = f"/v1/models/{NAME}:predict"
 ROW = {"instances": [["007"]]}
@@ -120,6 +121,28 @@ def test_a_damaged_version_does_not_take_over(root, second, caplog):
         assert server.post(f"/v1/models/{NAME}/labels/stable:predict", ROW) == before
         assert "was changed after its export" in caplog.text
         assert server.get("/readyz")[0] == 200
+
+
+def test_what_failed_is_tried_again_after_a_while(root, second, monkeypatch):
+    """The reason may have passed: no memory, too many open files."""
+    load, tried = repository.LoadedVersion, []
+
+    def failing(name, number, folder):
+        tried.append(number)
+        if tried.count(2) == 1 and number == 2:
+            raise OSError("Too many open files")
+        return load(name, number, folder)
+
+    monkeypatch.setattr(repository, "LoadedVersion", failing)
+    monkeypatch.setattr(repository, "PAUSES", (0.3, 1.0))
+    with Running(root / NAME) as server:
+        add(root, second)
+        for _ in range(2):
+            server.do(server.server.refresh())
+        assert states(server) == {"2": "END", "1": "AVAILABLE"} and tried.count(2) == 1
+        time.sleep(0.4)
+        server.do(server.server.refresh())
+        assert states(server)["2"] == "AVAILABLE" and tried.count(2) == 2
 
 
 def test_a_folder_that_disappears_is_served_on(root, caplog):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tfrec.serving import server_config
 from tfrec.serving.server import wanted
 from tfrec.serving.server.options import Options
-from tfrec.serving.versions import SAVED_MODEL
+from tfrec.serving.versions import SAVED_MODEL, TEXT_SUFFIX
 
 PROGRAM, DOCKER, IMAGE = "tensorflow_model_server", "docker", "tensorflow/serving"
 EVERYWHERE = "0.0.0.0"  # noqa: S104, what TensorFlow Serving listens at, whatever it is told
@@ -57,6 +57,12 @@ def _models(options: Options) -> tuple[list[str], Sequence[Path]]:
                 raise ValueError(
                     f"{root / server_config.FILE} names the models for TensorFlow Serving: leave --name out, or take "
                     "--server builtin."
+                )
+            others = sorted({*named} - {folder.name, folder.name + TEXT_SUFFIX})
+            if root != folder and others:
+                raise ValueError(
+                    f"{root / server_config.FILE} names {', '.join(others)} too, and TensorFlow Serving serves all "
+                    f"that it names: say so, with {root}, or take --server builtin."
                 )
             return _published(root, options), [root]
     if (folder / SAVED_MODEL).is_file():

@@ -145,14 +145,15 @@ class Port:
         return status_message(self._predictor.repository.status(spec.name, **choice(spec)))
 
 
-def server(predictor: Predictor) -> grpc.aio.Server:
-    """A server of both services, bound to no port yet."""
+def server(predictor: Predictor, most_connections: int) -> grpc.aio.Server:
+    """A server of both services, bound to no port yet, that holds so many connections at a time."""
     most = predictor.options.limits.request_bytes
     options = [
         ("grpc.max_receive_message_length", most),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_idle_ms", IDLE_MILLISECONDS),
+        ("grpc.max_allowed_incoming_connections", most_connections),
     ]
     made = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * predictor.options.limits.pending)
     made.add_generic_rpc_handlers(Port(predictor).handlers())

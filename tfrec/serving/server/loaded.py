@@ -143,7 +143,7 @@ def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int
     """Hold the inputs of a request to what a signature takes; the number of its rows.
 
     Raises:
-        ProblemError: names, types or shapes are others, or there are too many rows.
+        ProblemError: names, types or shapes are others, a number is not finite, or there are too many rows.
     """
     check_names(signature, inputs)
     for name, spec in signature.inputs.items():
@@ -154,6 +154,8 @@ def check(signature: Signature, inputs: Mapping[str, np.ndarray], most_rows: int
             expected not in (-1, size) for size, expected in zip(array.shape, spec.shape, strict=True)
         ):
             raise invalid(f"Input {name!r} has shape {list(array.shape)}, expected is {list(spec.shape)} (-1: any).")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise invalid(f"Input {name!r} holds a number that is not finite.")
     counts = {len(inputs[name]) for name in signature.inputs}
     if len(counts) != 1:
         raise invalid(f"The inputs differ in their rows: {sorted(counts)}.")

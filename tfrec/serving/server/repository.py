@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 LOADING, AVAILABLE = ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
 UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
+PAUSES = (30.0, 600.0)  # seconds until a version that failed is tried again: at first, and at most
 _ENDED = 5  # versions of a model whose end is still told
 
 
@@ -35,12 +37,16 @@ class Held:
         loaded: what answers, while it is available.
         problem: why it is not, where loading failed.
         stamp: of its folder when it was loaded; another one is reason to try again what failed.
+        pause: seconds until that is tried again in any case; the reason may have passed.
+        again: when that is, on the monotonic clock.
     """
 
     state: Any = LOADING
     loaded: LoadedVersion | None = None
     problem: str = ""
     stamp: Any = None
+    pause: float = 0.0
+    again: float = 0.0
 
 
 @dataclass
@@ -165,16 +171,19 @@ class Repository:
         self._loader.shutdown()
 
     async def _load(self, name: str, model: Model, number: int, folder: Path) -> None:
-        """Load a version, unless it is there, or failed and is still the same."""
-        stamp = await self._in_loader(lambda: _stamp(folder))
+        """Load a version, unless it is there, or failed a moment ago and is still the same."""
+        stamp, now = await self._in_loader(lambda: _stamp(folder)), time.monotonic()
         held = model.versions.get(number)
-        if held is not None and (held.loaded is not None or (held.problem and held.stamp == stamp)):
-            return
-        held = model.versions[number] = Held(stamp=stamp)
+        if held is not None:
+            failed = held.problem and held.stamp == stamp and now < held.again
+            if held.loaded is not None or failed:
+                return
+        pause = PAUSES[0] if held is None or held.stamp != stamp else min(2 * held.pause, PAUSES[1])
+        held = model.versions[number] = Held(stamp=stamp, pause=pause)
         try:
             held.loaded = await self._in_loader(lambda: LoadedVersion(name, number, folder))
         except Exception as error:  # Whatever is wrong with a version, the others are served on.
-            held.state, held.problem = END, str(error)
+            held.state, held.problem, held.again = END, str(error), time.monotonic() + pause
             logger.error("%s/%d was not loaded: %s", name, number, error)
             self._metrics.load(name, "failed")
         else:

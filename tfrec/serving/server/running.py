@@ -78,7 +78,7 @@ class Server:
 
     async def _answer_at(self, bound: socket.socket) -> None:
         self.rest_port = bound.getsockname()[1]
-        self._grpc = grpc_port.server(self._predictor)
+        self._grpc = grpc_port.server(self._predictor, most_connections(self._options.limits.connections))
         self.grpc_port = self._bind_grpc(self._grpc)
         await self._grpc.start()
         self._uvicorn = _Uvicorn(self._configuration())
@@ -191,8 +191,8 @@ async def _serve(options: Options, started: Callable[[Server], None]) -> None:
 
 
 def most_connections(wanted: int) -> int:
-    """Connections of REST that are held at a time: at most half of the files that the process may have open."""
-    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
+    """Connections of one port that are held at a time: at most a third of the files that the process may have open."""
+    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3))
 
 
 def _raise_open_files() -> None:
