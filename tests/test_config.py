@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tfrec import config
 from tfrec.config.data import Simulated
 from tfrec.config.reference import page
+from tfrec.config.schema import Objective
 from tfrec.data.simulated import shop
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ def test_later_overrides_win_and_sections_can_be_taken_out():
     ("override", "section", "field", "value"),
     [
         ("model.text=minilm", "model", "text", config.Text(source="minilm").model_dump()),
-        ("training.objective=softmax", "training", "objective", {"name": "softmax", "negatives": 512}),
+        ("training.objective=softmax", "training", "objective", Objective(name="softmax").model_dump()),
         ("model.behavior=lstm", "model", "behavior", ("lstm",)),
     ],
 )

@@ -1,6 +1,7 @@
 """Batches hold every window once an epoch, differ between epochs, and are padded little."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tfrec.data import EpochPlan, PrepareOptions, prepare
@@ -14,9 +15,8 @@ def windows_of(lengths):
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
     rows = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     whole = np.arange(len(lengths)) % 2 == 0
-    return Windows(
-        np.arange(len(lengths)), offsets[:-1], lengths, whole, rows, rows, {"timestamp": rows.astype(np.int64) * 10**9}
-    )
+    times = {"timestamp": rows.astype(np.int64) * 10**9}
+    return Windows(np.arange(len(lengths)), offsets[:-1], lengths, whole, 0 * lengths, rows, rows, times)
 
 
 def skewed(users=3000, seed=0):
@@ -33,6 +33,24 @@ def test_a_batch_is_right_padded_and_targets_follow_their_history():
     assert {name: values.dtype for name, values in batch.items()} == {
         HISTORY: np.int32, TARGET: np.int32, "timestamp": np.int64, "user_sex": np.int32,
     }  # fmt: skip
+
+
+def test_an_epoch_draws_windows_from_the_seed_and_its_number_alone():
+    log = pd.DataFrame({"user_id": "u", "item_id": [f"i{n}" for n in range(30)], "position": range(30)})
+    others = pd.DataFrame({"user_id": ["v", "v", "v"], "item_id": ["i0", "i1", "i2"], "position": range(3)})
+    options = PrepareOptions(max_length=4, windows="drawn")
+    data = prepare(pd.concat([log, others]), options=options)
+
+    def histories(seed, epoch):
+        plan = data.train_plan(64, seed)
+        plan.epoch = epoch
+        return [batch[HISTORY].tolist() for batch in plan.dataset().as_numpy_iterator()]
+
+    first, again, other = ([histories(seed, epoch) for epoch in range(8)] for seed in (0, 0, 1))
+    assert first == again != other and len({str(each) for each in first}) > 3
+    assert data.items["trained"].sum() == 28 and len(data.train_plan(64)) == len(histories(0, 9))
+    plain = prepare(pd.concat([log, others]), options=PrepareOptions(max_length=4))
+    assert plain.items["trained"].sum() < 8 and plain.manifest["content_hash"] != data.manifest["content_hash"]
 
 
 def test_empty_histories_have_one_step():

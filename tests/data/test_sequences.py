@@ -57,6 +57,28 @@ def test_a_window_trains_the_newest_events_and_the_first_one_once(max_length, ex
     assert sorted(windows.target_rows()) == sorted({1, *[1, 2, 3, 4][-max_length:]})
 
 
+def test_drawn_windows_come_from_anywhere_and_mostly_not_from_the_end():
+    """Of one long history and one that is none: an epoch trains as much as without drawing, and other events."""
+    sequences = make((list(range(1, 13)), 11, 12), ([13, 14, 15], 3, 3))
+    windows = training_windows(sequences, np.zeros(20, bool), 4, drawn=True)
+    plain = training_windows(sequences, np.zeros(20, bool), 4)
+    assert shown(windows) == shown(plain) == [
+        (0, [7, 8, 9, 10], [0, 8, 9, 10, 11]), (1, [13, 14], [13, 14, 15]), (0, [], [1]),
+    ]  # fmt: skip
+    assert windows.slack.tolist() == [6, 0, 0] and not plain.slack.any()
+    assert sorted(windows.possible_rows()) == [*range(1, 12), 13, 14, 15]
+    assert sorted(plain.possible_rows()) == [1, 8, 9, 10, 11, 13, 14, 15]
+    rng, starts = np.random.default_rng(0), []
+    for _ in range(400):
+        drawn = windows.drawn(rng)
+        (_, history, targets), *others = shown(drawn)
+        assert others == shown(plain)[1:] and len(history) == 4
+        assert targets == [0, *range(history[0] + 1, history[0] + 5)]
+        starts.append(history[0])
+    assert set(starts) == set(range(1, 8)) and 0.3 < np.mean(np.array(starts) == 7) < 0.5
+    assert plain.drawn(rng) is plain
+
+
 def test_users_without_training_events_give_no_window_and_one_event_gives_an_empty_history():
     windows = training_windows(make(([1], 0, 0), ([2, 3, 4], 1, 2), ([5, 6], 0, 1)), NOTHING, 5)
     assert shown(windows) == [(1, [], [2])]

@@ -30,6 +30,7 @@ def prepare_options(data: config.Data) -> PrepareOptions:
         hold_out_items=_ids_table(data, data.cold_items),
         hold_out_validation_items=_ids_table(data, data.cold_items_validation),
         max_length=data.max_length,
+        windows=data.windows,
         shards=data.shards,
         **(cuts if split.kind == "time" else {}),
     )

@@ -110,6 +110,11 @@ class Data(Settings):
         "events", description="the catalogue: items that occur in events, or the whole item table"
     )
     max_length: Count = Field(200, description="events of a history that the model looks at, the newest ones")
+    windows: Literal["newest", "drawn"] = Field(
+        "newest",
+        description="what an epoch trains of a history longer than `max_length`: its newest events, or, of most such "
+        "histories, as many in a row that are drawn anew for each epoch",
+    )
     cold_items: str | None = Field(
         None, description="table of item ids whose events are kept out of training and of validation targets"
     )

@@ -97,8 +97,9 @@ class EpochPlan:
 
     def _play(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
+        windows = self._windows.drawn(np.random.default_rng([self._seed, epoch, 1]))
         for members in self.batches(epoch):
-            yield training_batch(self._windows, self._users, members)
+            yield training_batch(windows, self._users, members)
 
     def _shuffled(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Full batches bucket by bucket, shortest first; what is left of one goes to the next."""

@@ -156,7 +156,8 @@ class Dataset:
 
     def train_plan(self, tokens_per_batch: int = 4096, seed: int = 0) -> EpochPlan:
         """The plan behind `train`, whose `epoch` can be set to play an epoch again."""
-        windows = training_windows(self.sequences, self._held_out > 0, self.max_length)
+        drawn = self.manifest["options"].get("windows") == "drawn"
+        windows = training_windows(self.sequences, self._held_out > 0, self.max_length, drawn=drawn)
         return EpochPlan(windows, self._users(), tokens_per_batch=tokens_per_batch, seed=seed)
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:

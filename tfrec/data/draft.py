@@ -77,14 +77,14 @@ class Draft:
     def _describe_items(self) -> dict[str, int]:
         """Add what the events say of the items, and count what there is."""
         sequences, held_out, options = self.sequences, self.held_out, self.options
-        windows = training_windows(sequences, held_out > 0, options.max_length)
+        windows = training_windows(sequences, held_out > 0, options.max_length, drawn=options.windows == "drawn")
         targets = windows.target_rows()
         size = len(self.items)
         trained = self.training[sequences.is_target[self.training]]
         occurs = np.bincount(sequences.rows, minlength=size) > 0
         self.items["count"] = np.bincount(sequences.rows[trained], minlength=size)
         self.items["candidate"] = occurs if options.candidates == "events" or self.listed is None else self.listed
-        self.items["trained"] = np.bincount(targets, minlength=size) > 0
+        self.items["trained"] = np.bincount(windows.possible_rows(), minlength=size) > 0
         self.items["held_out"] = self.held_out
         counts = {
             "users": len(sequences.user_ids),

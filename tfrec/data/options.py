@@ -148,6 +148,8 @@ class PrepareOptions:
         hold_out_validation_items: the same, but they remain validation targets: to choose settings for cold items.
         max_length: the newest events of a history that a model reads, and the newest that an epoch trains beside the
             first one.
+        windows: "newest" for these, or "drawn": of most longer histories, an epoch trains as many events in a row from
+            anywhere in them, others in each epoch.
         shards: number of record files.
     """
 
@@ -165,6 +167,7 @@ class PrepareOptions:
     hold_out_items: ItemIds = ()
     hold_out_validation_items: ItemIds = ()
     max_length: int = 200
+    windows: str = "newest"
     shards: int = 4
 
     def __post_init__(self) -> None:
@@ -174,7 +177,12 @@ class PrepareOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
-        choices = {"seen": ("remove", "keep"), "candidates": ("events", "items"), "split": ("leave_last", "time")}
+        choices = {
+            "seen": ("remove", "keep"),
+            "candidates": ("events", "items"),
+            "split": ("leave_last", "time"),
+            "windows": ("newest", "drawn"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.")
@@ -185,8 +193,10 @@ class PrepareOptions:
         for name in ("hold_out_items", "hold_out_validation_items"):
             ids = plain[name]
             plain[name] = os.path.basename(ids) if isinstance(ids, (str, os.PathLike)) else sorted(map(str, ids))
-        if plain["users"] and not plain["users"]["text"]:  # Data sets of before there were any keep their content hash.
+        if plain["users"] and not plain["users"]["text"]:  # Data sets of before keep their content hash.
             del plain["users"]["text"]
+        if plain["windows"] == "newest":
+            del plain["windows"]
         return json.loads(json.dumps(plain, default=str))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfrec.features import PAD
+
+# Share of the long histories of which an epoch trains drawn events; of the others the newest, which are what is read
+# to recommend.
+DRAWN = 0.7
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,14 @@ class Windows:
     events once. Such a user's first event is a window of its own, with an empty history: what to expect of somebody
     new is learnt from all users, not from the light ones alone. Windows without any target are left out.
 
+    Where windows are drawn, an epoch trains of most long histories as many events in a row from anywhere in them.
+
     Attributes:
         owners: int64 [W], the user of each window.
         starts: int64 [W], its first event, in the arrays of this object.
         lengths: int64 [W], length of the history.
         whole: bool [W], whether w[0] is a target.
+        slack: int64 [W], how many events earlier a window may begin; 0 where it is the newest in each epoch.
         rows: int32 [M], the items of all training events.
         targets: int32 [M], the same, PAD where the event's type is not predicted.
         events: feature name -> values [M].
@@ -97,15 +104,29 @@ class Windows:
     starts: np.ndarray
     lengths: np.ndarray
     whole: np.ndarray
+    slack: np.ndarray
     rows: np.ndarray
     targets: np.ndarray
     events: Mapping[str, np.ndarray]
 
     def target_rows(self) -> np.ndarray:
-        """The item of every target, once for each time it is one; int32."""
-        index, offsets = segments(self.starts + ~self.whole, self.lengths + self.whole)
-        found = self.targets[index]
+        """The item of every target of the newest windows, once for each time it is one; int32."""
+        return self._targets(self.starts + ~self.whole, self.lengths + self.whole)
+
+    def possible_rows(self) -> np.ndarray:
+        """The item of every target that some epoch may have; int32."""
+        return self._targets(self.starts + ~self.whole - self.slack, self.lengths + self.whole + self.slack)
+
+    def _targets(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        found = self.targets[segments(starts, lengths)[0]]
         return found[found != PAD]
+
+    def drawn(self, rng: np.random.Generator) -> Windows:
+        """The windows of an epoch."""
+        if not self.slack.any():
+            return self
+        back = rng.integers(0, self.slack + 1) * (rng.random(len(self.slack)) < DRAWN)
+        return replace(self, starts=self.starts - back)
 
 
 def segments(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,13 +150,14 @@ def training_events(sequences: Sequences, held_out: np.ndarray) -> tuple[np.ndar
     return np.flatnonzero(trains), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int) -> Windows:
+def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int, *, drawn: bool = False) -> Windows:
     """Each user's training window; see `Windows`.
 
     Args:
         sequences: the sequences.
         held_out: bool [I], the items that no training sequence may contain.
-        max_length: the newest events that an epoch trains.
+        max_length: events of a user that an epoch trains.
+        drawn: whether windows of long histories may begin anywhere; else they are the newest.
 
     Returns:
         The windows, users in order; the first events of long histories last.
@@ -150,8 +172,9 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
     whole = sizes <= max_length
     rows = sequences.rows[index]
     targets = np.where(sequences.is_target[index], rows, PAD).astype(np.int32)
+    slack = np.where(whole, 0, starts - offsets[:-1]) * drawn
     held = np.concatenate([[0], np.cumsum(targets != PAD)])
-    users = np.flatnonzero((sizes > 0) & (held[offsets[1:]] > held[np.maximum(starts + ~whole, 0)]))
+    users = np.flatnonzero((sizes > 0) & (held[offsets[1:]] > held[np.maximum(starts + ~whole - slack, 0)]))
     long = np.flatnonzero(~whole)
     long = long[targets[offsets[long]] != PAD]
     events = {name: values[index] for name, values in sequences.events.items()}
@@ -163,6 +186,7 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
         np.concatenate([starts[users], offsets[long]]),
         np.concatenate([lengths[users], np.zeros(len(long), lengths.dtype)]),
         np.concatenate([whole[users], np.ones(len(long), bool)]),
+        np.concatenate([slack[users], np.zeros(len(long), slack.dtype)]),
         rows,
         targets,
         events,
