@@ -1,10 +1,10 @@
-"""Keeps what trainings gave on the validation split, and writes the table of docs/experiments.md from it.
+"""Keeps what trainings gave on the validation split, and writes the tables of docs/experiments.md from it.
 
-python benchmarks/experiments.py record PIPELINE RUN [RUN ...] [--note TEXT]     trained runs -> experiments.csv
-python benchmarks/experiments.py table                                           experiments.csv -> docs/experiments.md
+python benchmarks/experiments.py record NAME RUN [RUN ...] [--note TEXT]     trained runs -> experiments.jsonl
+python benchmarks/experiments.py table                                       experiments.jsonl -> docs/experiments.md
 
-PIPELINE is the file that a run differs from by a few settings, `tfrec train PIPELINE --set ... --out RUN`. The test
-split is neither read nor shown: settings are chosen by what is here.
+NAME is a pipeline, pipelines/NAME.yaml, that a run differs from by some settings (`tfrec train
+pipelines/NAME.yaml --set ... --out RUN`). The test split is neither read nor shown: settings are chosen by this page.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pandas as pd
 import results
 
 from tfrec import config
 
-LOG = Path(__file__).with_name("experiments.csv")
+PIPELINES = results.ROOT / "pipelines"
+LOG = Path(__file__).with_name("experiments.jsonl")
 PAGE = results.ROOT / "docs" / "experiments.md"
 BEGIN, END = "<!-- experiments -->", "<!-- end of experiments -->"
-COLUMNS = (
-    "pipeline", "changes", "seed", "val_hr@10", "val_ndcg@10", "best_epoch", "epochs", "epoch_seconds", "parameters",
-    "commit", "note",
-)  # fmt: skip
-UNTOLD = ("name", "seed", "data.root", "export", "evaluation")
+HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
+# What is kept of the settings: what a model learns from and how.
+KEPT = ("data.max_length", "data.windows", "model.", "training.")
 
 
 @click.group()
@@ -36,17 +34,17 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("pipeline", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("name")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--commit", default="HEAD", show_default=True, help="The code that the runs were made with.")
 @click.option("--note", default="", help="What a reader should know.")
-def record(pipeline: Path, runs: tuple[Path, ...], commit: str, note: str) -> None:
-    """Add trained runs, or replace what was noted of the same settings and seed."""
-    found = [{**of_run(pipeline, run), "commit": results.commit(commit)[:10], "note": note} for run in runs]
-    known = pd.read_csv(LOG, dtype="str", keep_default_na=False) if LOG.exists() else pd.DataFrame(columns=COLUMNS)
-    table = pd.concat([known, pd.DataFrame(found).astype("str")])
-    table = table.drop_duplicates(["pipeline", "changes", "seed"], keep="last")
-    table[list(COLUMNS)].to_csv(LOG, index=False)
+def record(name: str, runs: tuple[Path, ...], commit: str, note: str) -> None:
+    """Add trained runs of a pipeline, in place of what was noted of the same settings and seed."""
+    lines = {_key(line): line for line in log()}
+    for run in runs:
+        line = {"pipeline": name, **of_run(run), "commit": results.commit(commit)[:10], "note": note}
+        lines[_key(line)] = line
+    LOG.write_text("".join(json.dumps(line) + "\n" for line in lines.values()), encoding="utf-8")
     write()
 
 
@@ -56,63 +54,76 @@ def table() -> None:
     write()
 
 
-def of_run(pipeline: Path, run: Path) -> dict[str, Any]:
-    """A line of the log."""
+def log() -> list[dict[str, Any]]:
+    """What is known; of settings that came later, the defaults."""
+    text = LOG.read_text(encoding="utf-8") if LOG.exists() else ""
+    defaults = flat({name: getattr(config, name.capitalize())() for name in ("model", "training")})
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [{**line, "settings": {**defaults, "data.windows": "newest", **line["settings"]}} for line in lines]
+
+
+def _key(line: Mapping[str, Any]) -> str:
+    return json.dumps([line["pipeline"], line["seed"], line["settings"]], sort_keys=True)
+
+
+def of_run(run: Path) -> dict[str, Any]:
+    """Settings and figures of a trained run, those of its best epoch."""
     trained = json.loads((run / "stages.json").read_text(encoding="utf-8"))["train"]
     best = trained["history"][trained["best_epoch"] - 1]
-    settings = config.load(run / "config.yaml")
+    pipeline = config.load(run / "config.yaml")
     return {
-        "pipeline": pipeline.stem,
-        "changes": " ".join(changes(config.load(pipeline), settings)),
-        "seed": settings.seed,
-        **{name: f"{best[name]:.4f}" for name in ("val_hr@10", "val_ndcg@10")},
+        "seed": pipeline.seed,
+        "settings": kept(pipeline),
+        **{name: round(best[name], 4) for name in ("val_hr@10", "val_ndcg@10")},
         **{name: trained[name] for name in ("best_epoch", "epochs", "parameters")},
-        "epoch_seconds": f"{trained['epoch_seconds']:.0f}",
+        "epoch_seconds": round(trained["epoch_seconds"]),
     }
 
 
-def changes(base: config.Pipeline, other: config.Pipeline) -> Iterator[str]:
+def kept(pipeline: config.Pipeline) -> dict[str, Any]:
+    """The settings of a pipeline that matter here, by dotted name."""
+    return {
+        name: value
+        for name, value in flat({"data": pipeline.data, "model": pipeline.model, "training": pipeline.training}).items()
+        if name.startswith(KEPT)
+    }
+
+
+def flat(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name, JSON values."""
+
+    def pairs(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in settings.items():
+            if isinstance(value, Mapping) and value:
+                yield from pairs(f"{prefix}{name}.", value)
+            else:
+                yield prefix + name, value
+
+    return dict(pairs("", {name: section.model_dump(mode="json") for name, section in sections.items()}))
+
+
+def changes(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     """`key.path=value` of each setting that the other says otherwise."""
-    ours, theirs = (dict(_flat(each.model_dump(mode="json"))) for each in (base, other))
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name) and not name.startswith(UNTOLD):
-            value = theirs.get(name)
+    for name, value in sorted(other.items()):
+        if base.get(name) != value:
             yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def as_markdown() -> str:
     """A table for each pipeline, the best settings first."""
-    log = pd.read_csv(LOG, keep_default_na=False)
-    parts = []
-    for pipeline, lines in log.groupby("pipeline", sort=True):
-        rows = [
-            f"### {pipeline}",
-            "",
-            "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |",
-            "|" + " --- |" * 9,
-        ]
-        for line in lines.sort_values("val_ndcg@10", ascending=False).itertuples(index=False):
-            values = dict(zip(log.columns, line, strict=True))
-            told = (
-                "<br>".join(f"`{change}`" for change in values["changes"].split(" "))
-                if values["changes"]
-                else "as it is"
-            )
+    lines, parts = log(), []
+    for name in sorted({line["pipeline"] for line in lines}):
+        base, rows = kept(config.load(PIPELINES / f"{name}.yaml")), [HEAD, "|" + " --- |" * 9]
+        for line in sorted(
+            (line for line in lines if line["pipeline"] == name), key=lambda line: (-line["val_ndcg@10"], line["seed"])
+        ):
+            told = "<br>".join(f"`{change}`" for change in changes(base, line["settings"]))
             cells = [
-                told, f"{values['val_ndcg@10']:.4f}", f"{values['val_hr@10']:.4f}", values["seed"],
-                values["best_epoch"], values["epochs"], values["epoch_seconds"], f"{values['parameters']:,}",
-                values["note"],
+                told or "**as it is**", f"{line['val_ndcg@10']:.4f}", f"{line['val_hr@10']:.4f}", line["seed"],
+                line["best_epoch"], line["epochs"], line["epoch_seconds"], f"{line['parameters']:,}", line["note"],
             ]  # fmt: skip
             rows.append("| " + " | ".join(map(str, cells)) + " |")
-        parts.append("\n".join(rows))
+        parts.append("\n".join([f"## {name}", "", *rows]))
     return "\n\n".join(parts)
 
 

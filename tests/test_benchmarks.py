@@ -154,7 +154,7 @@ def experiments(results, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "results", results)
     monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
     module = script("experiments")
-    monkeypatch.setattr(module, "LOG", tmp_path / "experiments.csv")
+    monkeypatch.setattr(module, "LOG", tmp_path / "experiments.jsonl")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
     module.PAGE.write_text(f"before\n{module.BEGIN}\n{module.END}\nafter\n")
     return module
@@ -171,25 +171,31 @@ def trained(folder: Path, best: float, *overrides: str) -> Path:
     return folder
 
 
-def test_an_experiment_is_what_differs_and_what_validation_said(experiments, tmp_path):
-    base = tmp_path / "small.yaml"
-    base.write_text(PIPELINE.format(seed=1, length=50))
-    runs = [
-        trained(tmp_path / "a", 0.25),
-        trained(tmp_path / "b", 0.5, "model.dim=128", "seed=3", "name=other", "training.objective=gbce"),
-    ]
-    words = ["record", str(base), *map(str, runs), "--note", "quick"]
-    assert CliRunner().invoke(experiments.main, words, catch_exceptions=False).exit_code == 0
+def test_an_experiment_is_what_differs_and_what_validation_said(experiments, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiments, "PIPELINES", tmp_path)
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
+
+    def record(*words):
+        assert CliRunner().invoke(experiments.main, ["record", "small", *words], catch_exceptions=False).exit_code == 0
+        return experiments.PAGE.read_text().splitlines()
+
+    trained(tmp_path / "a", 0.25)
+    trained(tmp_path / "b", 0.5, "model.dim=128", "seed=3", "name=other", "training.objective=gbce")
+    record(str(tmp_path / "a"), str(tmp_path / "b"), "--note", "quick")
     trained(tmp_path / "again", 0.375)
-    words = ["record", str(base), str(tmp_path / "again")]
-    assert CliRunner().invoke(experiments.main, words, catch_exceptions=False).exit_code == 0
-    told = "`model.dim=128`<br>`training.objective.name=gbce`"
-    assert experiments.PAGE.read_text().splitlines() == [
-        "before", experiments.BEGIN, "### small", "",
-        "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |", "|" + " --- |" * 9,
-        f"| {told} | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
-        "| as it is | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
+    assert record(str(tmp_path / "again")) == [
+        "before", experiments.BEGIN, "## small", "", experiments.HEAD, "|" + " --- |" * 9,
+        "| `model.dim=128`<br>`training.objective.name=gbce` | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
+        "| **as it is** | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
         experiments.END, "after",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in experiments.LOG.read_text().splitlines()]
+    for line in lines:  # As noted before there was a setting.
+        del line["settings"]["model.attention.kind"]
+    experiments.LOG.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50) + "model: {dim: 128}\n")
+    assert [line.partition(" | ")[0] for line in record(str(tmp_path / "again"))[6:8]] == [
+        "| `training.objective.name=gbce`", "| `model.dim=64`",
     ]  # fmt: skip
 
 
