@@ -8,6 +8,7 @@ import tensorflow as tf
 from tests import tiny_presets
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval import FullSoftmax, SampledSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
+from tfrec.retrieval.past import Past
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, text_models
 from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text_tuning import Tuning, tune
@@ -108,11 +109,17 @@ def test_texts_as_candidates_learn_from_a_corrected_softmax_among_themselves(pre
     rivals, queries = tf.Variable(rng.normal(size=(4, 6)), dtype="float32"), rng.normal(size=(5, 6)).astype("float32")
     own = np.array([0, 2, -1, 3, 1])
     with tf.GradientTape() as tape:
-        loss = model._loss_among(tf.constant(rows), rivals, tf.constant(queries), tf.constant(own))
+        loss = model._loss_among(tf.constant(rows, tf.int32), rivals, tf.constant(queries), tf.constant(own))
     popularity = np.maximum(counts, 1)[1:] / np.maximum(counts, 1)[1:].sum()
     assert set(own) >= set(range(4))  # Each of them is a target; what is none does not compete.
     logits = queries @ rivals.numpy().T - np.log(1 - np.exp(-5 * popularity[rows - 1]))
     logits = logits[own >= 0]
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), own[own >= 0]]
+    assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
+    model.objective.unseen = True
+    past = Past(tf.constant([[rows[0], 0]], tf.int32), np.array([[0, 1]] * 5))  # Everybody has had the first.
+    loss = model._loss_among(tf.constant(rows, tf.int32), rivals, tf.constant(queries), tf.constant(own), past)
+    logits[own[own >= 0] != 0, 0] = -np.inf
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), own[own >= 0]]
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
     # What moves all of them alike moves none of them nearer: nothing is to be gained by it.

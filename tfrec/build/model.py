@@ -171,14 +171,15 @@ _ENCODERS: dict[str, Callable[[config.Model, Dataset], keras.layers.Layer]] = {
 def _objective(data: Dataset, training: config.Training) -> Any:
     """The objective by its name; the default is the full softmax, and TFRS Retrieval where its logits would not fit."""
     trained, counts = data.items["trained"].to_numpy(bool), data.items["count"].to_numpy()
-    name, negatives = training.objective.name, training.objective.negatives
+    name, negatives, unseen = training.objective.name, training.objective.negatives, training.objective.unseen
+    unseen = data.seen == "remove" if unseen is None else unseen
     if name == "auto":
         small = batch_tokens(data, training) * int(trained.sum()) <= FULL_SOFTMAX_LOGITS
         name = "softmax" if small else "retrieval"
     if name == "softmax":
-        return FullSoftmax(trained)
+        return FullSoftmax(trained, unseen=unseen)
     if name == "sampled_softmax":
-        return SampledSoftmax(trained, negatives)
+        return SampledSoftmax(trained, negatives, unseen=unseen)
     if name == "gbce":
-        return GBCE(trained, negatives, training.objective.calibration)
+        return GBCE(trained, negatives, training.objective.calibration, unseen=unseen)
     return TFRSRetrieval(trained, counts, negatives)

@@ -32,6 +32,12 @@ class Objective(Settings):
         0.75, description="of `gbce`: from 0, plain binary cross-entropy, to 1, where scores are fully calibrated"
     )
 
+    unseen: bool | None = Field(
+        None,
+        description="what a user has had does not compete with the next item, but for `retrieval`; `null`: where "
+        "`data.seen` is `remove`, since it is not recommended then",
+    )
+
     @model_validator(mode="after")
     def _sampled(self) -> Self:
         if self.name in ("sampled_softmax", "gbce") and self.negatives == 0:

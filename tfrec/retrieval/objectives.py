@@ -1,8 +1,9 @@
 """Objectives of the two-tower model: softmax over the whole catalogue, or over negatives that a step shares.
 
 An objective is a plain object with two methods. `rows(history, target)` says which item rows a step must encode (None =
-all of them), so that a step over a large catalogue touches few; `loss(queries, targets, vectors, rows)` is the loss at
-each position.
+all of them), so that a step over a large catalogue touches few; `loss(queries, targets, vectors, rows, past)` is the
+loss at each position. Where `unseen` is set, what a user has had does not compete with the next item: it is not
+recommended again, and a model need not learn to rank it low.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import PAD
+from tfrec.retrieval.past import Past
 from tfrec.retrieval.softmax import log_sum_exp_of_products
 
 
@@ -25,9 +27,14 @@ class FullSoftmax:
     away would bury new items. Source: gSASRec, arXiv:2308.07192, on what sampled negatives cost.
     """
 
-    def __init__(self, trained: Any) -> None:
-        """Remember the rows to compete; `trained` is bool [I], or the rows themselves."""
-        self.trained_rows = trained_rows(trained)
+    def __init__(self, trained: Any, *, unseen: bool = False) -> None:
+        """Remember the rows to compete.
+
+        Args:
+            trained: bool [I], or the rows themselves.
+            unseen: whether what a user has had does not compete.
+        """
+        self.trained_rows, self.unseen = trained_rows(trained), unseen
         # Row -> its place among the rivals; a target that is none of them has no place, and fails rather than misleads.
         self._place = np.full(int(self.trained_rows.max()) + 1, -1, "int32")
         self._place[self.trained_rows] = np.arange(len(self.trained_rows), dtype="int32")
@@ -36,7 +43,7 @@ class FullSoftmax:
         """None: every row is encoded."""
         return None
 
-    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any = None) -> Any:
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any = None, past: Past | None = None) -> Any:
         """Loss at each position.
 
         Args:
@@ -44,17 +51,27 @@ class FullSoftmax:
             targets: int [N], rows of the catalogue.
             vectors: float [I, D], all item vectors.
             rows: None.
+            past: what the users had had; needed where `unseen` is set.
 
         Returns:
             float [N].
         """
         rivals = tf.gather(vectors, self.trained_rows)
-        own = tf.gather(rivals, tf.gather(tf.constant(self._place), targets))
-        return log_sum_exp_of_products(queries, rivals) - tf.reduce_sum(queries * own, axis=-1)
+        places = tf.gather(tf.constant(self._place), targets)
+        own = tf.gather(rivals, places)
+        masked = self._had(past, places) if self.unseen and past is not None else None
+        return log_sum_exp_of_products(queries, rivals, masked) - tf.reduce_sum(queries * own, axis=-1)
+
+    def _had(self, past: Past, places: Any) -> Any:
+        """Bool [N, J]: the rivals that a user has had, but for the target itself."""
+        count, known = len(self.trained_rows), len(self._place)
+        found = tf.gather(tf.constant(self._place), tf.minimum(past.history, known - 1))
+        others = tf.where((past.history < known) & (found >= 0), found, count)
+        return past.holds_places(others, count) & (tf.range(count)[None, :] != places[:, None])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"trained": self.trained_rows.tolist()}
+        return {"trained": self.trained_rows.tolist(), "unseen": self.unseen}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FullSoftmax:
@@ -70,18 +87,27 @@ class SampledSoftmax:
     a position's own target is masked there. Source: Jean et al., arXiv:1412.2007.
     """
 
-    def __init__(self, trained: Any, negatives: int = 1024) -> None:
-        """Remember the rows to draw from; `trained` is bool [I] or the rows, `negatives` the number a step."""
+    def __init__(self, trained: Any, negatives: int = 1024, *, unseen: bool = False) -> None:
+        """Remember the rows to draw from.
+
+        Args:
+            trained: bool [I], or the rows.
+            negatives: the number a step.
+            unseen: whether what a user has had does not compete.
+
+        Raises:
+            ValueError: fewer than one negative.
+        """
         if negatives < 1:
             raise ValueError(f"`negatives` must be at least 1; received {negatives}.")
-        self.trained_rows, self.negatives = trained_rows(trained), negatives
+        self.trained_rows, self.negatives, self.unseen = trained_rows(trained), negatives, unseen
         self.seeds = keras.random.SeedGenerator(0, name="negatives")
 
     def rows(self, history: Any, target: Any) -> Any:
         """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
         return batch_and_negatives(self, history, target)
 
-    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any, past: Past | None = None) -> Any:
         """Loss at each position.
 
         Args:
@@ -89,19 +115,20 @@ class SampledSoftmax:
             targets: int [N], places in `rows`.
             vectors: float [R, D], the vectors of `rows`.
             rows: int [R], the last `negatives` of which are the negatives.
+            past: what the users had had; needed where `unseen` is set.
 
         Returns:
             float [N].
         """
         positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1)
         first = tf.shape(rows)[0] - self.negatives
-        accidental = tf.gather(rows, targets)[:, None] == rows[first:][None, :]
-        negative = log_sum_exp_of_products(queries, vectors[first:], masked=accidental)
+        none = no_rivals(self, rows[first:], tf.gather(rows, targets), past)
+        negative = log_sum_exp_of_products(queries, vectors[first:], none)
         return tf.nn.softplus(negative - positive)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"trained": self.trained_rows.tolist(), "negatives": self.negatives}
+        return {"trained": self.trained_rows.tolist(), "negatives": self.negatives, "unseen": self.unseen}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SampledSoftmax:
@@ -117,13 +144,14 @@ class GBCE:
     Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own.
     """
 
-    def __init__(self, trained: Any, negatives: int = 256, calibration: float = 0.75) -> None:
+    def __init__(self, trained: Any, negatives: int = 256, calibration: float = 0.75, *, unseen: bool = False) -> None:
         """Remember the rows to draw from.
 
         Args:
             trained: bool [I] or the rows.
             negatives: the number a step.
             calibration: t of the paper, from 0 (plain binary cross-entropy) to 1 (fully calibrated).
+            unseen: whether what a user has had does not compete.
 
         Raises:
             ValueError: fewer than one negative, or a calibration outside 0 to 1.
@@ -133,6 +161,7 @@ class GBCE:
         if not 0 <= calibration <= 1:
             raise ValueError(f"`calibration` must be from 0 to 1; received {calibration}.")
         self.trained_rows, self.negatives, self.calibration = trained_rows(trained), negatives, calibration
+        self.unseen = unseen
         self.seeds = keras.random.SeedGenerator(0, name="negatives")
         share = min(1.0, negatives / max(1, len(self.trained_rows) - 1))
         self.power = calibration * (share - 1) + 1
@@ -141,19 +170,19 @@ class GBCE:
         """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
         return batch_and_negatives(self, history, target)
 
-    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any, past: Past | None = None) -> Any:
         """Loss at each position; arguments and result are those of `SampledSoftmax.loss`."""
         positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1)
         first = tf.shape(rows)[0] - self.negatives
-        accidental = tf.gather(rows, targets)[:, None] == rows[first:][None, :]
+        none = no_rivals(self, rows[first:], tf.gather(rows, targets), past)
         logits = tf.matmul(queries, vectors[first:], transpose_b=True)
-        others = tf.reduce_sum(tf.where(accidental, 0.0, tf.nn.softplus(logits)), axis=-1)
+        others = tf.reduce_sum(tf.where(none, 0.0, tf.nn.softplus(logits)), axis=-1)
         return self.power * tf.nn.softplus(-positive) + others
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        rows = self.trained_rows.tolist()
-        return {"trained": rows, "negatives": self.negatives, "calibration": self.calibration}
+        own = ("negatives", "calibration", "unseen")
+        return {"trained": self.trained_rows.tolist(), **{name: getattr(self, name) for name in own}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GBCE:
@@ -167,6 +196,12 @@ def batch_and_negatives(objective: Any, history: Any, target: Any) -> Any:
     rows = objective.trained_rows
     drawn = keras.random.randint((objective.negatives,), 0, len(rows), seed=objective.seeds)
     return tf.concat([tf.unique(flat).y, tf.gather(rows, drawn)], axis=0)
+
+
+def no_rivals(objective: Any, drawn: Any, targets: Any, past: Past | None) -> Any:
+    """Bool [N, K]: the draws, int [K], that do not compete with the target rows, int [N]: themselves, and the past."""
+    none = targets[:, None] == drawn[None, :]
+    return none | past.holds(drawn) if objective.unseen and past is not None else none
 
 
 def trained_rows(trained: Any) -> np.ndarray:

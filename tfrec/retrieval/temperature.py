@@ -31,7 +31,7 @@ class Temperature(keras.layers.Layer):
         Raises:
             ValueError: `start` is not positive.
         """
-        super().__init__(**kwargs)
+        super().__init__(**{"autocast": False, **kwargs})  # Queries are float32 under any policy.
         if not start > 0:
             raise ValueError(f"`temperature` must be positive; received {start}.")
         self.start, self.learnt = start, learnt

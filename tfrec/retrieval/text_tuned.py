@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval.catalogue_rows import places_of
+from tfrec.retrieval.objectives import no_rivals
 from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
 from tfrec.retrieval.two_tower import TwoTower
 from tfrec.towers.text import Embedder
@@ -203,15 +204,15 @@ class TextTunedTwoTower(TwoTower):
         moves = self.item_vectors(chosen, text=fresh) - self.item_vectors(chosen, text=still)
         rivals = tf.stop_gradient(tf.gather(vectors, places)) + moves
 
-        def loss(queries: Any, targets: Any, _: Any, rows: Any) -> Any:
+        def loss(queries: Any, targets: Any, _: Any, rows: Any, past: Any = None) -> Any:
             place = tf.fill(tf.shape(vectors)[:1], -1)
             place = tf.tensor_scatter_nd_update(place, places[:, None], tf.range(tf.size(chosen)))
-            among = self._loss_among(chosen, rivals, tf.stop_gradient(queries), tf.gather(place, targets))
-            return self.objective.loss(queries, targets, vectors, rows) + among - tf.stop_gradient(among)
+            among = self._loss_among(chosen, rivals, tf.stop_gradient(queries), tf.gather(place, targets), past)
+            return self.objective.loss(queries, targets, vectors, rows, past) + among - tf.stop_gradient(among)
 
         return tf.tensor_scatter_nd_add(vectors, places[:, None], moves), loss
 
-    def _loss_among(self, rows: Any, rivals: Any, queries: Any, own: Any) -> Any:
+    def _loss_among(self, rows: Any, rivals: Any, queries: Any, own: Any, past: Any = None) -> Any:
         """The mean loss of a softmax among those of some rows that are a target, over the positions that they are of.
 
         Args:
@@ -219,16 +220,20 @@ class TextTunedTwoTower(TwoTower):
             rivals: float [F, D], their vectors.
             queries: float [N, D].
             own: int [N], the target's place among them, -1 where it is none of them.
+            past: what the users had had.
         """
+        found = own >= 0
+        none = no_rivals(self.objective, rows, tf.fill(tf.shape(own), PAD), past)
+        none = tf.boolean_mask(none, found) & (tf.range(tf.size(rows))[None, :] != tf.boolean_mask(own, found)[:, None])
         # Among N targets an item of popularity p is found with the probability 1 - exp(-N * p), nearly.
         rate = tf.gather(self._popularity, rows) * tf.cast(tf.size(own), tf.float32)
-        queries, own = tf.boolean_mask(queries, own >= 0), tf.boolean_mask(own, own >= 0)
+        queries, own = tf.boolean_mask(queries, found), tf.boolean_mask(own, found)
         competes = tf.scatter_nd(own[:, None], tf.ones_like(own), [tf.size(rows)]) > 0
         corrections = tf.where(competes, -tf.math.log(-tf.math.expm1(-rate)), IMPOSSIBLE)
         ones = tf.ones_like(queries[:, :1])
         logits = tf.concat([queries, ones], axis=1), tf.concat([rivals, corrections[:, None]], axis=1)
         positive = tf.reduce_sum(queries * tf.gather(rivals, own), axis=1) + tf.gather(corrections, own)
-        losses = log_sum_exp_of_products(*logits) - positive
+        losses = log_sum_exp_of_products(*logits, none) - positive
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
 
     def _chosen(self, features: Mapping[str, Any]) -> Any:

@@ -39,7 +39,7 @@ class TFRSRetrieval:
         """
         if negatives < 0:
             raise ValueError(f"`negatives` must be 0 or more; received {negatives}.")
-        self.trained_rows, self.negatives = trained_rows(trained), negatives
+        self.trained_rows, self.negatives, self.unseen = trained_rows(trained), negatives, False
         self.counts = np.asarray(counts, "float32")
         if len(self.counts) <= self.trained_rows[-1]:
             raise ValueError(
@@ -65,7 +65,7 @@ class TFRSRetrieval:
         """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
         return batch_and_negatives(self, history, target)
 
-    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any) -> Any:
+    def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any, past: Any = None) -> Any:
         """Loss at each position.
 
         Args:
@@ -73,6 +73,7 @@ class TFRSRetrieval:
             targets: int [N], places in `rows`.
             vectors: float [R, D], the vectors of `rows`.
             rows: int [R], the last `negatives` of which are the negatives.
+            past: what the users had had; TFRS's task has no place for it, and it competes.
 
         Returns:
             float [N].

@@ -15,6 +15,7 @@ from keras import ops
 from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
 from tfrec.retrieval.new_items import NewItems
+from tfrec.retrieval.past import Past
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
 from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
@@ -208,7 +209,7 @@ class TwoTower(keras.Model):
         states = self.states(ops.take(vectors, history, axis=0), x, training=training)
         where = tf.where(x[TARGET] != PAD)
         queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
-        losses = loss(queries, targets, vectors, rows)
+        losses = loss(queries, targets, vectors, rows, Past(x[HISTORY], where))
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
 
     def training_parts(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> tuple[Any, Any]:
@@ -272,12 +273,9 @@ class TwoTower(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights."""
-        own = ("candidates", "similarity", "cutoff")
-        return {
-            **super().get_config(),
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
-            **{name: getattr(self, name) for name in own},
-        }
+        parts = {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS}
+        own = {name: getattr(self, name) for name in ("candidates", "similarity", "cutoff")}
+        return {**super().get_config(), **parts, **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
