@@ -107,7 +107,7 @@ def test_texts_as_candidates_learn_from_a_corrected_softmax_among_themselves(pre
     counts, rows = np.array([0, 5, 1, 9, 1, 2, 3, 0]), np.array([1, 3, 5, 6])
     model, rng = tuned(preset, counts=counts), np.random.default_rng(0)
     rivals, queries = tf.Variable(rng.normal(size=(4, 6)), dtype="float32"), rng.normal(size=(5, 6)).astype("float32")
-    own = np.array([0, 2, -1, 3, 1])
+    own = np.array([0, 2, -1, 3, 1], "int32")
     with tf.GradientTape() as tape:
         loss = model._loss_among(tf.constant(rows, tf.int32), rivals, tf.constant(queries), tf.constant(own))
     popularity = np.maximum(counts, 1)[1:] / np.maximum(counts, 1)[1:].sum()
@@ -118,10 +118,10 @@ def test_texts_as_candidates_learn_from_a_corrected_softmax_among_themselves(pre
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
     model.objective.unseen = True
     past = Past(tf.constant([[rows[0], 0]], tf.int32), np.array([[0, 1]] * 5))  # Everybody has had the first.
-    loss = model._loss_among(tf.constant(rows, tf.int32), rivals, tf.constant(queries), tf.constant(own), past)
+    left = model._loss_among(tf.constant(rows, tf.int32), rivals, tf.constant(queries), tf.constant(own), past)
     logits[own[own >= 0] != 0, 0] = -np.inf
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(4), own[own >= 0]]
-    assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
+    assert float(left) == pytest.approx(expected.mean(), rel=1e-5)
     # What moves all of them alike moves none of them nearer: nothing is to be gained by it.
     np.testing.assert_allclose(tape.gradient(loss, rivals).numpy().sum(axis=0), 0, atol=1e-6)
 
