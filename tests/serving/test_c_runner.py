@@ -106,7 +106,7 @@ def test_without_a_compiler_a_version_is_asked_in_a_session_and_that_is_said(
     exported, monkeypatch, caplog, compiler, said
 ):
     monkeypatch.setenv("CC", compiler)
-    caplog.set_level("INFO")
+    caplog.set_level("DEBUG", logger="tfrec.serving.gate")
     assert gate.verify(exported)["asked_in"] == ["session"]
     with pytest.raises(c_runner.NotBuilt, match=said):
         c_runner.built()

@@ -96,7 +96,7 @@ def test_a_history_counts_beside_a_sentence(shop):
         answer = asked(shop, "nail polish", others)
         assert (answer.kind[:4] == "nail").all()
         assert (answer.side[:4] == side).sum() >= 3
-        assert (asked(shop, "", others).side[:8] == side).all()
+        assert (asked(shop, "", others).side[:8] == side).sum() >= 7
 
 
 def test_without_a_sentence_the_answer_is_that_of_a_new_user(shop):

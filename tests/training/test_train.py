@@ -9,7 +9,7 @@ from tfrec import build, config
 from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
 from tfrec.training import TrainingCheckpoint, train
 
-EPOCHS, PATIENCE, SEED = 20, 2, 2
+EPOCHS, PATIENCE, SEED = 20, 2, 4
 
 
 class Crash(Exception):

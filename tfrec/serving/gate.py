@@ -96,7 +96,7 @@ def _asked_again(folder: Path, bundle: SessionModel, promised: Mapping[str, Any]
         with c_runner.open_runner(folder, libraries) as model:
             stored_answers.compare(folder, model, *limits)
     except c_runner.NotBuilt as reason:
-        logger.info("%s was not asked in a process without Python: %s", folder, reason)
+        logger.debug("%s was not asked in a process without Python: %s", folder, reason)
         return {"asked_in": ["session"], **counts}
     return {"asked_in": ["session", "c"], **counts}
 

@@ -107,7 +107,7 @@ def place(built: Path, parent: Path, version: int | None, *beside: Path) -> Path
 
 def real_file(version: Path) -> Path:
     """Where the answers to real histories lie while a version is where it was exported; see `stored_answers`."""
-    return version.with_name(f".real_answers-{version.name}")
+    return version.with_name(f"real_answers-{version.name}.tfrecord")
 
 
 def remove(folder: Path) -> None:
