@@ -18,7 +18,7 @@ import results
 import yaml
 
 ROWS = Path(__file__).with_name("rows.yaml")
-SEEDS, COMMIT = (1, 2, 3), "commit.txt"
+SEEDS, COMMIT = (1, 2, 3), ".commit"
 
 
 def rows() -> dict[str, dict]:
@@ -36,7 +36,7 @@ def main(name: str, seeds: tuple[int, ...], out: Path | None) -> None:
     folders = [folder / f"seed_{seed}" for seed in dict.fromkeys(seeds)]
     for seed, run in zip(dict.fromkeys(seeds), folders, strict=True):
         _train(row, name, seed, run)
-    print(results.record(name, [(run / COMMIT).read_text(encoding="utf-8") for run in folders], folders))
+    print(results.record(name, [run.with_suffix(COMMIT).read_text(encoding="utf-8") for run in folders], folders))
     results.write_tables()
     print(results.table([name]))
 
@@ -50,9 +50,10 @@ def _train(row: dict, name: str, seed: int, folder: Path) -> None:
     pipeline = results.ROOT / "pipelines" / f"{row['pipeline']}.yaml"
     changes = [f"seed={seed}", f"name={name}", *row.get("set", [])]
     words = [part for change in changes for part in ("--set", change)]
-    if not (folder / COMMIT).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / COMMIT).write_text(results.commit() + (" and changes" if results.changed() else ""), encoding="utf-8")
+    made_with = folder.with_suffix(COMMIT)
+    if not made_with.exists():
+        made_with.parent.mkdir(parents=True, exist_ok=True)
+        made_with.write_text(results.commit() + (" and changes" if results.changed() else ""), encoding="utf-8")
     for stage in ("prepare", "train", "evaluate"):
         command = [shutil.which("tfrec", path=Path(sys.executable).parent) or "tfrec", stage, str(pipeline)]
         run = subprocess.run([*command, "--out", str(folder), *words], check=False)
