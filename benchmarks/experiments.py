@@ -129,9 +129,7 @@ def as_markdown() -> str:
 
 def with_tables(text: str) -> str:
     """The page with its tables made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{as_markdown()}\n{END}{after}"
+    return results.between(text, BEGIN, END, as_markdown())
 
 
 def write() -> None:

@@ -168,9 +168,14 @@ def table(names: Sequence[str] | None = None) -> str:
 
 def with_table(text: str) -> str:
     """The README's text with the table between its marks made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return between(text, BEGIN, END, table())
+
+
+def between(text: str, begin: str, end: str, new: str) -> str:
+    """The text with what stands between two marks made anew."""
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{new}\n{end}{after}"
 
 
 def write_tables() -> None:

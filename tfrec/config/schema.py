@@ -31,17 +31,18 @@ class Objective(Settings):
     calibration: Annotated[float, Field(ge=0, le=1)] = Field(
         0.75, description="of `gbce`: from 0, plain binary cross-entropy, to 1, where scores are fully calibrated"
     )
-
     unseen: bool | None = Field(
         None,
-        description="what a user has had does not compete with the next item, but for `retrieval`; `null`: where "
-        "`data.seen` is `remove`, since it is not recommended then",
+        description="what a user has had does not compete with the next item; `null`: where `data.seen` is `remove`, "
+        "since it is not recommended then. With `retrieval` it always competes",
     )
 
     @model_validator(mode="after")
     def _sampled(self) -> Self:
         if self.name in ("sampled_softmax", "gbce") and self.negatives == 0:
             raise ValueError(f"{self.name} needs negatives of 1 or more")
+        if self.name == "retrieval" and self.unseen:
+            raise ValueError("unseen is for the other objectives: with retrieval what a user has had competes too")
         return self
 
 

@@ -34,11 +34,6 @@ _FOREIGN = re.compile(
 )
 
 
-def used(folder: Path) -> set[str]:
-    """The names of all operations of a version, those of its functions included."""
-    return {name for part, _ in _parts(folder) for name in part}
-
-
 def check(folder: Path, *, text: bool) -> None:
     """Refuse a version that a server could not run, or that does more than answer.
 
@@ -53,7 +48,7 @@ def check(folder: Path, *, text: bool) -> None:
     of_words, registered = of_text() if text else set(), stateful()
     foreign = {
         name
-        for part, allowed in _parts(folder)
+        for part, allowed in parts(folder)
         for name in part
         if name not in of_words
         and (
@@ -66,7 +61,7 @@ def check(folder: Path, *, text: bool) -> None:
         raise ValueError(f"{folder} holds operations that a server may lack: {', '.join(sorted(foreign))}.")
 
 
-def _parts(folder: Path) -> Iterator[tuple[set[str], frozenset[str]]]:
+def parts(folder: Path) -> Iterator[tuple[set[str], frozenset[str]]]:
     """The operations of a version's parts, functions within functions included, and the stateful ones they may have.
 
     What signatures and tables run may not touch files; restoring, which a server runs at loading, reads some; saving,
@@ -123,7 +118,7 @@ def stateful() -> dict[str, bool]:
     """
     from tensorflow.core.framework import op_def_pb2
 
-    [library] = Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*")
+    library = min(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*"))
     interface = ctypes.CDLL(str(library))
     pointer = ctypes.POINTER(_Buffer)
     interface.TF_GetAllOpList.argtypes, interface.TF_GetAllOpList.restype = [], pointer
