@@ -3,7 +3,7 @@
 import pytest
 
 from tests import tiny_shop
-from tfrec import build
+from tfrec import build, config
 from tfrec.data import EventColumns, PrepareOptions, prepare
 from tfrec.towers import ConvolutionEncoder, HSTUBlock, LSTMEncoder, SASRecBlock, SelfAttentionEncoder
 
@@ -31,3 +31,35 @@ def test_a_kind_is_its_block(data, kind, block, expansion):
         (each.expansion, each.timestamps) for each in made(**{"attention.expansion": 3, "time_features": False})
     } == {(3, False)}
     assert not made(**{"attention.time_bias": False})[0].timestamps and len(made(**{"attention.blocks": 3})) == 3
+
+
+def test_a_temperature_is_learnt_where_the_settings_say_so(data):
+    assert build.two_tower(data, dim=8, temperature="learnt", similarity="cosine").temperature.learnt
+    assert not build.two_tower(data, dim=8, temperature=0.2).temperature.learnt
+
+
+@pytest.mark.parametrize("name", ["softmax", "sampled_softmax", "gbce"])
+def test_what_is_not_recommended_again_competes_with_nothing_unless_said(name):
+    def made(seen, **objective):
+        options = PrepareOptions(events=EventColumns("who", "what", "at"), max_length=6, seen=seen)
+        prepared = prepare(tiny_shop.events(), options=options)
+        training = config.Training(objective={"name": name, "negatives": 7, **objective})
+        return build.two_tower(prepared, dim=8, training=training).objective
+
+    assert made("remove").unseen and not made("keep").unseen
+    assert not made("remove", unseen=False).unseen and made("keep", unseen=True).unseen
+    if name == "gbce":
+        assert made("keep", calibration=0.25).calibration == 0.25
+
+
+def test_retrieval_cannot_leave_out_what_a_user_has_had():
+    with pytest.raises(ValueError, match="unseen is for the other objectives"):
+        config.Training(objective={"name": "retrieval", "unseen": True})
+    assert config.Training(objective={"name": "retrieval", "unseen": False}).objective.name == "retrieval"
+
+
+def test_windows_reach_what_is_prepared():
+    text = "name: mine\ndata: {events: {path: e.csv, columns: {timestamp: at}}}\n"
+    for windows in ("newest", "drawn"):
+        settings = config.parse(text, ["data.root=/tables", f"data.windows={windows}"]).data
+        assert build.prepare_options(settings).windows == windows

@@ -18,7 +18,15 @@ from tfrec.serving.publisher import publish
 from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import open_session
 from tfrec.serving.versions import remove
-from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
+from tfrec.towers import (
+    BehaviorTower,
+    HSTUBlock,
+    ItemTower,
+    LiGRBlock,
+    LSTMEncoder,
+    SASRecBlock,
+    SelfAttentionEncoder,
+)
 
 
 def weights_of(folder):
@@ -167,6 +175,23 @@ def test_the_gate_asks_real_histories_and_publishes_none(tmp_path):
         publish(folder, tmp_path / "models", "shop")
     remove(folder)
     assert not real.exists()
+
+
+def test_every_block_and_a_learnt_temperature_are_exported_as_they_compute(tmp_path):
+    blocks = [block(8, 2, dropout=0.0, max_length=5, timestamps=True) for block in (HSTUBlock, SASRecBlock, LiGRBlock)]
+    columns = {"event_columns": {"event_type": 3}, "timestamps": True}
+    tower = BehaviorTower(8, [SelfAttentionEncoder(blocks)], **columns)
+    model = TwoTower(
+        ItemTower(8, len(IDS) + 1), tower, FullSoftmax(np.arange(1, len(IDS) + 1), unseen=True),
+        similarity="cosine", temperature="learnt",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(weight.numpy() + 0.3 * rng.normal(size=weight.shape))
+    folder = export(model, make_data(), tmp_path, k_max=K_MAX)
+    found = json.loads((folder / "assets.extra" / "manifest.json").read_text())
+    assert found["self_check"]["largest_difference"] < 1e-5
+    assert found["score"]["temperature"] == pytest.approx(model.temperature.value)
 
 
 @pytest.mark.parametrize("k_max", [0, True, 2.5])
