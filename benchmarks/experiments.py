@@ -40,6 +40,8 @@ def main() -> None:
 @click.option("--note", default="", help="What a reader should know.")
 def record(name: str, runs: tuple[Path, ...], commit: str, note: str) -> None:
     """Add trained runs of a pipeline, in place of what was noted of the same settings and seed."""
+    if not (PIPELINES / f"{name}.yaml").is_file():
+        raise click.ClickException(f"there is no pipeline {name!r}: name a file of {PIPELINES}, without .yaml")
     lines = {_key(line): line for line in log()}
     for run in runs:
         line = {"pipeline": name, **of_run(run), "commit": results.commit(commit)[:10], "note": note}
@@ -68,7 +70,10 @@ def _key(line: Mapping[str, Any]) -> str:
 
 def of_run(run: Path) -> dict[str, Any]:
     """Settings and figures of a trained run, those of its best epoch."""
-    trained = json.loads((run / "stages.json").read_text(encoding="utf-8"))["train"]
+    try:
+        trained = json.loads((run / "stages.json").read_text(encoding="utf-8"))["train"]
+    except (OSError, ValueError, KeyError) as error:
+        raise click.ClickException(f"{run} holds no finished training: run tfrec train --out {run} first") from error
     best = trained["history"][trained["best_epoch"] - 1]
     pipeline = config.load(run / "config.yaml")
     return {

@@ -189,7 +189,14 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
         "| **as it is** | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
         experiments.END, "after",
     ]  # fmt: skip
-    lines = [json.loads(line) for line in experiments.LOG.read_text().splitlines()]
+    known = experiments.LOG.read_text()
+    for words, told in (
+        (["none", str(tmp_path / "again")], "there is no pipeline 'none'"),
+        (["small", str(tmp_path)], "holds no finished training"),
+    ):
+        ended = CliRunner().invoke(experiments.main, ["record", *words])
+        assert ended.exit_code == 1 and told in ended.output and experiments.LOG.read_text() == known
+    lines = [json.loads(line) for line in known.splitlines()]
     for line in lines:  # As noted before there was a setting.
         del line["settings"]["model.attention.kind"]
     experiments.LOG.write_text("".join(json.dumps(line) + "\n" for line in lines))
