@@ -24,8 +24,8 @@ LOG = Path(__file__).with_name("experiments.jsonl")
 PAGE = results.ROOT / "docs" / "experiments.md"
 BEGIN, END = "<!-- experiments -->", "<!-- end of experiments -->"
 HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
-# What is kept of the settings: what a model learns from and how.
-KEPT = ("data.max_length", "data.windows", "model.", "training.")
+# What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
+KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
 
 
 @click.group()
@@ -59,7 +59,8 @@ def table() -> None:
 def log() -> list[dict[str, Any]]:
     """What is known; of settings that came later, the defaults."""
     text = LOG.read_text(encoding="utf-8") if LOG.exists() else ""
-    defaults = flat({name: getattr(config, name.capitalize())() for name in ("model", "training")})
+    defaults = flat({"model": config.Model(), "training": config.Training()})
+    defaults.pop(STOP)
     lines = [json.loads(line) for line in text.splitlines()]
     return [{**line, "settings": {**defaults, "data.windows": "newest", **line["settings"]}} for line in lines]
 
@@ -90,7 +91,7 @@ def kept(pipeline: config.Pipeline) -> dict[str, Any]:
     return {
         name: value
         for name, value in flat({"data": pipeline.data, "model": pipeline.model, "training": pipeline.training}).items()
-        if name.startswith(KEPT)
+        if name.startswith(KEPT) and name != STOP
     }
 
 
