@@ -17,17 +17,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from tfrec import config
-from tfrec.evaluation import compare
+from tfrec.evaluation import against_published, compare, summary
 from tfrec.features import MODEL_ROW, PER_USER, SLICES_TEST, USER_ID
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+ROWS = ROOT / "benchmarks" / "rows.yaml"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items")
+SEEDS_OF_A_CLAIM = 3
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """The rows of the table by name."""
+    return yaml.safe_load(ROWS.read_text(encoding="utf-8"))
 
 
 def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
@@ -47,7 +55,7 @@ def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
         "seeds": [run["settings"]["seed"] for run in runs],
         "settings": settings[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
-        "half_width": {figure: runs[0]["metrics"]["test"].get(f"{figure}_half_width") for figure in FIGURES},
+        "half_width": _half_widths(folders),
         "validation": {
             figure: _summary([run["metrics"]["validation"][figure] for run in runs]) for figure in FIGURES[:3]
         },
@@ -98,6 +106,13 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "spread": float(np.ptp(values))}
 
 
+def _half_widths(folders: Sequence[Path]) -> dict[str, float]:
+    """95 % half-width over users of the mean over seeds."""
+    tables = [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW)[list(FIGURES[:2])] for folder in folders]
+    found = summary(pd.concat(tables).groupby(level=0).mean())
+    return {figure: found[f"{figure}_half_width"] for figure in FIGURES[:2]}
+
+
 def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Paired bootstrap over users of the mean over seeds, against each baseline: 95 % interval and verdict."""
     tables = [pd.read_parquet(folder / PER_USER) for folder in folders]
@@ -143,8 +158,8 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
 def table(names: Sequence[str] | None = None) -> str:
     """The README's table, of some records or of all."""
     lines = [
-        "| pipeline | HR@10 | NDCG@10 | best baseline (NDCG@10) | seeds | an epoch | epochs | memory |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+        "| pipeline | HR@10 | NDCG@10 | best published | best baseline (NDCG@10) | seeds | trained | memory |",
+        "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
     for path in sorted(RESULTS.glob("*.json")):
         if names is not None and path.stem not in names:
@@ -153,17 +168,32 @@ def table(names: Sequence[str] | None = None) -> str:
         known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
         best = max(known, key=lambda name: known[name]["ndcg@10"])
         verdict = found["differences"][best]["ndcg@10"]["verdict"]
+        minutes = [timing["epoch_seconds"] * timing["best_epoch"] / 60 for timing in found["timing"]]
         cells = [
             path.stem,
             *(f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f}" for name in FIGURES[:2]),
+            _beside_published(found, rows().get(path.stem, {}).get("published")),
             f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
             str(len(found["seeds"])),
-            f"{np.median([timing['epoch_seconds'] for timing in found['timing']]):.0f} s",
-            f"{np.median([timing['epochs'] for timing in found['timing']]):.0f}",
+            f"{np.median(minutes):.0f} min, {found['environment']['cores']} cores",
             f"{found['peak_memory_mb'] / 1024:.1f} GiB",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _beside_published(found: dict[str, Any], published: dict[str, float] | None) -> str:
+    """The best published figures of a protocol, and the word for ours beside each, which takes three seeds."""
+    if not published:
+        return "none"
+    figures = " / ".join(f"{published[figure]:.4f}" for figure in FIGURES[:2])
+    if len(found["seeds"]) < SEEDS_OF_A_CLAIM:
+        return figures
+    words = [
+        against_published(found["test"][figure]["mean"], found["half_width"][figure], published[figure])
+        for figure in FIGURES[:2]
+    ]
+    return f"{figures} ({words[0] if words[0] == words[1] else ' / '.join(words)})"
 
 
 def with_table(text: str) -> str:

@@ -15,24 +15,17 @@ from pathlib import Path
 
 import click
 import results
-import yaml
 
-ROWS = Path(__file__).with_name("rows.yaml")
 SEEDS, COMMIT = (1, 2, 3), ".commit"
 
 
-def rows() -> dict[str, dict]:
-    """The rows by name."""
-    return yaml.safe_load(ROWS.read_text(encoding="utf-8"))
-
-
 @click.command()
-@click.argument("name", type=click.Choice(sorted(rows())))
+@click.argument("name", type=click.Choice(sorted(results.rows())))
 @click.option("--seed", "seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False))
 def main(name: str, seeds: tuple[int, ...], out: Path | None) -> None:
     """Run a row and write its record and the tables."""
-    row, folder = rows()[name], out or results.ROOT / "runs" / "benchmarks" / name
+    row, folder = results.rows()[name], out or results.ROOT / "runs" / "benchmarks" / name
     folders = [folder / f"seed_{seed}" for seed in dict.fromkeys(seeds)]
     for seed, run in zip(dict.fromkeys(seeds), folders, strict=True):
         _train(row, name, seed, run)

@@ -70,7 +70,7 @@ def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
         "validation": figures,
         "slices": {},
         "baselines": {"popularity": dict.fromkeys(figures, 0.25)},
-        "timing": {"epoch_seconds": 2.0, "epochs": 3},
+        "timing": {"epoch_seconds": 2.0, "epochs": 3, "best_epoch": 2},
         "peak_memory_mb": 1024.0,
         "environment": {"cores": 2},
     }
@@ -96,7 +96,31 @@ def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_pat
     assert found["seeds"] == [1, 2] and found["commits"] == ["one", "two"]
     assert found["test"]["hr@10"] == {"mean": 0.625, "spread": 0.25}
     assert found["differences"]["popularity"]["ndcg@10"]["verdict"] == "better"
-    assert "| small | 0.6250 ± 0.1000 |" in results.table()
+    assert "| small | 0.6250 ± 0.0000 |" in results.table()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "ours", "told"),
+    [
+        (3, 0.5, "0.2811 / 0.1648 (beats)"),
+        (2, 0.5, "0.2811 / 0.1648"),
+        (3, 0.2, "0.2811 / 0.1648 (falls short of / beats)"),
+        (3, 0.17, "0.2811 / 0.1648 (falls short of / matches)"),
+    ],
+)
+def test_a_row_stands_beside_the_best_published_figures(results, monkeypatch, tmp_path, seeds, ours, told):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    folders = [run(tmp_path / f"s{seed}", seed=seed, hit=ours) for seed in range(seeds)]
+    for folder in folders:  # Half the users a little below, half above: a half-width of 0.01.
+        table = pd.read_parquet(folder / "per_user.parquet")
+        up = table["user_id"].str.lstrip("u").astype(int) % 2 * 2 - 1
+        for figure in ("hr@10", "ndcg@10"):
+            table[figure] += 0.0323 * up
+        table.to_parquet(folder / "per_user.parquet")
+    results.record("movielens_1m_lstm", ["abc"] * seeds, folders)
+    row = results.table(["movielens_1m_lstm"]).splitlines()[-1]
+    assert f"| {ours:.4f} ± 0.0100 | {ours:.4f} ± 0.0100 | {told} |" in row
+    assert "| 0 min, 2 cores |" in row
 
 
 def test_two_runs_are_compared_user_by_user(results, tmp_path):
@@ -127,7 +151,7 @@ def test_a_row_is_run_seed_by_seed_and_recorded(rows, results, tmp_path):
     assert rows.asked == [(stage, f"seed_{n}") for n in (4, 2) for stage in ("prepare", "train", "evaluate")]
     found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
     assert found["seeds"] == [4, 2] and found["commits"] == ["abc", "abc"]
-    assert "| movielens_1m | 0.5000 ± 0.1000 |" in (tmp_path / "README.md").read_text()
+    assert "| movielens_1m | 0.5000 ± 0.0000 |" in (tmp_path / "README.md").read_text()
     results._git = lambda *words: "M file" if words[0] == "status" else "later"
     assert CliRunner().invoke(rows.main, [*asked, "--seed", "7"], catch_exceptions=False).exit_code == 0
     found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
@@ -142,7 +166,7 @@ def test_a_row_that_fails_is_not_recorded(rows, tmp_path):
 
 
 def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
-    named = rows.rows()
+    named = rows.results.rows()
     assert {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")} <= set(named)
     for name, row in named.items():
         overrides = [f"name={name}", *row.get("set", [])]
