@@ -235,3 +235,56 @@ def test_the_page_of_experiments_shows_what_the_log_says(results, monkeypatch):
     module = script("experiments")
     text = module.PAGE.read_text(encoding="utf-8")
     assert module.BEGIN in text and module.with_tables(text) == text
+
+
+def compared(folder: Path, **failures: str) -> Path:
+    """What a finished comparison leaves, as far as a record of ablations reads it."""
+
+    def variant(hit: float, **changes: object) -> dict:
+        figures = {"hr@10": hit, "ndcg@10": hit / 2, "coverage@10": 0.5}
+        costs = {"parameters": 1234.0, "epoch_seconds": 7.6, "peak_memory_mb": 9.0}
+        splits = {"validation": figures, "test": figures, "environment": {"cores": 2}}
+        return {"changes": changes, "seeds": [1], **costs, **splits}
+
+    gap = {"difference": -0.125, "low": -0.15, "high": -0.1, "verdict": "worse"}
+    document = {
+        "reference": "whole",
+        "variants": {
+            "whole": variant(0.5),
+            "b": variant(0.4, **{"model.dropout": 0.0}),
+            "a": variant(0.25, **{"model.text": "none"}),
+        },
+        "differences": {name: {"all": {"hr@10": gap, "ndcg@10": gap}, "cold": {}} for name in ("a", "b")},
+        "failures": [{"variant": name, "reason": reason} for name, reason in failures.items()],
+    }
+    folder.mkdir()
+    (folder / "comparison.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_an_ablation_is_what_a_piece_less_costs(results, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "results", results)
+    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
+    module = script("ablations")
+    page = module.PAGE.read_text(encoding="utf-8")
+    assert module.BEGIN in page and module.with_tables(page) == page
+    monkeypatch.setattr(module, "RECORDS", tmp_path / "ablations")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    module.PAGE.write_text(f"before\n{module.BEGIN}\n{module.END}\nafter\n")
+    for folder, told in (
+        (tmp_path, "holds no finished comparison"),
+        (compared(tmp_path / "failed", b="out of memory"), "out of memory"),
+    ):
+        ended = CliRunner().invoke(module.main, ["record", "small", str(folder)])
+        assert ended.exit_code == 1 and told in ended.output and not module.RECORDS.exists()
+    asked = ["record", "small", str(compared(tmp_path / "done"))]
+    assert CliRunner().invoke(module.main, asked, catch_exceptions=False).exit_code == 0
+    gap = "-0.1250 (-0.1500 to -0.1000), worse"
+    assert module.PAGE.read_text().splitlines() == [
+        "before", module.BEGIN, "## small", "", "Seeds: 1; 2 cores.", "", module.HEAD, "|" + " --- |" * 8,
+        "| **as it is** | 0.2500 |  | 0.5000 |  | 0.2500 | 1,234 | 8 s |",
+        f"| `model.text=none` | 0.1250 | {gap} | 0.2500 | {gap} | 0.1250 | 1,234 | 8 s |",
+        f"| `model.dropout=0.0` | 0.2000 | {gap} | 0.4000 | {gap} | 0.2000 | 1,234 | 8 s |",
+        module.END, "after",
+    ]  # fmt: skip
+    assert json.loads((module.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
