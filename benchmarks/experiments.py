@@ -26,6 +26,7 @@ BEGIN, END = "<!-- experiments -->", "<!-- end of experiments -->"
 HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
 # What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
 KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
+UNSEEN = "training.objective.unseen"
 
 
 @click.group()
@@ -87,12 +88,15 @@ def of_run(run: Path) -> dict[str, Any]:
 
 
 def kept(pipeline: config.Pipeline) -> dict[str, Any]:
-    """The settings of a pipeline that matter here, by dotted name."""
-    return {
+    """The settings of a pipeline that matter here, by dotted name; what the data decide is said outright."""
+    told = {
         name: value
         for name, value in flat({"data": pipeline.data, "model": pipeline.model, "training": pipeline.training}).items()
         if name.startswith(KEPT) and name != STOP
     }
+    if told[UNSEEN] is None:
+        told[UNSEEN] = pipeline.data.seen == "remove"
+    return told
 
 
 def flat(sections: Mapping[str, Any]) -> dict[str, Any]:

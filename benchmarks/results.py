@@ -176,7 +176,7 @@ def table(names: Sequence[str] | None = None) -> str:
             _beside_published(found, rows().get(path.stem, {}).get("published")),
             f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
             str(len(found["seeds"])),
-            f"{np.median(minutes):.0f} min, {found['environment']['cores']} cores",
+            f"{np.median(minutes):.0f} min, {found['environment']['cores']} core(s)",
             f"{found['peak_memory_mb'] / 1024:.1f} GiB",
         ]
         lines.append("| " + " | ".join(cells) + " |")

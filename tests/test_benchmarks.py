@@ -111,7 +111,7 @@ def test_a_row_stands_beside_the_best_published_figures(results, monkeypatch, tm
     results.record("movielens_1m_lstm", ["abc"] * seeds, folders)
     row = results.table(["movielens_1m_lstm"]).splitlines()[-1]
     assert f"| {ours:.4f} ± 0.0100 | {ours:.4f} ± 0.0100 | {told} |" in row
-    assert "| 0 min, 2 cores |" in row
+    assert "| 0 min, 2 core(s) |" in row
 
 
 def test_two_runs_are_compared_user_by_user(results, tmp_path):
