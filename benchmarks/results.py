@@ -2,7 +2,8 @@
 
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
                                                                   (`benchmarks/run.py` makes them, and records them)
-python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users
+python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users,
+                                                                  or of the means over seeds of two rows
 python benchmarks/results.py table                                the records -> the table in README.md
 """
 
@@ -134,26 +135,33 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
     """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users.
 
     Args:
-        run: folder of a run.
-        other: folder of another run of the same data.
+        run: folder of a run, or of a row, with a folder `seed_N` for each of its runs.
+        other: folder of another run or row of the same data.
         part: a slice, such as `few_events` or `cold_items`, to whose users the comparison is held; None for all.
 
     Raises:
         ValueError: there is no such slice.
     """
-    ours, theirs = (_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in (run, other))
+    ours, theirs = (
+        [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in _runs(given)] for given in (run, other)
+    )
     if part is not None:
-        slices = pd.read_parquet(run / SLICES_TEST).set_index(USER_ID)
+        slices = pd.read_parquet(_runs(run)[0] / SLICES_TEST).set_index(USER_ID)
         if part not in slices:
             raise ValueError(f"{run} has no slice {part!r}; it has {', '.join(slices)}")
         users = slices.index[slices[part]]
-        ours, theirs = ours.loc[users], theirs.loc[users]
+        ours, theirs = ([table.loc[users] for table in tables] for tables in (ours, theirs))
     found = compare(ours, theirs, metrics=list(FIGURES[:2])).values()
     return "\n".join(
         f"{each.metric}: {each.ours:.4f} - {each.theirs:.4f} = {each.difference:+.4f} "
         f"({each.low:+.4f} to {each.high:+.4f}), {each.verdict}"
         for each in found
     )
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The runs of a row, or the run itself."""
+    return [folder] if (folder / PER_USER).exists() else sorted(folder.glob("seed_[0-9]*/")) or [folder]
 
 
 def table(names: Sequence[str] | None = None) -> str:
@@ -230,4 +238,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (OSError, ValueError) as error:
+        sys.exit(f"results.py: error: {error}")

@@ -126,6 +126,11 @@ def test_two_runs_are_compared_user_by_user(results, tmp_path):
     table.to_parquet(worse / "per_user.parquet")
     few = results.difference(better, worse, "few_events").splitlines()
     assert few[0] == "hr@10: 0.5000 - 0.5000 = +0.0000 (+0.0000 to +0.0000), not better"
+    row = tmp_path / "row"
+    row.mkdir()
+    run(row / "seed_1", seed=1, hit=0.5)
+    run(row / "seed_2", seed=2, hit=0.75)
+    assert results.difference(row, worse, "few_events").splitlines()[1].startswith("ndcg@10: 0.6250 - 0.2500 = +0.3750")
     with pytest.raises(ValueError, match="has no slice 'few'; it has few_events"):
         results.difference(better, worse, "few")
 
