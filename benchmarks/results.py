@@ -160,8 +160,15 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """The runs of a row, or the run itself."""
-    return [folder] if (folder / PER_USER).exists() else sorted(folder.glob("seed_[0-9]*/")) or [folder]
+    """The runs of a row that are finished, or the run itself.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [path.parent for path in sorted([*folder.glob(PER_USER), *folder.glob(f"seed_[0-9]*/{PER_USER}")])]
+    if not found:
+        raise ValueError(f"{folder} holds no finished run, nor the seeds of one")
+    return found
 
 
 def table(names: Sequence[str] | None = None) -> str:

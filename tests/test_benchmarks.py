@@ -131,6 +131,8 @@ def test_two_runs_are_compared_user_by_user(results, tmp_path):
     run(row / "seed_1", seed=1, hit=0.5)
     run(row / "seed_2", seed=2, hit=0.75)
     assert results.difference(row, worse, "few_events").splitlines()[1].startswith("ndcg@10: 0.6250 - 0.2500 = +0.3750")
+    with pytest.raises(ValueError, match="holds no finished run"):
+        results.difference(better, tmp_path)
     with pytest.raises(ValueError, match="has no slice 'few'; it has few_events"):
         results.difference(better, worse, "few")
 
