@@ -18,7 +18,7 @@ import results
 
 RECORDS = results.ROOT / "benchmarks" / "ablations"
 PAGE = results.ROOT / "docs" / "ablations.md"
-BEGIN, END = "<!-- ablations -->", "<!-- end of ablations -->"
+MARK = "ablations"
 HEAD = "| change | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | validation NDCG@10 | weights | an epoch |"
 FIGURES = ("ndcg@10", "hr@10")
 
@@ -43,13 +43,13 @@ def record(name: str, folder: Path, commit: str) -> None:
     RECORDS.mkdir(exist_ok=True)
     kept = {"commit": results.commit(commit), **summarized(found)}
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    write()
+    results.fill(PAGE, MARK, as_markdown())
 
 
 @main.command()
 def table() -> None:
     """Write the page anew."""
-    write()
+    results.fill(PAGE, MARK, as_markdown())
 
 
 def summarized(found: dict[str, Any]) -> dict[str, Any]:
@@ -72,34 +72,22 @@ def as_markdown() -> str:
         whole = known["variants"].pop(known["reference"])
         others = sorted(known["variants"].values(), key=lambda entry: entry["test"]["ndcg@10"])
         rows = [HEAD, "|" + " --- |" * 8, *(_row(entry) for entry in (whole, *others))]
-        machine = f"{known['environment']['cores']} cores"
+        machine = f"{known['environment']['cores']} core(s)"
         seeds = ", ".join(map(str, whole["seeds"]))
         parts.append("\n".join([f"## {path.stem}", "", f"Seeds: {seeds}; {machine}.", "", *rows]))
     return "\n\n".join(parts)
 
 
 def _row(entry: dict[str, Any]) -> str:
-    cells = ["<br>".join(f"`{name}={_told(value)}`" for name, value in entry["changes"].items()) or "**as it is**"]
+    cells = [
+        "<br>".join(f"`{results.setting(name, value)}`" for name, value in entry["changes"].items()) or "**as it is**"
+    ]
     for figure in FIGURES:
         gap = entry["differences"].get(figure)
         told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f}), {gap['verdict']}" if gap else ""
         cells += [f"{entry['test'][figure]:.4f}", told]
     costs = [f"{entry['validation']['ndcg@10']:.4f}", f"{entry['parameters']:,.0f}", f"{entry['epoch_seconds']:.0f} s"]
     return "| " + " | ".join(cells + costs) + " |"
-
-
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def with_tables(text: str) -> str:
-    """The page with its tables made anew."""
-    return results.between(text, BEGIN, END, as_markdown())
-
-
-def write() -> None:
-    """Write the page."""
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

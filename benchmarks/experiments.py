@@ -22,7 +22,7 @@ from tfrec import config
 PIPELINES = results.ROOT / "pipelines"
 LOG = Path(__file__).with_name("experiments.jsonl")
 PAGE = results.ROOT / "docs" / "experiments.md"
-BEGIN, END = "<!-- experiments -->", "<!-- end of experiments -->"
+MARK = "experiments"
 HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
 # What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
 KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
@@ -48,13 +48,13 @@ def record(name: str, runs: tuple[Path, ...], commit: str, note: str) -> None:
         line = {"pipeline": name, **of_run(run), "commit": results.commit(commit)[:10], "note": note}
         lines[_key(line)] = line
     LOG.write_text("".join(json.dumps(line) + "\n" for line in lines.values()), encoding="utf-8")
-    write()
+    results.fill(PAGE, MARK, as_markdown())
 
 
 @main.command()
 def table() -> None:
     """Write the page anew."""
-    write()
+    results.fill(PAGE, MARK, as_markdown())
 
 
 def log() -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def changes(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     """`key.path=value` of each setting that the other says otherwise."""
     for name, value in sorted(other.items()):
         if base.get(name) != value:
-            yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            yield results.setting(name, value)
 
 
 def as_markdown() -> str:
@@ -135,16 +135,6 @@ def as_markdown() -> str:
             rows.append("| " + " | ".join(map(str, cells)) + " |")
         parts.append("\n".join([f"## {name}", "", *rows]))
     return "\n\n".join(parts)
-
-
-def with_tables(text: str) -> str:
-    """The page with its tables made anew."""
-    return results.between(text, BEGIN, END, as_markdown())
-
-
-def write() -> None:
-    """Write the page."""
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

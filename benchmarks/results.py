@@ -29,7 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+MARK = "results"
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items")
 SEEDS_OF_A_CLAIM = 3
@@ -177,6 +177,7 @@ def table(names: Sequence[str] | None = None) -> str:
         "| pipeline | HR@10 | NDCG@10 | best published | best baseline (NDCG@10) | seeds | trained | memory |",
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
+    known_rows = rows()
     for path in sorted(RESULTS.glob("*.json")):
         if names is not None and path.stem not in names:
             continue
@@ -188,7 +189,7 @@ def table(names: Sequence[str] | None = None) -> str:
         cells = [
             path.stem,
             *(f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f}" for name in FIGURES[:2]),
-            _beside_published(found, rows().get(path.stem, {}).get("published")),
+            _beside_published(found, known_rows.get(path.stem, {}).get("published")),
             f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
             str(len(found["seeds"])),
             f"{np.median(minutes):.0f} min, {found['environment']['cores']} core(s)",
@@ -212,21 +213,27 @@ def _beside_published(found: dict[str, Any], published: dict[str, float] | None)
     return f"{figures} ({words[0] if words[0] == words[1] else ' / '.join(words)})"
 
 
-def with_table(text: str) -> str:
-    """The README's text with the table between its marks made anew."""
-    return between(text, BEGIN, END, table())
-
-
-def between(text: str, begin: str, end: str, new: str) -> str:
-    """The text with what stands between two marks made anew."""
+def between(text: str, mark: str, new: str) -> str:
+    """The text with what stands between the two marks of a name made anew."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{new}\n{end}{after}"
 
 
+def fill(page: Path, mark: str, new: str) -> None:
+    """Write anew what stands between the marks of a page."""
+    page.write_text(between(page.read_text(encoding="utf-8"), mark, new), encoding="utf-8")
+
+
+def setting(name: str, value: Any) -> str:
+    """`name=value`, as `--set` takes it."""
+    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
 def write_tables() -> None:
     """Write what the records say into the pages."""
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    fill(README, MARK, table())
 
 
 def main(arguments: Sequence[str]) -> int:

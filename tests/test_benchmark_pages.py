@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from tests.benchmark_scripts import PIPELINE, script
 from tfrec import config
 
+EMPTY = "before\n<!-- {0} -->\n<!-- end of {0} -->\nafter\n"
+
 
 @pytest.fixture
 def results():
@@ -23,7 +25,7 @@ def experiments(results, monkeypatch, tmp_path):
     module = script("experiments")
     monkeypatch.setattr(module, "LOG", tmp_path / "experiments.jsonl")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
-    module.PAGE.write_text(f"before\n{module.BEGIN}\n{module.END}\nafter\n")
+    module.PAGE.write_text(EMPTY.format(module.MARK))
     return module
 
 
@@ -49,12 +51,12 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
     trained(tmp_path / "a", 0.25)
     trained(tmp_path / "b", 0.5, "model.dim=128", "seed=3", "name=other", "training.objective=gbce")
     record(str(tmp_path / "a"), str(tmp_path / "b"), "--note", "quick")
-    trained(tmp_path / "again", 0.375)
+    trained(tmp_path / "again", 0.375, "training.objective.unseen=true")  # What the data say anyhow.
     assert record(str(tmp_path / "again")) == [
-        "before", experiments.BEGIN, "## small", "", experiments.HEAD, "|" + " --- |" * 9,
+        "before", "<!-- experiments -->", "## small", "", experiments.HEAD, "|" + " --- |" * 9,
         "| `model.dim=128`<br>`training.objective.name=gbce` | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
         "| **as it is** | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
-        experiments.END, "after",
+        "<!-- end of experiments -->", "after",
     ]  # fmt: skip
     known = experiments.LOG.read_text()
     for words, told in (
@@ -77,7 +79,7 @@ def test_the_page_of_experiments_shows_what_the_log_says(results, monkeypatch):
     monkeypatch.setitem(sys.modules, "results", results)
     module = script("experiments")
     text = module.PAGE.read_text(encoding="utf-8")
-    assert module.BEGIN in text and module.with_tables(text) == text
+    assert f"<!-- {module.MARK} -->" in text and results.between(text, module.MARK, module.as_markdown()) == text
 
 
 def compared(folder: Path, **failures: str) -> Path:
@@ -110,10 +112,10 @@ def test_an_ablation_is_what_a_piece_less_costs(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
     module = script("ablations")
     page = module.PAGE.read_text(encoding="utf-8")
-    assert module.BEGIN in page and module.with_tables(page) == page
+    assert f"<!-- {module.MARK} -->" in page and results.between(page, module.MARK, module.as_markdown()) == page
     monkeypatch.setattr(module, "RECORDS", tmp_path / "ablations")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
-    module.PAGE.write_text(f"before\n{module.BEGIN}\n{module.END}\nafter\n")
+    module.PAGE.write_text(EMPTY.format(module.MARK))
     for folder, told in (
         (tmp_path, "holds no finished comparison"),
         (compared(tmp_path / "failed", b="out of memory"), "out of memory"),
@@ -124,10 +126,10 @@ def test_an_ablation_is_what_a_piece_less_costs(results, monkeypatch, tmp_path):
     assert CliRunner().invoke(module.main, asked, catch_exceptions=False).exit_code == 0
     gap = "-0.1250 (-0.1500 to -0.1000), worse"
     assert module.PAGE.read_text().splitlines() == [
-        "before", module.BEGIN, "## small", "", "Seeds: 1; 2 cores.", "", module.HEAD, "|" + " --- |" * 8,
+        "before", "<!-- ablations -->", "## small", "", "Seeds: 1; 2 core(s).", "", module.HEAD, "|" + " --- |" * 8,
         "| **as it is** | 0.2500 |  | 0.5000 |  | 0.2500 | 1,234 | 8 s |",
         f"| `model.text=none` | 0.1250 | {gap} | 0.2500 | {gap} | 0.1250 | 1,234 | 8 s |",
         f"| `model.dropout=0.0` | 0.2000 | {gap} | 0.4000 | {gap} | 0.2000 | 1,234 | 8 s |",
-        module.END, "after",
+        "<!-- end of ablations -->", "after",
     ]  # fmt: skip
     assert json.loads((module.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
