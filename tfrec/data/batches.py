@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfrec.data.sequences import Ragged, Windows
+from tfrec.data.streaming import streamed
 from tfrec.features import BARRED, HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ class EpochPlan:
 
         spec = _spec(self._windows.events, self._users)
         spec[TARGET] = tf.TensorSpec([None, None], tf.int32, TARGET)
-        data = tf.data.Dataset.from_generator(self._play, output_signature=spec)
-        return data.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(tf.data.AUTOTUNE)
+        return streamed(self._play, spec, len(self))
 
     def _play(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -184,8 +184,7 @@ class EvaluationUsers:
             for start in range(0, len(order), batch_size):
                 yield self.batch(order[start : start + batch_size])
 
-        data = tf.data.Dataset.from_generator(play, output_signature=spec)
-        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+        return streamed(play, spec, count)
 
     def batch(self, members: np.ndarray) -> Batch:
         """One padded batch of the users `members`, int64 [B]; see `dataset`."""

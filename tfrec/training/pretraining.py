@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrec.data.streaming import streamed
 from tfrec.training.text_batches import IDS, LENGTHS, Batch, TextPlan, Tokens
 
 PLACES, TRUTH = "places", "truth"
@@ -113,8 +114,7 @@ class HeldOut:
     def dataset(self) -> tf.data.Dataset:
         """The batches, the same at each pass."""
         spec = {name: tf.TensorSpec([None] * (1 + (name == IDS)), tf.int32) for name in (IDS, LENGTHS, PLACES, TRUTH)}
-        data = tf.data.Dataset.from_generator(lambda: iter(self.batches), output_signature=spec)
-        return data.apply(tf.data.experimental.assert_cardinality(len(self.batches)))
+        return streamed(lambda: iter(self.batches), spec, len(self.batches))
 
 
 def unigram_perplexity(objective: Any, tokens: Tokens, members: np.ndarray, truth: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from tfrec.data.streaming import streamed
 from tfrec.towers.text_models import TextModel
 
 IDS, LENGTHS = "ids", "lengths"
@@ -90,8 +91,7 @@ class TextPlan:
     def dataset(self) -> tf.data.Dataset:
         """Batches of `IDS` [B, T] and `LENGTHS` [B]. Each pass is a new epoch."""
         spec = {IDS: tf.TensorSpec([None, None], tf.int32), LENGTHS: tf.TensorSpec([None], tf.int32)}
-        data = tf.data.Dataset.from_generator(self._play, output_signature=spec)
-        return data.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(tf.data.AUTOTUNE)
+        return streamed(self._play, spec, len(self))
 
     def _play(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
