@@ -26,7 +26,7 @@ MARK = "experiments"
 HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
 # What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
 KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
-UNSEEN = "training.objective.unseen"
+UNSEEN, ID_DROPOUT = "training.objective.unseen", "model.id_dropout"
 
 
 @click.group()
@@ -63,7 +63,8 @@ def log() -> list[dict[str, Any]]:
     defaults = flat({"model": config.Model(), "training": config.Training()})
     defaults.pop(STOP)
     lines = [json.loads(line) for line in text.splitlines()]
-    return [{**line, "settings": {**defaults, "data.windows": "newest", **line["settings"]}} for line in lines]
+    defaults["data.windows"] = "newest"
+    return [{**line, "settings": _without_idle({**defaults, **line["settings"]})} for line in lines]
 
 
 def _key(line: Mapping[str, Any]) -> str:
@@ -96,7 +97,13 @@ def kept(pipeline: config.Pipeline) -> dict[str, Any]:
     }
     if told[UNSEEN] is None:
         told[UNSEEN] = pipeline.data.seen == "remove"
-    return told
+    return _without_idle(told)
+
+
+def _without_idle(told: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with 0 for `id_dropout` where nothing but its id describes an item: then none is hidden."""
+    ids_alone = told["model.text.source"] == "none" and not told["model.item_features"]
+    return {**told, ID_DROPOUT: 0.0} if ids_alone else told
 
 
 def flat(sections: Mapping[str, Any]) -> dict[str, Any]:

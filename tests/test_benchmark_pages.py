@@ -49,12 +49,12 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
         return experiments.PAGE.read_text().splitlines()
 
     trained(tmp_path / "a", 0.25)
-    trained(tmp_path / "b", 0.5, "model.dim=128", "seed=3", "name=other", "training.objective=gbce")
+    trained(tmp_path / "b", 0.5, "model.dim=32", "seed=3", "name=other", "training.objective=gbce")
     record(str(tmp_path / "a"), str(tmp_path / "b"), "--note", "quick")
     trained(tmp_path / "again", 0.375, "training.objective.unseen=true")  # What the data say anyhow.
     assert record(str(tmp_path / "again")) == [
         "before", "<!-- experiments -->", "## small", "", experiments.HEAD, "|" + " --- |" * 9,
-        "| `model.dim=128`<br>`training.objective.name=gbce` | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
+        "| `model.dim=32`<br>`training.objective.name=gbce` | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
         "| **as it is** | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
         "<!-- end of experiments -->", "after",
     ]  # fmt: skip
@@ -69,9 +69,9 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
     for line in lines:  # As noted before there was a setting.
         del line["settings"]["model.attention.kind"]
     experiments.LOG.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50) + "model: {dim: 128}\n")
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50) + "model: {dim: 32}\n")
     assert [line.partition(" | ")[0] for line in record(str(tmp_path / "again"))[6:8]] == [
-        "| `training.objective.name=gbce`", "| `model.dim=64`",
+        "| `training.objective.name=gbce`", "| `model.dim=128`",
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from tests import tiny_shop
-from tfrec import cli
+from tfrec import cli, load_model
 from tfrec.report.results import KEYS, TIMING_KEYS
 from tfrec.towers.text import MINILM_PACKAGE
 
@@ -272,7 +272,7 @@ def test_a_time_split_with_in_batch_negatives(tmp_path, capsys):
 SIMULATED = """\
 name: simulated
 data: {simulated: {users: 60, items: 200, mean_events: 10}, max_length: 8}
-model: {dim: 8, behavior: convolution}
+model: {dim: 8, text: none, behavior: convolution}
 training: {epochs: 3, learning_rate: 0.03, warmup_steps: 4, objective: {name: sampled_softmax, negatives: 20}}
 """
 
@@ -282,19 +282,19 @@ def test_a_simulated_shop_is_measured_against_its_oracle(tmp_path):
     path.write_text(SIMULATED, encoding="utf-8")
     for stage in ("prepare", "train", "evaluate"):
         assert call(stage, path, "--out", out) == 0
-    losses = [epoch["loss"] for epoch in history(out)]
-    assert losses[-1] < losses[0]
+    assert history(out)[-1]["loss"] < history(out)[0]["loss"]
     test, baselines = metrics(out)["test"], metrics(out)["baselines"]
     assert baselines["oracle"]["ndcg@10"] > max(test["ndcg@10"], baselines["popularity"]["ndcg@10"])
     assert len(pd.read_parquet(out / "recommendations_test.parquet")) == 60 * 50
 
 
 @pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed")
-def test_titles_enter_through_minilm(tmp_path, monkeypatch):
+def test_titles_enter_through_minilm_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     path = tiny_shop.write(tmp_path / "shop", epochs=1)
-    changes = ["--set", "model.text=minilm", "--set", "model.behavior=convolution", "--set", "data.candidates=items"]
+    changes = ["--set", "model.text=auto", "--set", "model.behavior=convolution", "--set", "data.candidates=items"]
     for stage in ("prepare", "train", "evaluate"):
         assert call(stage, path, "--out", tmp_path / "run", *changes) == 0
     assert "text_neighbours" in metrics(tmp_path / "run")["baselines"]
     assert list((tmp_path / "cache" / "text").rglob("*.npz"))
+    assert load_model(tmp_path / "run" / "checkpoints" / "model.keras").item_tower.text_width == 384

@@ -17,8 +17,10 @@ data:
   split: {split}
   max_length: 6
   shards: 2
-model: {{dim: 8, behavior: [attention, lstm], attention: {{blocks: 1, heads: 2, expansion: 2}}, dropout: 0.2}}
-training: {{epochs: {epochs}, patience: 2, tokens_per_batch: 128, warmup_steps: 4, learning_rate: 0.02}}
+model:
+  {{dim: 8, text: none, behavior: [attention, lstm], attention: {{blocks: 1, heads: 2, expansion: 2}}, dropout: 0.2}}
+training:
+  {{epochs: {epochs}, patience: 2, tokens_per_batch: 128, warmup_steps: 4, schedule: constant, learning_rate: 0.02}}
 evaluation: {{cutoffs: [1, 5, 10], depth: 10}}
 export: {{k_max: 10, base_path: {folder}/saved_models}}
 """

@@ -40,7 +40,7 @@ def modelled(data, monkeypatch=None, **changes):
     """A model with weights that tell items apart."""
     if monkeypatch:
         monkeypatch.setattr("tfrec.build.model.text_vectors", lambda texts, settings: words(texts))
-    model = build.two_tower(data, dim=8, seed=1, **changes)
+    model = build.two_tower(data, dim=8, seed=1, **{"text": "none", **changes})
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.5, weight.shape))
@@ -210,4 +210,4 @@ def test_the_pretrained_text_places_a_new_item_beside_its_kin():
     assert likeness[1] > likeness[0] + 0.2
     assert more.items["text"].iloc[-1] == "jogging sneakers for women"
     with pytest.raises(ValueError, match="received 'none', which makes no vectors"):
-        build.with_items(model, data, new)
+        build.with_items(model, data, new, text="none")

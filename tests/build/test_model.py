@@ -96,8 +96,8 @@ def test_a_table_is_no_data_set():
 
 
 def test_inputs_follow_the_data_and_the_settings(data, bare):
-    assert set(build.two_tower(data, dim=8).input_spec_dict) == {"history", "event_type", "timestamp"}
-    less = build.two_tower(data, dim=8, event_features=False, time_features=False, item_features=False)
+    assert set(build.two_tower(data, dim=8, text="none").input_spec_dict) == {"history", "event_type", "timestamp"}
+    less = build.two_tower(data, dim=8, text="none", event_features=False, time_features=False, item_features=False)
     assert set(less.input_spec_dict) == {"history"}
     assert less.item_tower.categories == {}
     assert set(build.two_tower(bare, dim=8).input_spec_dict) == {"history"}
@@ -106,7 +106,7 @@ def test_inputs_follow_the_data_and_the_settings(data, bare):
 
 
 def test_the_catalogue_enters_the_item_tower(data):
-    tower = build.two_tower(data, dim=8).item_tower
+    tower = build.two_tower(data, dim=8, text="none").item_tower
     assert tower.items == len(data.items)
     assert np.asarray(tower.trained.value)[:, 0].tolist() == data.items["trained"].astype(float).tolist()
     assert (np.asarray(tower.codes["family"].value) == data.item_categories["family"]).all()
@@ -120,7 +120,9 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize(("objective", "kind"), OBJECTIVES.items())
 def test_objectives_by_name(data, objective, kind):
-    model = build.two_tower(data, dim=8, training=training(**{"objective.name": objective, "objective.negatives": 7}))
+    model = build.two_tower(
+        data, dim=8, text="none", training=training(**{"objective.name": objective, "objective.negatives": 7})
+    )
     assert type(model.objective) is kind
     assert kind is FullSoftmax or model.objective.negatives == 7
 
@@ -128,12 +130,12 @@ def test_objectives_by_name(data, objective, kind):
 def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch):
     monkeypatch.setattr(build.model, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
     whole, half = training(tokens_per_batch=4096), training(tokens_per_batch=2048)
-    assert type(build.two_tower(data, dim=8, training=whole).objective) is TFRSRetrieval
-    assert type(build.two_tower(data, dim=8, training=half).objective) is FullSoftmax
+    assert type(build.two_tower(data, dim=8, text="none", training=whole).objective) is TFRSRetrieval
+    assert type(build.two_tower(data, dim=8, text="none", training=half).objective) is FullSoftmax
 
 
 def test_the_monitored_figure_sets_the_cutoff(data):
-    assert build.two_tower(data, dim=8, training=training(monitor="val_hr@5")).cutoff == 5
+    assert build.two_tower(data, dim=8, text="none", training=training(monitor="val_hr@5")).cutoff == 5
 
 
 def test_text_that_is_absent_says_how_to_get_it(data, monkeypatch):
@@ -152,7 +154,7 @@ def test_initial_weights_do_not_depend_on_whether_text_came_from_the_cache(data,
             return np.ones((len(texts), 4), "float32")
 
         monkeypatch.setattr(build.model, "text_vectors", text_vectors)
-        return [np.asarray(weight.value) for weight in build.two_tower(data, dim=8, seed=1).weights]
+        return [np.asarray(weight.value) for weight in build.two_tower(data, dim=8, text="none", seed=1).weights]
 
     assert all((one == other).all() for one, other in zip(weights(True), weights(False), strict=True))
 
@@ -191,7 +193,7 @@ def test_only_known_weights_are_called_pretrained(tmp_path):
 
 @pytest.mark.parametrize("warmup", [0, 10])
 def test_the_cosine_schedule_ends_near_nothing_at_the_last_epoch(warmup):
-    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=warmup, schedule="cosine", epochs=5), 22)
+    optimizer = build.optimizer(training(learning_rate=0.1, warmup_steps=warmup, epochs=5), 22)
     rates = []
     for step in (warmup, (110 + warmup) // 2, 110, 500):
         optimizer.iterations.assign(step)
@@ -209,7 +211,12 @@ def rates(settings, steps, *arguments):
 
 
 def test_the_learning_rate_warms_up():
-    assert rates(training(learning_rate=0.1, warmup_steps=10), (0, 5, 10, 99)) == [0.01, 0.055, 0.1, 0.1]
+    assert rates(training(schedule="constant", learning_rate=0.1, warmup_steps=10), (0, 5, 10, 99)) == [
+        0.01,
+        0.055,
+        0.1,
+        0.1,
+    ]
 
 
 @pytest.mark.parametrize(("warmup", "first"), [(10, [0.01, 0.055, 0.1]), (0, [0.1])])
@@ -223,13 +230,14 @@ def test_a_cosine_falls_until_the_last_epoch(warmup, first):
 
 
 def test_without_warm_up_the_rate_is_constant():
-    optimizer = build.optimizer(training(learning_rate=0.25, warmup_steps=0, clip_norm=None, weight_decay=0.5))
+    changes = {"schedule": "constant", "warmup_steps": 0, "clip_norm": None, "weight_decay": 0.5}
+    optimizer = build.optimizer(training(learning_rate=0.25, **changes))
     assert float(optimizer.learning_rate) == 0.25
     assert (optimizer.global_clipnorm, optimizer.weight_decay) == (None, 0.5)
 
 
 def test_half_precision_is_for_the_layers_of_the_model_alone(data):
-    model = build.two_tower(data, dim=8, training=training(mixed_precision=True))
+    model = build.two_tower(data, dim=8, text="none", training=training(mixed_precision=True))
     assert model.behavior_tower.compute_dtype == model.behavior_tower.encoders[0].compute_dtype == "bfloat16"
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"

@@ -49,7 +49,7 @@ def test_an_epoch_draws_windows_from_the_seed_and_its_number_alone():
     first, again, other = ([histories(seed, epoch) for epoch in range(8)] for seed in (0, 0, 1))
     assert first == again != other and len({str(each) for each in first}) > 3
     assert data.items["trained"].sum() == 28 and len(data.train_plan(64)) == len(histories(0, 9))
-    plain = prepare(pd.concat([log, others]), options=PrepareOptions(max_length=4))
+    plain = prepare(pd.concat([log, others]), options=PrepareOptions(max_length=4, windows="newest"))
     assert plain.items["trained"].sum() < 8 and plain.manifest["content_hash"] != data.manifest["content_hash"]
 
 

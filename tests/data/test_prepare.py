@@ -33,7 +33,7 @@ def test_items_say_how_often_they_train(tiny):
 
 def test_trained_items_are_those_of_the_windows():
     events = pd.DataFrame({"user_id": "a", "item_id": list("vwxyz"), "position": range(5)})
-    dataset = prepare(events, options=PrepareOptions(max_length=1))
+    dataset = prepare(events, options=PrepareOptions(max_length=1, windows="newest"))
     assert dataset.items.item_id[dataset.items.trained].tolist() == ["v", "x"]  # The first one, and the newest.
     assert dataset.manifest["counts"]["train_targets"] == 2 and dataset.items["count"].sum() == 3
 
@@ -222,7 +222,7 @@ def test_paths_and_frames_give_the_same_dataset(tmp_path, log):
 
 def test_a_history_longer_than_the_limit_is_cut_for_the_model_and_whole_for_what_was_seen():
     events = pd.DataFrame({"user_id": "a", "item_id": [f"{item:03d}" for item in range(60)], "position": range(60)})
-    dataset = prepare(events, options=PrepareOptions(max_length=10))
+    dataset = prepare(events, options=PrepareOptions(max_length=10, windows="newest"))
     (batch,) = dataset.test().as_numpy_iterator()
     assert batch["history"].tolist() == [list(range(50, 60))] and batch["seen"].tolist() == [list(range(1, 60))]
     (batch,) = dataset.train().as_numpy_iterator()

@@ -10,13 +10,13 @@ def test_a_fixed_one_divides_and_does_not_train():
     layer = Temperature.of(0.25, "dot")
     np.testing.assert_allclose(layer(np.ones((2, 3), "float32")), 4)
     assert not layer.weights and layer.value == 0.25
-    assert [Temperature.of(None, kind).value for kind in ("dot", "cosine")] == [1.0, 0.05]
+    assert [Temperature.of(None, kind).value for kind in ("dot", "cosine")] == [1.0, 0.07]
 
 
 def test_a_learnt_one_begins_as_the_fixed_one_and_stays_positive():
     layer = Temperature.of("learnt", "cosine")
-    assert layer.value == pytest.approx(0.05) and len(layer.trainable_weights) == 1
-    np.testing.assert_allclose(layer(np.ones((2, 3), "float32")), 20, rtol=1e-5)
+    assert layer.value == pytest.approx(0.07) and len(layer.trainable_weights) == 1
+    np.testing.assert_allclose(layer(np.ones((2, 3), "float32")), 1 / 0.07, rtol=1e-5)
     layer.log.assign(-100.0)
     assert layer.value == LEAST
     np.testing.assert_allclose(layer(np.ones((2, 3), "float32")), 1 / LEAST, rtol=1e-5)

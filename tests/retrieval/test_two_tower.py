@@ -58,8 +58,8 @@ def test_cosine_scores_are_cosines_over_the_temperature():
     np.testing.assert_allclose(np.linalg.norm(vectors[1:], axis=1), 1, atol=1e-3)
     assert not vectors[0].any()
     queries = model.query(vectors, batch).numpy()
-    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1 / 0.05, rtol=1e-4)
-    assert np.abs(model(batch).numpy()[:, 1:]).max() <= 20 * (1 + 1e-4)
+    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1 / 0.07, rtol=1e-4)
+    assert np.abs(model(batch).numpy()[:, 1:]).max() <= (1 + 1e-4) / 0.07
 
 
 def test_an_empty_history_is_state_0():

@@ -35,7 +35,7 @@ def data():
 
 
 def model_of(data):
-    model = build.two_tower(data, dim=8, seed=1)
+    model = build.two_tower(data, dim=8, text="none", seed=1)
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.5, weight.shape))

@@ -56,8 +56,9 @@ def data():
 
 def new_model(data, seed=SEED):
     """As a new process makes it: dropout in both towers, two encoders, an optimizer with moments and a schedule."""
-    settings = config.change(config.Training(), {"learning_rate": 0.02, "warmup_steps": 4})
+    settings = config.change(config.Training(), {"schedule": "constant", "learning_rate": 0.02, "warmup_steps": 4})
     changes = {"dim": 8, "behavior": ["attention", "lstm"], "attention.blocks": 1, "dropout": 0.2, "input_dropout": 0.2}
+    changes |= {"text": "none"}
     model = build.two_tower(data, training=settings, seed=seed, **changes)
     model.compile(optimizer=build.optimizer(settings))
     return model

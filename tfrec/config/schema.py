@@ -47,18 +47,18 @@ class Objective(Settings):
 
 
 class Training(Settings):
-    """How the weights are found."""
+    """How the weights are found; docs/ablations.md has what the defaults are worth."""
 
     objective: Objective = Field(default_factory=Objective, description="`objective: softmax` is short for its name")
     epochs: Count = Field(20, description="passes over the training events, at most")
-    patience: Count | None = Field(3, description="epochs without a better `monitor` before it stops; `null`: never")
-    learning_rate: Positive = Field(1e-3, description="of AdamW, after the warm-up")
+    patience: Count | None = Field(5, description="epochs without a better `monitor` before it stops; `null`: never")
+    learning_rate: Positive = Field(2e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         100, description="steps until the learning rate is whole; an epoch's at most"
     )
     schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="of the learning rate after the warm-up; `cosine` falls until the last of `epochs`"
+        "cosine", description="of the learning rate after the warm-up; `cosine` falls until the last of `epochs`"
     )
     tokens_per_batch: Count | None = Field(
         None, description="events of a batch, padding included; `null`: 4096, and fewer where an epoch has few steps"

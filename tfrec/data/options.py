@@ -167,7 +167,7 @@ class PrepareOptions:
     hold_out_items: ItemIds = ()
     hold_out_validation_items: ItemIds = ()
     max_length: int = 200
-    windows: str = "newest"
+    windows: str = "drawn"
     shards: int = 4
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from keras import ops
 
 LEARNT = "learnt"
 LEAST = 0.01  # A learnt one stays above it: the loss of what is ranked right already would shrink it without end.
-_STARTS = {"dot": 1.0, "cosine": 0.05}
+_STARTS = {"dot": 1.0, "cosine": 0.07}
 
 
 @keras.saving.register_keras_serializable(package="tfrec")

@@ -53,7 +53,7 @@ class TwoTower(keras.Model):
             objective: see `tfrec.retrieval.objectives`.
             candidates: the rows that may be recommended; all rows but padding where None.
             similarity: `dot`, or `cosine` of both sides.
-            temperature: scores are divided by it; where None 1 for `dot`, 0.05 for `cosine`: there `learnt` starts.
+            temperature: scores are divided by it; where None 1 for `dot`, 0.07 for `cosine`: there `learnt` starts.
             cutoff: the cut-off of the validation metrics.
             new_items: what stands for the ids of items that training did not see; None for the defaults. Where it has
                 a bonus, item vectors and queries have one more dimension, which carries it.

