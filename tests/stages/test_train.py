@@ -31,7 +31,9 @@ def contents(folder):
 
 
 def clear_unless(run, mark, patience=None):
-    _clear_unless_mine(run, mark, TrainingCheckpoint(run.path(CHECKPOINTS), patience=patience))
+    _clear_unless_mine(
+        run, mark, TrainingCheckpoint(run.path(CHECKPOINTS), patience=patience), run.pipeline.training.epochs
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 from tfrec import config
 from tfrec.build import starting
 from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
-from tfrec.build.text import decided, read_user_texts, text_tuned, text_vectors
+from tfrec.build.text import decided_text, read_user_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
 from tfrec.retrieval import GBCE, FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
@@ -56,7 +56,7 @@ def two_tower(
     if not isinstance(data, Dataset):
         raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
-    settings = settings.model_copy(update={"text": decided(settings.text, data.items[TEXT], tell=True)})
+    settings = settings.model_copy(update={"text": decided_text(settings.text, data.items[TEXT], tell=True)})
     vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)

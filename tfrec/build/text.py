@@ -36,7 +36,7 @@ MOST_ITEMS = 100_000
 logger = logging.getLogger(__name__)
 
 
-def decided(settings: config.Text, texts: pd.Series, *, tell: bool = False) -> config.Text:
+def decided_text(settings: config.Text, texts: pd.Series, *, tell: bool = False) -> config.Text:
     """The settings with `source: auto` decided: MiniLM, where it is installed and there are texts, but not too many.
 
     Args:
@@ -173,7 +173,7 @@ def read_user_texts(data: Dataset, settings: config.Model) -> int:
     Raises:
         ValueError: the text model is to be tuned: the texts of users are read by a frozen one.
     """
-    text = decided(settings.text, data.items[TEXT])
+    text = decided_text(settings.text, data.items[TEXT])
     if not (settings.user_text and text.source != "none" and data.user_texts):
         return 0
     if text.tuning != "frozen":

@@ -50,7 +50,10 @@ class Training(Settings):
     """How the weights are found; docs/ablations.md has what the defaults are worth."""
 
     objective: Objective = Field(default_factory=Objective, description="`objective: softmax` is short for its name")
-    epochs: Count = Field(20, description="passes over the training events, at most")
+    epochs: Count | None = Field(
+        None,
+        description="passes over the training events, at most; `null`: 20, and 10 where items have under 25 events",
+    )
     patience: Count | None = Field(5, description="epochs without a better `monitor` before it stops; `null`: never")
     learning_rate: Positive = Field(2e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")

@@ -51,7 +51,13 @@ def open_model(run: Run) -> TwoTower:
 def text_settings(run: Run, data: Dataset | None = None) -> config.Text:
     """The section `model.text` of a run, what it leaves to the data decided."""
     text = run.pipeline.model.text
-    return build.decided(text, (data or open_dataset(run)).items[TEXT]) if text.source == "auto" else text
+    return build.decided_text(text, (data or open_dataset(run)).items[TEXT]) if text.source == "auto" else text
+
+
+def training_settings(run: Run, data: Dataset) -> config.Training:
+    """The section `training` of a run, with the epochs that it leaves to the data."""
+    training = run.pipeline.training
+    return training.model_copy(update={"epochs": build.epochs(data, training)})
 
 
 def open_batches(run: Run) -> Dataset:
@@ -74,12 +80,13 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 
 def _perform(run: Run, key: str) -> None:
-    settings, data = run.pipeline.training, open_batches(run)
+    data = open_batches(run)
+    settings = training_settings(run, data)
     plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")
     checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
-    _clear_unless_mine(run, _mark(run, data, model), checkpoint)
+    _clear_unless_mine(run, _mark(run, data, model), checkpoint, build.epochs(data, settings))
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
         history = train(
@@ -87,7 +94,7 @@ def _perform(run: Run, key: str) -> None:
             plan,
             data.validation(),
             checkpoint,
-            epochs=settings.epochs,
+            epochs=build.epochs(data, settings),
             seed=run.pipeline.seed,
             callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD)))],
             verbose=1 if sys.stderr.isatty() else 2,
@@ -114,7 +121,7 @@ def _perform(run: Run, key: str) -> None:
 
 def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
-    settings, text = run.pipeline.training, run.pipeline.model.text
+    settings, text = training_settings(run, data), run.pipeline.model.text
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
     optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
     model.compile(optimizer=optimizer, jit_compile=settings.jit)
@@ -135,12 +142,12 @@ def _mark(run: Run, data: Dataset, model: TwoTower) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint) -> None:
+def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint, epochs: int) -> None:
     """Keep checkpoints of this very training, so that it goes on; take away those of another, and say so."""
     owner = run.path(CHECKPOINTS, OWNER)
     if not owner.exists() or owner.read_text(encoding="utf-8") != mark:
         reason = "of a training with other settings, data or text model"
-    elif checkpoint.overshoots(run.pipeline.training.epochs):
+    elif checkpoint.overshoots(epochs):
         reason = "of a training longer than training.epochs and training.patience now allow"
     else:
         return
