@@ -189,3 +189,12 @@ def test_what_a_row_writes_is_no_change_of_the_code(results, monkeypatch, tmp_pa
     assert not results.changed()
     code.write_text("after")
     assert results.changed()
+
+
+def test_what_the_defaults_make_of_data_alone_is_declared_by_data_alone():
+    folder = ROOT / "benchmarks" / "data_alone"
+    assert {path.stem for path in folder.iterdir()} == {"amazon_beauty", "movielens_1m", "movielens_100k"}
+    for path in folder.iterdir():
+        pipeline, tuned = config.load(path), config.load(ROOT / "pipelines" / path.name)
+        assert (pipeline.model, pipeline.training) == (config.Model(), config.Training())
+        assert pipeline.data.events == tuned.data.events and pipeline.data.items.path == tuned.data.items.path

@@ -293,8 +293,8 @@ def test_titles_enter_through_minilm_unless_told_otherwise(tmp_path, monkeypatch
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     path = tiny_shop.write(tmp_path / "shop", epochs=1)
     changes = ["--set", "model.text=auto", "--set", "model.behavior=convolution", "--set", "data.candidates=items"]
-    for stage in ("prepare", "train", "evaluate"):
+    for stage in ("prepare", "train", "evaluate", "export"):
         assert call(stage, path, "--out", tmp_path / "run", *changes) == 0
+    assert (tmp_path / "run" / "export_text" / "1").is_dir() and [*(tmp_path / "cache").rglob("*.npz")]
     assert "text_neighbours" in metrics(tmp_path / "run")["baselines"]
-    assert list((tmp_path / "cache" / "text").rglob("*.npz"))
     assert load_model(tmp_path / "run" / "checkpoints" / "model.keras").item_tower.text_width == 384

@@ -20,7 +20,11 @@ def installed(monkeypatch):
 
 
 def source_for(texts, **changes):
-    return build.decided_text(config.Text(**changes), pd.Series(texts, dtype="str")).source
+    return build.decided_text(config.Text(**changes), data_of(texts)).source
+
+
+def data_of(texts, said=()):
+    return types.SimpleNamespace(items=pd.DataFrame({"text": pd.Series(texts, dtype="str")}), user_texts=list(said))
 
 
 def test_texts_are_read_by_minilm(installed, monkeypatch):
@@ -32,13 +36,17 @@ def test_texts_are_read_by_minilm(installed, monkeypatch):
 @pytest.mark.parametrize("texts", [[], ["", "  "]])
 def test_without_texts_there_is_nothing_to_read(texts, installed):
     assert source_for(texts) == "none"
+    assert build.decided_text(config.Text(), data_of(texts, ["a reader of crime novels"])).source == "minilm"
 
 
 def test_a_missing_minilm_is_said_and_done_without(monkeypatch, caplog):
     monkeypatch.setattr(module, "minilm_is_installed", lambda: False)
-    titled, plain = pd.Series(["a lamp"]), pd.Series([""])
+    titled, plain = data_of(["a lamp"]), data_of([""])
     assert (
-        source_for(titled) == source_for(plain) == build.decided_text(config.Text(), plain, tell=True).source == "none"
+        source_for(["a lamp"])
+        == source_for([""])
+        == build.decided_text(config.Text(), plain, tell=True).source
+        == "none"
     )
     assert not caplog.messages
     assert (

@@ -1,6 +1,7 @@
 """A training that tunes the text model: from a frozen run's towers, resumed, saved apart, and read again."""
 
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from tfrec import build, config, stages
 from tfrec.data import Dataset
 from tfrec.stages.ledger import Run
 from tfrec.stages.train import compiled, open_model, text_encoder
+from tfrec.towers.text import MINILM_PACKAGE
 
 TEXT = ["model.text.max_tokens=16", "model.behavior=lstm", "model.text.source={}"]
 
@@ -62,6 +64,16 @@ def test_a_resumed_tuning_ends_as_one_that_was_never_stopped(shop, frozen):
     # What was tuned can be used elsewhere, frozen.
     used = config.Text(source=str(shop.parent / "bert"), max_tokens=16, tuned=str(whole.path("checkpoints", "text")))
     np.testing.assert_allclose(build.text_vectors(data.items["text"][titled], used), table, atol=1e-5)
+
+
+@pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed")
+def test_a_run_that_left_its_text_model_to_the_data_is_one_of_minilm(shop):
+    left_open = run(shop, "open", "model.text.source=auto", "training.epochs=1")
+    settings = [TEXT[0], TEXT[1], "model.text.source=minilm", f"model.text.start={left_open.out}"]
+    model = compiled(Run(config.load(shop, settings), shop.parent / "next"), Dataset.open(left_open.path("dataset")), 3)
+    assert model.item_tower.text_width == 384
+    for left, right in zip(model.trainable_weights, open_model(left_open).trainable_weights, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_tuning_begins_with_the_towers_of_the_frozen_run(shop, frozen):

@@ -56,7 +56,7 @@ def two_tower(
     if not isinstance(data, Dataset):
         raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
-    settings = settings.model_copy(update={"text": decided_text(settings.text, data.items[TEXT], tell=True)})
+    settings = settings.model_copy(update={"text": decided_text(settings.text, data, tell=True)})
     vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)

@@ -10,7 +10,6 @@ from keras import ops
 from tfrec import config
 from tfrec.build.text import SAME_VECTOR, decided_text
 from tfrec.data import Dataset
-from tfrec.features import TEXT
 from tfrec.retrieval import TwoTower, load_model
 from tfrec.towers.text_files import file_hash
 
@@ -47,7 +46,7 @@ def take_over(model: TwoTower, run: str, data: Dataset, settings: config.Model) 
     """
     mark(run)
     trained = config.load(Path(run) / CONFIG).model
-    trained = trained.model_copy(update={"text": decided_text(trained.text, data.items[TEXT])})
+    trained = trained.model_copy(update={"text": decided_text(trained.text, data)})
     if trained.text.tuning != "frozen":
         raise ValueError(
             f"model.text.start: the text model of {run!r} was tuned itself ({trained.text.tuning}), and its towers fit "

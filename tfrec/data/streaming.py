@@ -18,7 +18,7 @@ def streamed(
     """A data set whose passes are the `count` batches that `play()` yields, a few of them made ahead.
 
     `tf.data` tunes nothing about it. There is nothing to tune, and the thread that tunes sleeps up to a minute between
-    two looks, in which the end of a pass, on one core nearly each one, waited for it (TensorFlow 2.21).
+    two looks: on one core the end of a pass was seen to wait until it had slept (TensorFlow 2.21).
     """
     import tensorflow as tf
 

@@ -19,7 +19,7 @@ import numpy as np
 from tfrec import build, config
 from tfrec.build import starting
 from tfrec.data import Dataset
-from tfrec.features import ITEM_ID, TEXT, TITLE
+from tfrec.features import ITEM_ID, TITLE
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
@@ -51,13 +51,7 @@ def open_model(run: Run) -> TwoTower:
 def text_settings(run: Run, data: Dataset | None = None) -> config.Text:
     """The section `model.text` of a run, what it leaves to the data decided."""
     text = run.pipeline.model.text
-    return build.decided_text(text, (data or open_dataset(run)).items[TEXT]) if text.source == "auto" else text
-
-
-def training_settings(run: Run, data: Dataset) -> config.Training:
-    """The section `training` of a run, with the epochs that it leaves to the data."""
-    training = run.pipeline.training
-    return training.model_copy(update={"epochs": build.epochs(data, training)})
+    return build.decided_text(text, data or open_dataset(run)) if text.source == "auto" else text
 
 
 def open_batches(run: Run) -> Dataset:
@@ -80,13 +74,13 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 
 def _perform(run: Run, key: str) -> None:
-    data = open_batches(run)
-    settings = training_settings(run, data)
+    settings, data = run.pipeline.training, open_batches(run)
+    epochs = build.epochs(data, settings)
     plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
     model = compiled(run, data, len(plan))
     run.begin("train")
     checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
-    _clear_unless_mine(run, _mark(run, data, model), checkpoint, build.epochs(data, settings))
+    _clear_unless_mine(run, _mark(run, data, model), checkpoint, epochs)
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
         history = train(
@@ -94,7 +88,7 @@ def _perform(run: Run, key: str) -> None:
             plan,
             data.validation(),
             checkpoint,
-            epochs=build.epochs(data, settings),
+            epochs=epochs,
             seed=run.pipeline.seed,
             callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD)))],
             verbose=1 if sys.stderr.isatty() else 2,
@@ -121,7 +115,8 @@ def _perform(run: Run, key: str) -> None:
 
 def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
     """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
-    settings, text = training_settings(run, data), run.pipeline.model.text
+    settings, text = run.pipeline.training, run.pipeline.model.text
+    settings = settings.model_copy(update={"epochs": build.epochs(data, settings)})
     model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
     optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
     model.compile(optimizer=optimizer, jit_compile=settings.jit)
