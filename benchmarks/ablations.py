@@ -3,24 +3,31 @@
 python benchmarks/ablations.py record NAME FOLDER     a finished comparison -> ablations/NAME.json, and the page anew
 python benchmarks/ablations.py table                  ablations/*.json -> docs/ablations.md
 
-The comparison is `tfrec compare pipelines/NAME.yaml --grid benchmarks/grids/NAME_ablations.yaml --out FOLDER`:
-a pipeline beside itself with one piece less, or another one in its place.
+The comparison is `tfrec compare pipelines/NAME.yaml --grid benchmarks/grids/NAME_ablations.yaml --out FOLDER`, with any
+`--set`: a base, the pipeline with those settings, beside itself with one piece less, or another one in its place.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import experiments
 import results
+from pydantic import BaseModel
+
+from tfrec import config
 
 RECORDS = results.ROOT / "benchmarks" / "ablations"
 PAGE = results.ROOT / "docs" / "ablations.md"
 MARK = "ablations"
 HEAD = "| change | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | validation NDCG@10 | weights | an epoch |"
 FIGURES = ("ndcg@10", "hr@10")
+PLACE = "data.root"  # Where the tables lie is no setting of a model.
 
 
 @click.group()
@@ -40,8 +47,8 @@ def record(name: str, folder: Path, commit: str) -> None:
         raise click.ClickException(f"{folder} holds no finished comparison: run tfrec compare first") from error
     if found["failures"]:
         raise click.ClickException(f"of {folder} some variants were not trained; the first: {found['failures'][0]}")
+    kept = {"commit": results.commit(commit), "base": overrides(name, folder, found), **summarized(found)}
     RECORDS.mkdir(exist_ok=True)
-    kept = {"commit": results.commit(commit), **summarized(found)}
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     results.fill(PAGE, MARK, as_markdown())
 
@@ -50,6 +57,28 @@ def record(name: str, folder: Path, commit: str) -> None:
 def table() -> None:
     """Write the page anew."""
     results.fill(PAGE, MARK, as_markdown())
+
+
+def overrides(name: str, folder: Path, found: dict[str, Any]) -> list[str]:
+    """`key.path=value` of what was set for all variants: what they say otherwise than the pipeline with their changes.
+
+    A setting that no variant reads is left out.
+    """
+    given: set[str] = set()
+    for variant, entry in found["variants"].items():
+        own = [f"{key}={json.dumps(value)}" for key, value in entry["changes"].items()]
+        try:
+            pipeline = config.load(experiments.PIPELINES / f"{name}.yaml", own)
+            compared = config.load(folder / "variants" / f"{variant}.yaml")
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"what {folder} compares cannot be told: {error}") from error
+        given.update(experiments.changes(_settings(pipeline), _settings(compared)))
+    return sorted(given)
+
+
+def _settings(pipeline: config.Pipeline) -> dict[str, Any]:
+    told = experiments.flat({name: part for name, part in pipeline if isinstance(part, BaseModel)})
+    return {key: value for key, value in experiments.without_idle(told).items() if key != PLACE}
 
 
 def summarized(found: dict[str, Any]) -> dict[str, Any]:
@@ -65,27 +94,38 @@ def summarized(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_markdown() -> str:
-    """A table for each pipeline: as it is, then what costs most first."""
+    """A table for each pipeline: the base, then what costs most first."""
     parts = []
     for path in sorted(RECORDS.glob("*.json")):
         known = json.loads(path.read_text(encoding="utf-8"))
         whole = known["variants"].pop(known["reference"])
         others = sorted(known["variants"].values(), key=lambda entry: entry["test"]["ndcg@10"])
-        rows = [HEAD, "|" + " --- |" * 8, *(_row(entry) for entry in (whole, *others))]
-        machine = f"{known['environment']['cores']} core(s)"
+        rows = [HEAD, "|" + " --- |" * 8, *(_row(entry, whole["seeds"]) for entry in (whole, *others))]
+        told = ", ".join(f"`{change}`" for change in known["base"])
+        base = f"Base: the pipeline with {told}." if told else "Base: the pipeline as it is."
         seeds = ", ".join(map(str, whole["seeds"]))
-        parts.append("\n".join([f"## {path.stem}", "", f"Seeds: {seeds}; {machine}.", "", *rows]))
+        facts = f"{base} Seeds: {seeds}; {known['environment']['cores']} core(s)."
+        parts.append("\n".join([f"## {path.stem}", "", facts, "", _command(path.stem, known["base"]), "", *rows]))
     return "\n\n".join(parts)
 
 
-def _row(entry: dict[str, Any]) -> str:
-    cells = [
-        "<br>".join(f"`{results.setting(name, value)}`" for name, value in entry["changes"].items()) or "**as it is**"
-    ]
+def _command(name: str, base: Sequence[str]) -> str:
+    """What was run, as a block of code."""
+    given = "".join(f" --set {shlex.quote(change)}" for change in base)
+    return (
+        f"    tfrec compare pipelines/{name}.yaml --grid benchmarks/grids/{name}_ablations.yaml \\\n"
+        f"        --out runs/{name}_ablations{given}"
+    )
+
+
+def _row(entry: dict[str, Any], seeds: Sequence[int]) -> str:
+    """A line of a table; `seeds` are those of the base. The word for a difference takes three seeds on either side."""
+    cells = ["<br>".join(f"`{results.setting(name, value)}`" for name, value in entry["changes"].items()) or "**base**"]
+    claimed = min(len(entry["seeds"]), len(seeds)) >= results.SEEDS_OF_A_CLAIM
     for figure in FIGURES:
         gap = entry["differences"].get(figure)
-        told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f}), {gap['verdict']}" if gap else ""
-        cells += [f"{entry['test'][figure]:.4f}", told]
+        told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})" if gap else ""
+        cells += [f"{entry['test'][figure]:.4f}", f"{told}, {gap['verdict']}" if gap and claimed else told]
     costs = [f"{entry['validation']['ndcg@10']:.4f}", f"{entry['parameters']:,.0f}", f"{entry['epoch_seconds']:.0f} s"]
     return "| " + " | ".join(cells + costs) + " |"
 

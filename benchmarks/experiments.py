@@ -27,6 +27,7 @@ HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
 # What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
 KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
 UNSEEN, ID_DROPOUT = "training.objective.unseen", "model.id_dropout"
+ENCODERS = ("attention", "lstm", "convolution")
 
 
 @click.group()
@@ -64,7 +65,7 @@ def log() -> list[dict[str, Any]]:
     defaults.pop(STOP)
     lines = [json.loads(line) for line in text.splitlines()]
     defaults["data.windows"] = "newest"
-    return [{**line, "settings": _without_idle({**defaults, **line["settings"]})} for line in lines]
+    return [{**line, "settings": without_idle({**defaults, **line["settings"]})} for line in lines]
 
 
 def _key(line: Mapping[str, Any]) -> str:
@@ -97,13 +98,21 @@ def kept(pipeline: config.Pipeline) -> dict[str, Any]:
     }
     if told[UNSEEN] is None:
         told[UNSEEN] = pipeline.data.seen == "remove"
-    return _without_idle(told)
+    return without_idle(told)
 
 
-def _without_idle(told: dict[str, Any]) -> dict[str, Any]:
-    """The settings, with 0 for `id_dropout` where nothing but its id describes an item: then none is hidden."""
-    ids_alone = told["model.text.source"] == "none" and not told["model.item_features"]
-    return {**told, ID_DROPOUT: 0.0} if ids_alone else told
+def without_idle(told: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with the default for those that nothing reads.
+
+    These are the settings of an encoder that the model lacks, and `id_dropout`, 0, where nothing but its id describes
+    an item: then none is hidden.
+    """
+    absent = tuple(f"model.{encoder}." for encoder in ENCODERS if encoder not in told["model.behavior"])
+    defaults = flat({"model": config.Model()})
+    idle = {name: defaults[name] for name in told if name.startswith(absent) and name in defaults}
+    if told["model.text.source"] == "none" and not told["model.item_features"]:
+        idle[ID_DROPOUT] = 0.0
+    return {**told, **idle}
 
 
 def flat(sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ MARK = "results"
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items")
 SEEDS_OF_A_CLAIM = 3
+HEAD = "| pipeline | reads | HR@10 | NDCG@10 | best published | best baseline (NDCG@10) | seeds | trained | memory |"
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -41,21 +42,38 @@ def rows() -> dict[str, dict[str, Any]]:
 
 
 def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
-    """Write the record of some runs that differ in their seed alone; `commits` say the code that each was made with.
+    """Write the record of some runs, see `summarized`."""
+    return write(name, summarized(commits, folders))
+
+
+def write(name: str, document: Mapping[str, Any]) -> Path:
+    """Write a record."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
+    """The record of some runs that differ in their seed alone; `commits` say the code that each was made with.
 
     Raises:
-        ValueError: the runs differ in more than the seed.
+        ValueError: the runs differ in more than the seed, or were trained on other data.
     """
     runs = [_read(folder) for folder in folders]
     settings = [{**run["settings"], "seed": None} for run in runs]
     if any(other != settings[0] for other in settings):
         raise ValueError("the runs must differ in their seed alone, and their config.yaml files differ in more")
+    hashes = [run["content_hash"] for run in runs]
+    if len(set(hashes)) > 1:
+        raise ValueError(f"the runs must be of the same data, and the content of their data sets differs: {hashes}")
     test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
-    document = {
+    return {
         "pipeline": settings[0]["name"],
         "commits": list(commits),
         "seeds": [run["settings"]["seed"] for run in runs],
         "settings": settings[0],
+        "content_hash": hashes[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
         "half_width": _half_widths(folders),
         "validation": {
@@ -71,14 +89,10 @@ def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
             for baseline, figures in runs[0]["metrics"]["baselines"].items()
         },
         "differences": _differences(folders),
-        "timing": [run["metrics"]["timing"] for run in runs],
+        "timing": [{**run["metrics"]["timing"], "seconds_to_best": run["seconds_to_best"]} for run in runs],
         "peak_memory_mb": max(run["metrics"]["peak_memory_mb"] for run in runs),
-        "environment": runs[0]["metrics"]["environment"],
+        "environments": [run["metrics"]["environment"] for run in runs],
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return path
 
 
 def commit(revision: str = "HEAD") -> str:
@@ -96,12 +110,19 @@ def _git(*words: str) -> str:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    pipeline = config.load(folder / "config.yaml")
-    settings = pipeline.model_dump(mode="json")
+    metrics, stages = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("metrics.json", "stages.json")
+    )
+    settings = config.load(folder / "config.yaml").model_dump(mode="json")
     settings["data"].pop("root")
     settings["export"].pop("base_path")
-    return {"metrics": metrics, "settings": settings}
+    epochs = stages["train"]["history"][: stages["train"]["best_epoch"]]
+    return {
+        "metrics": metrics,
+        "settings": settings,
+        "content_hash": stages["prepare"]["content_hash"],
+        "seconds_to_best": sum(epoch["epoch_seconds"] for epoch in epochs),
+    }
 
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
@@ -171,35 +192,49 @@ def _runs(folder: Path) -> list[Path]:
     return found
 
 
-def table(names: Sequence[str] | None = None) -> str:
+def records() -> dict[str, dict[str, Any]]:
+    """The records by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def table(found: Mapping[str, Mapping[str, Any]] | None = None) -> str:
     """The README's table, of some records or of all."""
-    lines = [
-        "| pipeline | HR@10 | NDCG@10 | best published | best baseline (NDCG@10) | seeds | trained | memory |",
-        "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
-    ]
-    known_rows = rows()
-    for path in sorted(RESULTS.glob("*.json")):
-        if names is not None and path.stem not in names:
-            continue
-        found = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
-        best = max(known, key=lambda name: known[name]["ndcg@10"])
-        verdict = found["differences"][best]["ndcg@10"]["verdict"]
-        minutes = [timing["epoch_seconds"] * timing["best_epoch"] / 60 for timing in found["timing"]]
-        cells = [
-            path.stem,
-            *(f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f}" for name in FIGURES[:2]),
-            _beside_published(found, known_rows.get(path.stem, {}).get("published")),
-            f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
-            str(len(found["seeds"])),
-            f"{np.median(minutes):.0f} min, {found['environment']['cores']} core(s)",
-            f"{found['peak_memory_mb'] / 1024:.1f} GiB",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines, known = [HEAD, "| --- | --- | ---: | ---: | --- | --- | ---: | ---: | ---: |"], rows()
+    for name, one in (records() if found is None else found).items():
+        lines.append("| " + " | ".join([name, *_cells(one, known.get(name, {}))]) + " |")
     return "\n".join(lines)
 
 
-def _beside_published(found: dict[str, Any], published: dict[str, float] | None) -> str:
+def _cells(found: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """What the table says of a record; `row` is what rows.yaml does."""
+    known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
+    best = max(known, key=lambda name: known[name]["ndcg@10"])
+    verdict = found["differences"][best]["ndcg@10"]["verdict"]
+    minutes = np.median([_seconds_to_best(timing) for timing in found["timing"]]) / 60
+    machines = found.get("environments") or [found["environment"]]
+    cores = "/".join(map(str, sorted({machine["cores"] for machine in machines})))
+    return [
+        row.get("reads", ""),
+        *(_figure(found, name) for name in FIGURES[:2]),
+        _beside_published(found, row.get("published")),
+        f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
+        str(len(found["seeds"])),
+        f"{minutes:.0f} min, {cores} core(s)",
+        f"{found['peak_memory_mb'] / 1024:.1f} GiB",
+    ]
+
+
+def _figure(found: Mapping[str, Any], name: str) -> str:
+    """Mean ± half-width over users (spread over seeds)."""
+    return f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f} ({found['test'][name]['spread']:.4f})"
+
+
+def _seconds_to_best(timing: Mapping[str, Any]) -> float:
+    """Seconds of the epochs up to the best one; of records that lack them, by the median epoch."""
+    return timing.get("seconds_to_best", timing["epoch_seconds"] * timing["best_epoch"])
+
+
+def _beside_published(found: Mapping[str, Any], published: Mapping[str, float] | None) -> str:
     """The best published figures of a protocol, and the word for ours beside each, which takes three seeds."""
     if not published:
         return "none"

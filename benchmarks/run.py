@@ -1,57 +1,88 @@
 """Runs a row of the results table again, from the raw tables to the figures: three seeds, then the record.
 
-python benchmarks/run.py NAME [--seed N ...] [--out FOLDER]      NAME is a row of benchmarks/rows.yaml
+python benchmarks/run.py NAME [--seed N ...] [--out FOLDER] [--record]      NAME is a row of benchmarks/rows.yaml
 
 A seed is a run of its own under FOLDER, runs/benchmarks/NAME by default. One that was stopped goes on where it was, and
-a finished one is not repeated. The data are read from `TFREC_DATA`, or data/.
+a finished one is not repeated. Fewer than three seeds give figures and no record, unless --record asks for one. The
+data are read from `TFREC_DATA`, or data/.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import results
 
 SEEDS, COMMIT = (1, 2, 3), ".commit"
+# Of a run: the file that a training writes when it starts from nothing, and at no other time.
+BEGUN = Path("checkpoints", "key")
 
 
 @click.command()
 @click.argument("name", type=click.Choice(sorted(results.rows())))
 @click.option("--seed", "seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False))
-def main(name: str, seeds: tuple[int, ...], out: Path | None) -> None:
-    """Run a row and write its record and the tables."""
+@click.option("--record", "recorded", is_flag=True, help="Write record and tables with fewer than three seeds, too.")
+def main(name: str, seeds: tuple[int, ...], out: Path | None, recorded: bool) -> None:
+    """Run a row, show its figures, and write its record and the tables."""
     row, folder = results.rows()[name], out or results.ROOT / "runs" / "benchmarks" / name
     folders = [folder / f"seed_{seed}" for seed in dict.fromkeys(seeds)]
     for seed, run in zip(dict.fromkeys(seeds), folders, strict=True):
         _train(row, name, seed, run)
-    print(results.record(name, [run.with_suffix(COMMIT).read_text(encoding="utf-8") for run in folders], folders))
-    results.write_tables()
-    print(results.table([name]))
+    found = results.summarized([run.with_suffix(COMMIT).read_text(encoding="utf-8") for run in folders], folders)
+    if recorded or len(folders) >= results.SEEDS_OF_A_CLAIM:
+        print(results.write(name, found))
+        results.write_tables()
+    else:
+        print(f"not recorded: a record is of {results.SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
+    print(results.table({name: found}))
 
 
 def _train(row: dict, name: str, seed: int, folder: Path) -> None:
-    """One seed, up to its figures; each stage is skipped where it is done.
-
-    The commit of the code lies beside the run: of a run that is gone on with, the one that it was begun with.
-    """
+    """One seed, up to its figures; each stage is skipped where it is done."""
     print(f"\n{name}, seed {seed}: {folder}", flush=True)
     pipeline = results.ROOT / "pipelines" / f"{row['pipeline']}.yaml"
     changes = [f"seed={seed}", f"name={name}", *row.get("set", [])]
     words = [part for change in changes for part in ("--set", change)]
-    made_with = folder.with_suffix(COMMIT)
-    if not made_with.exists():
-        made_with.parent.mkdir(parents=True, exist_ok=True)
-        made_with.write_text(results.commit() + (" and changes" if results.changed() else ""), encoding="utf-8")
     for stage in ("prepare", "train", "evaluate"):
         command = [shutil.which("tfrec", path=Path(sys.executable).parent) or "tfrec", stage, str(pipeline)]
-        run = subprocess.run([*command, "--out", str(folder), *words], check=False)
+        with _commit_noted(folder) if stage == "train" else contextlib.nullcontext():
+            run = subprocess.run([*command, "--out", str(folder), *words], check=False)
         if run.returncode:
             raise click.ClickException(f"{name}, seed {seed}: tfrec {stage} ended with status {run.returncode}")
+
+
+@contextlib.contextmanager
+def _commit_noted(folder: Path) -> Iterator[None]:
+    """Beside a run, the commit of the code that its training began with, whatever becomes of the training.
+
+    It is written where a training starts from nothing. One that goes on, or is done, keeps what is there; where nothing
+    is, the commit is unknown.
+    """
+    note, begun = folder.with_suffix(COMMIT), _begun(folder)
+    commit = results.commit() + (" and changes" if results.changed() else "")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    if begun is None:
+        note.write_text(commit, encoding="utf-8")
+    elif not note.exists():
+        note.write_text("unknown", encoding="utf-8")
+    try:
+        yield
+    finally:
+        if _begun(folder) not in (None, begun):
+            note.write_text(commit, encoding="utf-8")
+
+
+def _begun(folder: Path) -> tuple[str, int] | None:
+    """What the file says that a training began with, and when it was written; None where there is none."""
+    path = folder / BEGUN
+    return (path.read_text(encoding="utf-8"), path.stat().st_mtime_ns) if path.exists() else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pages of experiments and of ablations show what their records say."""
+"""The README and the pages of experiments and of ablations show what their records say."""
 
 import json
 import sys
@@ -38,6 +38,12 @@ def trained(folder: Path, best: float, *overrides: str) -> Path:
     figures = {"history": epochs, "best_epoch": 2, "epochs": 2, "parameters": 1234, "epoch_seconds": 7.6}
     (folder / "stages.json").write_text(json.dumps({"train": figures}))
     return folder
+
+
+def test_the_readme_shows_what_the_records_say(results):
+    text = results.README.read_text(encoding="utf-8")
+    assert f"<!-- {results.MARK} -->" in text
+    assert results.between(text, results.MARK, results.table()) == text
 
 
 def test_an_experiment_is_what_differs_and_what_validation_said(experiments, monkeypatch, tmp_path):
@@ -82,54 +88,145 @@ def test_the_page_of_experiments_shows_what_the_log_says(results, monkeypatch):
     assert f"<!-- {module.MARK} -->" in text and results.between(text, module.MARK, module.as_markdown()) == text
 
 
-def compared(folder: Path, **failures: str) -> Path:
+def test_what_nothing_reads_makes_no_other_experiment(experiments, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiments, "PIPELINES", tmp_path)
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
+    convolution = ('model.behavior=["convolution"]', "model.convolution.blocks=9")
+    ids = ("model.text=none", "model.item_features=false")
+    folders = [
+        trained(tmp_path / "plain", 0.25),
+        trained(tmp_path / "idle", 0.5, "model.convolution.blocks=9", "model.lstm.layers=3"),
+        trained(tmp_path / "read", 0.375, *convolution),
+        trained(tmp_path / "hidden", 0.125, "model.id_dropout=0.5", *ids),
+    ]
+    assert CliRunner().invoke(experiments.main, ["record", "small", *map(str, folders)]).exit_code == 0
+    assert [line.split(" | ")[0] for line in experiments.PAGE.read_text().splitlines()[6:-2]] == [
+        "| **as it is**",
+        "| `model.behavior=[\"convolution\"]`<br>`model.convolution.blocks=9`",
+        "| `model.item_features=false`<br>`model.text.source=none`",
+    ]  # fmt: skip
+
+
+def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "whole", **failures: str) -> Path:
     """What a finished comparison leaves, as far as a record of ablations reads it."""
 
     def variant(hit: float, **changes: object) -> dict:
         figures = {"hr@10": hit, "ndcg@10": hit / 2, "coverage@10": 0.5}
         costs = {"parameters": 1234.0, "epoch_seconds": 7.6, "peak_memory_mb": 9.0}
         splits = {"validation": figures, "test": figures, "environment": {"cores": 2}}
-        return {"changes": changes, "seeds": [1], **costs, **splits}
+        return {"changes": changes, "seeds": list(range(1, seeds + 1)), **costs, **splits}
 
     gap = {"difference": -0.125, "low": -0.15, "high": -0.1, "verdict": "worse"}
+    variants = {
+        "whole": variant(0.5),
+        "b": variant(0.4, **{"model.dropout": 0.0}),
+        "a": variant(0.25, **{"model.text": "none"}),
+        "c": variant(0.125, **{"model.behavior": ["convolution"], "model.convolution.blocks": 3}),
+    }
     document = {
-        "reference": "whole",
-        "variants": {
-            "whole": variant(0.5),
-            "b": variant(0.4, **{"model.dropout": 0.0}),
-            "a": variant(0.25, **{"model.text": "none"}),
+        "reference": reference,
+        "variants": variants,
+        "differences": {
+            name: {"all": {"hr@10": gap, "ndcg@10": gap}, "cold": {}} for name in variants if name != reference
         },
-        "differences": {name: {"all": {"hr@10": gap, "ndcg@10": gap}, "cold": {}} for name in ("a", "b")},
         "failures": [{"variant": name, "reason": reason} for name, reason in failures.items()],
     }
-    folder.mkdir()
+    (folder / "variants").mkdir(parents=True)
     (folder / "comparison.json").write_text(json.dumps(document))
+    for name, entry in variants.items():
+        own = [f"{key}={json.dumps(value)}" for key, value in entry["changes"].items()]
+        pipeline = config.parse(PIPELINE.format(seed=7, length=50), [*overrides, *own])
+        (folder / "variants" / f"{name}.yaml").write_text(config.dump(pipeline))
     return folder
 
 
-def test_an_ablation_is_what_a_piece_less_costs(results, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "results", results)
-    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
+@pytest.fixture
+def ablations(results, experiments, monkeypatch, tmp_path):
+    """The command that records a comparison of the pipeline `small`, with a page of its own."""
+    monkeypatch.setitem(sys.modules, "experiments", experiments)
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    monkeypatch.setattr(experiments, "PIPELINES", tmp_path)
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
     module = script("ablations")
-    page = module.PAGE.read_text(encoding="utf-8")
-    assert f"<!-- {module.MARK} -->" in page and results.between(page, module.MARK, module.as_markdown()) == page
     monkeypatch.setattr(module, "RECORDS", tmp_path / "ablations")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
     module.PAGE.write_text(EMPTY.format(module.MARK))
+    return module
+
+
+def recorded(ablations, folder: Path) -> list[str]:
+    """The lines of the page after a comparison was recorded, those between the marks."""
+    asked = ["record", "small", str(folder)]
+    assert CliRunner().invoke(ablations.main, asked, catch_exceptions=False).exit_code == 0
+    lines = ablations.PAGE.read_text().splitlines()
+    assert lines[:2] + lines[-2:] == ["before", "<!-- ablations -->", "<!-- end of ablations -->", "after"]
+    return lines[2:-2]
+
+
+def test_the_page_of_ablations_shows_what_the_records_say(results, experiments, monkeypatch):
+    monkeypatch.setitem(sys.modules, "experiments", experiments)
+    module = script("ablations")
+    page = module.PAGE.read_text(encoding="utf-8")
+    assert f"<!-- {module.MARK} -->" in page and results.between(page, module.MARK, module.as_markdown()) == page
+
+
+def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
     for folder, told in (
         (tmp_path, "holds no finished comparison"),
         (compared(tmp_path / "failed", b="out of memory"), "out of memory"),
     ):
-        ended = CliRunner().invoke(module.main, ["record", "small", str(folder)])
-        assert ended.exit_code == 1 and told in ended.output and not module.RECORDS.exists()
-    asked = ["record", "small", str(compared(tmp_path / "done"))]
-    assert CliRunner().invoke(module.main, asked, catch_exceptions=False).exit_code == 0
-    gap = "-0.1250 (-0.1500 to -0.1000), worse"
-    assert module.PAGE.read_text().splitlines() == [
-        "before", "<!-- ablations -->", "## small", "", "Seeds: 1; 2 core(s).", "", module.HEAD, "|" + " --- |" * 8,
-        "| **as it is** | 0.2500 |  | 0.5000 |  | 0.2500 | 1,234 | 8 s |",
+        ended = CliRunner().invoke(ablations.main, ["record", "small", str(folder)])
+        assert ended.exit_code == 1 and told in ended.output and not ablations.RECORDS.exists()
+    gap = "-0.1250 (-0.1500 to -0.1000)"
+    assert recorded(ablations, compared(tmp_path / "done")) == [
+        "## small", "", "Base: the pipeline as it is. Seeds: 1; 2 core(s).", "",
+        "    tfrec compare pipelines/small.yaml --grid benchmarks/grids/small_ablations.yaml \\",
+        "        --out runs/small_ablations", "",
+        ablations.HEAD, "|" + " --- |" * 8,
+        "| **base** | 0.2500 |  | 0.5000 |  | 0.2500 | 1,234 | 8 s |",
+        '| `model.behavior=["convolution"]`<br>`model.convolution.blocks=3` '
+        f"| 0.0625 | {gap} | 0.1250 | {gap} | 0.0625 | 1,234 | 8 s |",
         f"| `model.text=none` | 0.1250 | {gap} | 0.2500 | {gap} | 0.1250 | 1,234 | 8 s |",
         f"| `model.dropout=0.0` | 0.2000 | {gap} | 0.4000 | {gap} | 0.2000 | 1,234 | 8 s |",
-        "<!-- end of ablations -->", "after",
     ]  # fmt: skip
-    assert json.loads((module.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
+    assert json.loads((ablations.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
+
+
+def test_the_word_for_a_difference_takes_three_seeds(ablations, tmp_path):
+    two, three = (recorded(ablations, compared(tmp_path / str(seeds), seeds=seeds)) for seeds in (2, 3))
+    assert two[-1].count("to -0.1000) |") == 2 and "Seeds: 1, 2; " in two[2]
+    assert three[-1].count("to -0.1000), worse |") == 2
+    fewer = json.loads((tmp_path / "3" / "comparison.json").read_text())
+    fewer["variants"]["b"]["seeds"], fewer["variants"]["whole"]["seeds"] = [1, 2], [1, 2, 3]
+    (tmp_path / "3" / "comparison.json").write_text(json.dumps(fewer))
+    assert [line.count(", worse") for line in recorded(ablations, tmp_path / "3")[-3:]] == [2, 2, 0]
+    fewer["variants"]["b"]["seeds"], fewer["variants"]["whole"]["seeds"] = [1, 2, 3], [1]
+    (tmp_path / "3" / "comparison.json").write_text(json.dumps(fewer))
+    assert [line.count(", worse") for line in recorded(ablations, tmp_path / "3")[-3:]] == [0, 0, 0]
+
+
+def test_a_comparison_is_of_the_pipeline_with_what_was_set(ablations, monkeypatch, tmp_path):
+    def base(name, *overrides, **more):
+        page = recorded(ablations, compared(tmp_path / name, *overrides, **more))
+        return json.loads((ablations.RECORDS / "small.json").read_text())["base"], page
+
+    told = ["data.seen=keep", 'model.behavior=["attention", "lstm"]', "model.dim=64", "training.patience=2"]
+    found, page = base("all", *reversed(told), "data.root=/elsewhere")
+    assert found == told
+    assert page[2].startswith("Base: the pipeline with `data.seen=keep`, `model.behavior=[") and "2`. Seeds" in page[2]
+    assert page[5] == (
+        '        --out runs/small_ablations --set data.seen=keep --set \'model.behavior=["attention", "lstm"]\' '
+        "--set model.dim=64 --set training.patience=2"
+    )
+    monkeypatch.setenv("TFREC_DATA", "/other")
+    told = ["model.dim=64", "model.dropout=0.5"]  # Of which the base, b, has another dropout.
+    assert base("changed", *told, reference="b")[0] == told
+    (tmp_path / "changed" / "variants" / "c.yaml").unlink()
+    ended = CliRunner().invoke(ablations.main, ["record", "small", str(tmp_path / "changed")])
+    assert ended.exit_code == 1 and "cannot be told: no pipeline file" in ended.output
+
+
+def test_what_no_variant_reads_was_not_set(ablations, tmp_path):
+    compared(tmp_path / "out", "model.lstm.layers=3", "model.convolution.blocks=9", "model.convolution.kernel=5")
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert ablations.overrides("small", tmp_path / "out", found) == ["model.convolution.kernel=5"]

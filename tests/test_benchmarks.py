@@ -1,6 +1,7 @@
-"""The table of results in the README is what the records give; a record is made of runs that differ in seed alone."""
+"""A row of the table of results is run seed by seed, and its record is made of runs that differ in the seed alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from tests.benchmark_scripts import PIPELINE, script
 from tfrec import config
+from tfrec.stages.train import CHECKPOINTS, OWNER
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,11 +39,14 @@ def rows(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "README", tmp_path / "README.md")
     (tmp_path / "README.md").write_text(f"before\n<!-- {results.MARK} -->\n<!-- end of {results.MARK} -->\nafter\n")
     module = script("run")
-    module.asked, module.status = [], 0
+    module.asked, module.status, module.mark = [], 0, "one training"
 
     def tfrec(words, check):
         stage, folder = words[1], Path(words[4])
         module.asked.append((stage, folder.name))
+        if stage == "train" and (not begun(folder).exists() or begun(folder).read_text() != module.mark):
+            begun(folder).parent.mkdir(parents=True, exist_ok=True)
+            begun(folder).write_text(module.mark)
         if stage == "evaluate" and not (folder / "metrics.json").exists():
             run(folder, seed=int(folder.name.removeprefix("seed_")), hit=0.5)
         return SimpleNamespace(returncode=module.status)
@@ -51,7 +56,12 @@ def rows(results, monkeypatch, tmp_path):
     return module
 
 
-def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
+def begun(folder: Path) -> Path:
+    """What a training writes when it begins: a mark of all that it follows from."""
+    return folder / "checkpoints" / "key"
+
+
+def run(folder: Path, *, seed: int, hit: float, length: int = 50, content: str = "tables") -> Path:
     """What a finished run leaves, as far as a record reads it."""
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(config.dump(config.parse(PIPELINE.format(seed=seed, length=length))))
@@ -61,10 +71,13 @@ def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
         "validation": figures,
         "slices": {},
         "baselines": {"popularity": dict.fromkeys(figures, 0.25)},
-        "timing": {"epoch_seconds": 120.0, "epochs": 3, "best_epoch": 2},
+        "timing": {"epoch_seconds": 90.0, "epochs": 3, "best_epoch": 2},
         "peak_memory_mb": 1024.0,
-        "environment": {"cores": 2},
+        "environment": {"cores": 2, "seed": seed},
     }
+    history = [{"epoch_seconds": seconds} for seconds in (60.0 * seed, 120.0, 300.0)]
+    stages = {"prepare": {"content_hash": content}, "train": {"history": history, "best_epoch": 2}}
+    (folder / "stages.json").write_text(json.dumps(stages))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     users = [f"u{number}" for number in range(40)]
     rows = [("tfrec", user, hit, hit) for user in users] + [("popularity", user, 0.25, 0.25) for user in users]
@@ -74,20 +87,29 @@ def run(folder: Path, *, seed: int, hit: float, length: int = 50) -> Path:
     return folder
 
 
-def test_the_readme_shows_what_the_records_say(results):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- {results.MARK} -->" in text
-    assert results.between(text, results.MARK, results.table()) == text
-
-
 def test_a_record_holds_mean_and_spread_over_seeds(results, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.75)]
     found = json.loads(results.record("small", ["one", "two"], folders).read_text())
-    assert found["seeds"] == [1, 2] and found["commits"] == ["one", "two"]
+    assert found["seeds"] == [1, 2] and found["commits"] == ["one", "two"] and found["content_hash"] == "tables"
     assert found["test"]["hr@10"] == {"mean": 0.625, "spread": 0.25}
     assert found["differences"]["popularity"]["ndcg@10"]["verdict"] == "better"
-    assert "| small | 0.6250 ± 0.0000 |" in results.table()
+    assert found["environments"] == [{"cores": 2, "seed": 1}, {"cores": 2, "seed": 2}]
+    assert "| small |  | 0.6250 ± 0.0000 (0.2500) |" in results.table()
+
+
+def test_what_was_trained_is_the_epochs_up_to_the_best_one(results, tmp_path):
+    folders = [run(tmp_path / str(seed), seed=seed, hit=0.5) for seed in (1, 2, 9)]
+    found = results.summarized(["abc"] * 3, folders)
+    assert [timing["seconds_to_best"] for timing in found["timing"]] == [180.0, 240.0, 660.0]
+    assert "| 3 | 4 min, 2 core(s) | 1.0 GiB |" in results.table({"small": found})
+    found["environments"][1]["cores"] = 1
+    assert "| 4 min, 1/2 core(s) |" in results.table({"small": found})
+    for timing in found["timing"]:  # As records were before: they lacked both.
+        del timing["seconds_to_best"]
+        timing["epoch_seconds"] = 150.0
+    del found["environments"]
+    assert "| 5 min, 4 core(s) |" in results.table({"small": {**found, "environment": {"cores": 4}}})
 
 
 @pytest.mark.parametrize(
@@ -109,9 +131,8 @@ def test_a_row_stands_beside_the_best_published_figures(results, monkeypatch, tm
             table[figure] += 0.0323 * up * (seeds if seed == 0 else 0)
         table.to_parquet(folder / "per_user.parquet")
     results.record("movielens_1m_lstm", ["abc"] * seeds, folders)
-    row = results.table(["movielens_1m_lstm"]).splitlines()[-1]
-    assert f"| {ours:.4f} ± 0.0100 | {ours:.4f} ± 0.0100 | {told} |" in row
-    assert "| 4 min, 2 core(s) |" in row
+    row = results.table().splitlines()[-1]
+    assert f"| ids | {ours:.4f} ± 0.0100 (0.0000) | {ours:.4f} ± 0.0100 (0.0000) | {told} |" in row
 
 
 def test_two_runs_are_compared_user_by_user(results, tmp_path):
@@ -143,17 +164,83 @@ def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path
         results.record("small", ["one", "two"], folders)
 
 
-def test_a_row_is_run_seed_by_seed_and_recorded(rows, results, tmp_path):
-    asked = ["movielens_1m", "--seed", "4", "--seed", "2", "--out", str(tmp_path / "out")]
+def test_runs_of_other_data_make_no_record(results, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    folders = [run(tmp_path / name, seed=seed, hit=0.5, content=name) for seed, name in enumerate(("old", "new"))]
+    with pytest.raises(ValueError, match=r"of the same data, .* differs: \['old', 'new'\]"):
+        results.record("small", ["one", "two"], folders)
+    assert not results.RESULTS.exists()
+
+
+def test_a_row_is_run_seed_by_seed_and_recorded(rows, tmp_path):
+    asked = ["movielens_1m", "--seed", "4", "--seed", "2", "--seed", "7", "--out", str(tmp_path / "out")]
     assert CliRunner().invoke(rows.main, asked, catch_exceptions=False).exit_code == 0
-    assert rows.asked == [(stage, f"seed_{n}") for n in (4, 2) for stage in ("prepare", "train", "evaluate")]
+    assert rows.asked == [(stage, f"seed_{n}") for n in (4, 2, 7) for stage in ("prepare", "train", "evaluate")]
     found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
-    assert found["seeds"] == [4, 2] and found["commits"] == ["abc", "abc"]
-    assert "| movielens_1m | 0.5000 ± 0.0000 |" in (tmp_path / "README.md").read_text()
-    results._git = lambda *words: "M file" if words[0] == "status" else "later"
-    assert CliRunner().invoke(rows.main, [*asked, "--seed", "7"], catch_exceptions=False).exit_code == 0
-    found = json.loads((tmp_path / "results" / "movielens_1m.json").read_text())
-    assert found["commits"] == ["abc", "abc", "later and changes"]
+    assert found["seeds"] == [4, 2, 7] and found["commits"] == ["abc", "abc", "abc"]
+    assert "| movielens_1m | ids | 0.5000 ± 0.0000 (0.0000) |" in (tmp_path / "README.md").read_text()
+
+
+def test_fewer_than_three_seeds_are_shown_and_recorded_on_demand(rows, tmp_path):
+    asked = ["movielens_1m", "--seed", "1", "--seed", "2", "--seed", "2", "--out", str(tmp_path / "out")]
+    page = (tmp_path / "README.md").read_text()
+    shown = CliRunner().invoke(rows.main, asked, catch_exceptions=False)
+    assert shown.exit_code == 0 and "| movielens_1m | ids | 0.5000 ± 0.0000 (0.0000) |" in shown.output
+    assert "not recorded" in shown.output
+    assert not (tmp_path / "results").exists() and (tmp_path / "README.md").read_text() == page
+    assert CliRunner().invoke(rows.main, [*asked, "--record"], catch_exceptions=False).exit_code == 0
+    assert json.loads((tmp_path / "results" / "movielens_1m.json").read_text())["seeds"] == [1, 2]
+    assert "| movielens_1m |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_run_keeps_the_commit_that_its_training_began_with(rows, results, tmp_path):
+    folder = tmp_path / "out" / "seed_1"
+
+    def noted_at(commit, changes="", *, status=0):
+        results._git = lambda *words: changes if words[0] == "status" else commit
+        rows.status = status
+        CliRunner().invoke(rows.main, ["movielens_1m", "--seed", "1", "--out", str(tmp_path / "out")])
+        return folder.with_suffix(".commit").read_text()
+
+    assert noted_at("first", "M file") == "first and changes"
+    assert noted_at("second") == "first and changes"  # It goes on, or is done.
+    rows.mark = "a training with other settings"
+    assert noted_at("third") == "third"
+    begun(folder).unlink()
+    assert noted_at("fourth", status=1) == "third"  # It failed before the training.
+    assert noted_at("fifth") == "fifth"
+    folder.with_suffix(".commit").unlink()
+    assert noted_at("sixth") == "unknown"
+
+
+def test_a_training_that_is_cut_off_has_noted_its_commit(rows, results, monkeypatch, tmp_path):
+    note, noted, tfrec = tmp_path / "seed_1.commit", [], rows.subprocess.run
+
+    def cut_off(words, check):
+        done = tfrec(words, check)
+        if words[1] == "train":
+            noted.append(note.read_text())  # All that is there of a command that is killed.
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(rows.subprocess, "run", cut_off)
+    asked = ["movielens_1m", "--seed", "1", "--out", str(tmp_path)]
+    assert CliRunner().invoke(rows.main, asked).exit_code == 1
+    assert [note.read_text()] == noted == ["abc"]
+    results._git = lambda *words: "" if words[0] == "status" else "later"
+    rows.mark = "a training with other settings"
+    assert CliRunner().invoke(rows.main, asked).exit_code == 1
+    assert note.read_text() == "later"
+
+
+def test_the_same_training_from_nothing_again_is_begun_anew(rows, tmp_path):
+    begun(tmp_path).parent.mkdir()
+    begun(tmp_path).write_text("one training")
+    before = rows._begun(tmp_path)
+    assert rows._begun(tmp_path) == before
+    os.utime(begun(tmp_path), (1, 1))  # As with fewer epochs than the last time: the settings count as the same.
+    assert rows._begun(tmp_path) not in (None, before)
+    assert (CHECKPOINTS, OWNER) == rows.BEGUN.parts
 
 
 def test_a_row_that_fails_is_not_recorded(rows, tmp_path):
@@ -168,7 +255,20 @@ def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
     assert {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")} <= set(named)
     for name, row in named.items():
         overrides = [f"name={name}", *row.get("set", [])]
-        assert config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides).name == name
+        pipeline = config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides)
+        assert pipeline.name == name and row["reads"].split(", ") == read(pipeline)
+
+
+def read(pipeline: config.Pipeline) -> list[str]:
+    """What the model of a pipeline reads, in the words of the table."""
+    data, model = pipeline.data, pipeline.model
+    told = {
+        "ids": model.ids,
+        "titles": model.text.source != "none",
+        "genres": model.item_features and "genres" in data.items.categorical,
+        "times": data.events.columns.timestamp is not None,
+    }
+    return [word for word, does in told.items() if does]
 
 
 def test_what_a_row_writes_is_no_change_of_the_code(results, monkeypatch, tmp_path):
