@@ -44,7 +44,7 @@ def pipeline(tmp_path):
 def calls(monkeypatch):
     """What `stages.run` is called with; there are no results to show."""
     seen = []
-    monkeypatch.setattr(cli.pipelines, "_print_results", lambda folder: None)
+    monkeypatch.setattr(cli.pipelines, "_print_results", lambda folder, ranker: None)
     run = lambda settings, out, **options: seen.append((settings, out, options))  # noqa: E731
     stand_in(monkeypatch, tfrec, "stages", types.SimpleNamespace(run=run))
     return seen

@@ -19,14 +19,15 @@ SOURCES = sorted([*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmark
 LEVELS = {
     "features": 0,
     "data": 1, "towers": 1, "evaluation": 1,
-    "retrieval": 2, "ranking": 2,
-    "training": 3,
-    "report": 4,
-    "serving": 5,
-    "config": 6,
-    "build": 7,
-    "stages": 8,
-    "cli": 9,
+    "retrieval": 2,
+    "ranking": 3,
+    "training": 4,
+    "report": 5,
+    "serving": 6,
+    "config": 7,
+    "build": 8,
+    "stages": 9,
+    "cli": 10,
 }  # fmt: skip
 LIGHT = ("evaluation", "data.simulated", "data.simulated_catalogue")
 MAX_LINES, MAX_BODY, MAX_MEDIAN_BODY, MAX_PARAMETERS, MAX_DEPTH = 300, 50, 12, 8, 2

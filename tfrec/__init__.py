@@ -16,15 +16,17 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 _ROOMS = (
-    "build", "config", "data", "evaluation", "features", "report",
+    "build", "config", "data", "evaluation", "features", "ranking", "report",
     "retrieval", "serving", "stages", "towers", "training",
 )  # fmt: skip
 _NAMES = {
     "Client": "tfrec.serving.client",
+    "Ranker": "tfrec.ranking",
     "TwoTower": "tfrec.retrieval",
     "evaluate": "tfrec.stages",
     "export": "tfrec.serving",
     "load_model": "tfrec.retrieval",
+    "load_ranker": "tfrec.ranking",
     "recommend": "tfrec.retrieval",
 }
 

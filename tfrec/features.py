@@ -32,11 +32,15 @@ HISTORY = "history"  # int32 [B, T]: item rows, at most the length limit, newest
 TARGET = "target"  # int32 [B, T + 1]: the event after s events is target[:, s]; PAD where nothing is to be learnt
 SEEN = "seen"  # int32 [B, S]: distinct item rows of the whole history, before truncation
 RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
+CANDIDATES = "candidates"  # int32 [B, C]: item rows that a ranker judges; PAD where there is none
+AFTER = "after"  # int32 [B, C]: how many events of the history each candidate is judged by, the oldest ones
 BARRED = "barred"  # int32 [X]: item rows that the split recommends to nobody; absent where there are none
 
-# Prefixes of the optional features; the name after the prefix is the column's.
+# Prefixes of the optional features; the name after the prefix is the column's, or the label's.
 EVENT_PREFIX = "event_"  # int32 [B, T]: a categorical column of the events, code 0 = missing
 USER_PREFIX = "user_"  # int32 [B]: a categorical column of the users, code 0 = missing
+CONTEXT_PREFIX = "context_"  # int32 [B, C]: a categorical column of the event that shows the candidate, 0 = missing
+LABEL_PREFIX = "label_"  # float32 [B, C]: what is predicted of the candidate, NaN = unknown
 
 # float32 [B, W]: the vector that the text model gives a user's text (a profile, a query); zeros = missing.
 USER_TEXT = USER_PREFIX + TEXT
@@ -57,6 +61,16 @@ def event_feature(column: str) -> str:
 def user_feature(column: str) -> str:
     """Name of the batch feature that carries the user column `column`."""
     return USER_PREFIX + column
+
+
+def context_feature(column: str) -> str:
+    """Name of the batch feature that carries the event column `column` of the candidates."""
+    return CONTEXT_PREFIX + column
+
+
+def label_feature(label: str) -> str:
+    """Name of the batch feature that carries a label."""
+    return LABEL_PREFIX + label
 
 
 def batch_spec(

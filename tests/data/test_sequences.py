@@ -108,8 +108,8 @@ def test_the_guard_of_the_windows_refuses_a_leak(monkeypatch):
 
 def test_histories_end_where_their_part_begins():
     sequences = make(([1, 2, 3, 4], 2, 3), ([5], 0, 0), ([6, 7, 8], 1, 2))
-    assert lists(histories(sequences, np.array([0, 2]), "validation")) == [[1, 2], [6]]
-    assert lists(histories(sequences, np.array([0, 1, 2]), "test")) == [[1, 2, 3], [], [6, 7]]
+    assert lists(histories(sequences, np.array([0, 2]), "validation")[1]) == [[1, 2], [6]]
+    assert lists(histories(sequences, np.array([0, 1, 2]), "test")[1]) == [[1, 2, 3], [], [6, 7]]
 
 
 def test_relevant_items_are_distinct_targets_and_new_ones_where_asked():

@@ -92,7 +92,7 @@ def test_the_guard_of_leave_last_names_the_user(tiny, shift):
     moved[1] += step
     with pytest.raises(RuntimeError, match="The split leaks: user 'b' has"):
         leaking = dataclasses.replace(split, **{name: moved})
-        splits._check_boundaries(leaking)
+        splits.check_boundaries(leaking)
         splits._check_last(leaking)
 
 

@@ -1,5 +1,6 @@
 """The pipelines that come with the project: each is valid, and its header says command, time and result."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from tfrec import config
 
-FOLDER = Path(__file__).resolve().parents[2] / "pipelines"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "pipelines"
 PIPELINES = sorted(FOLDER.glob("*.yaml"))
+RECORDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
 each = pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
 
 
@@ -48,6 +51,54 @@ def test_its_header_names_the_time_it_takes(path):
 
 @each
 def test_its_header_names_the_result_to_expect(path):
-    """A figure with the k it is of, a value, and how sure it is."""
-    assert re.search(r"(HR|NDCG)@\d+\D{1,20}0?\.\d{2,}", header(path), re.IGNORECASE), header(path)
+    """A figure, of a ranking with the k it is of, a value, and how sure it is."""
+    assert re.search(r"((HR|NDCG)@\d+|AUC|RMSE)\D{1,20}0?\.\d{2,}", header(path), re.IGNORECASE), header(path)
     assert re.search(r"±|\+/-", header(path)), header(path)
+
+
+def figure(row: str, name: str, *, part: str | None = None) -> float:
+    """A mean over seeds, of all test users or of a slice of them."""
+    found = RECORDS[row]
+    return (found["slices"][part] if part else found["test"])[name]["mean"]
+
+
+def known_to(row: str, name: str) -> str:
+    return f"{figure(row, name):.3f} ± {RECORDS[row]['half_width'][name]:.3f}"
+
+
+# What a header says, where it is not both figures of all users one after the other.
+COLD, WARM = (figure("amazon_beauty_cold", "hr@10", part=part) for part in ("cold_items", "warm_items"))
+OTHERWISE = {
+    "amazon_beauty_cold": (
+        f"HR@10 {COLD:.3f} ±", f"{WARM:.3f} for the others", f"{known_to('amazon_beauty_cold', 'hr@10')} for all",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", sorted(RECORDS.keys() & {path.stem for path in PIPELINES}))
+def test_its_header_states_the_figures_of_its_record(row):
+    both = f"HR@10 {known_to(row, 'hr@10')}, NDCG@10 {known_to(row, 'ndcg@10')}"
+    for told in OTHERWISE.get(row, (both,)):
+        assert told in header(FOLDER / f"{row}.yaml"), told
+
+
+def test_the_header_of_beauty_states_the_row_of_ids_alone():
+    told = f"Ids alone: {figure('amazon_beauty_ids', 'hr@10'):.3f} / {figure('amazon_beauty_ids', 'ndcg@10'):.3f}."
+    assert told in header(FOLDER / "amazon_beauty.yaml"), told
+
+
+def test_the_readme_states_differences_and_widths_of_the_records():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    beauty, movies = (
+        figure(more, "ndcg@10") - figure(less, "ndcg@10")
+        for more, less in (("amazon_beauty", "amazon_beauty_ids"), ("movielens_1m_text", "movielens_1m"))
+    )
+    spreads = [RECORDS[row]["test"]["ndcg@10"]["spread"] for row in ("movielens_1m_text", "movielens_1m")]
+    for told in (
+        f"text adds {beauty:.4f} NDCG@10 to ids alone",
+        f"nothing that can be told from chance: {movies:+.4f} NDCG@10",
+        f"Either row is known to ± {RECORDS['movielens_1m_text']['half_width']['ndcg@10']:.4f} there",
+        f"the seeds differ by {spreads[0]:.4f} with them and by {spreads[1]:.4f} without",
+        f"get HR@10 {COLD:.3f} ±",
+    ):
+        assert told in text, told

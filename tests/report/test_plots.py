@@ -24,7 +24,7 @@ def size_of(path):
 def drawn(monkeypatch):
     """The panels of the next figure, kept from the file writer."""
     seen = {}
-    monkeypatch.setattr(plots, "_save", lambda figure, path, labelled: seen.update(panels=figure.axes))
+    monkeypatch.setattr(plots, "save", lambda figure, path, labelled: seen.update(panels=figure.axes))
     return seen
 
 

@@ -167,7 +167,17 @@ def test_gbce_by_hand(calibration, power):
         np.log(1 - sigmoid(QUERIES[0] @ VECTORS[row])) for row in (2, 5)
     )
     second = -power * np.log(sigmoid(QUERIES[1] @ VECTORS[5])) - np.log(1 - sigmoid(QUERIES[1] @ VECTORS[2]))
-    np.testing.assert_allclose(loss, [first, second], rtol=1e-5)
+    np.testing.assert_allclose(loss, [first / 3, second / 3], rtol=1e-5)
+
+
+def test_gbce_is_of_the_size_of_a_mean_whatever_the_number_of_negatives():
+    """No item stands out: each of target and negatives costs log 2, the target `power` of it."""
+    still = np.zeros_like(VECTORS)
+    for negatives in (1, 50, 500):
+        objective = GBCE(TRAINED, negatives=negatives, calibration=0.0)
+        rows = np.concatenate([[0, 1], np.full(negatives, 2)]).astype("int32")
+        loss = objective.loss(QUERIES[:1], np.array([1], "int32"), still[rows], rows).numpy()
+        np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-5)
 
 
 def test_gbce_refuses_what_is_no_probability():

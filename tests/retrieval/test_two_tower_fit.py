@@ -24,6 +24,16 @@ def test_a_cycle_is_learnt(objective, similarity):
     assert set(history.history) == {"loss", "val_hr@1", "val_ndcg@1", "val_mrr@1"}
 
 
+@pytest.mark.slow
+def test_eight_blocks_train():
+    encoder = SelfAttentionEncoder([LiGRBlock(16, 2, dropout=0.0) for _ in range(8)])
+    model = two_tower(dim=16, encoder=encoder)
+    model.compile(keras.optimizers.Adam(0.005))
+    batches = as_dataset(*[train_batch(users=40, seed=seed) for seed in range(30)])
+    loss = model.fit(batches, epochs=3, verbose=0).history["loss"][-1]
+    assert loss < 0.5 < np.log(ITEMS - 1)  # A guess among all items costs 2.4; the blocks without their residuals too.
+
+
 def test_evaluate_averages_over_users_not_batches():
     model = two_tower(cutoff=3)
     batches = [test_batch(users=2), test_batch(users=9, length=2, seed=3)]

@@ -247,7 +247,7 @@ def test_a_file_is_no_folder(log, go, tmp_path):
 
 
 def test_one_comparison_at_a_time_works_in_a_folder(log, go, tmp_path):
-    with comparison._locked(tmp_path / "out"), pytest.raises(ValueError, match="another tfrec is at work in it"):
+    with comparison.locked(tmp_path / "out"), pytest.raises(ValueError, match="another tfrec is at work in it"):
         go()
     assert go().figures
 

@@ -1,4 +1,4 @@
-"""The blocks of self-attention are those of their papers, and stack."""
+"""The blocks of self-attention are what their equations say, and stack."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def numpy_hstu(x, block, bias):
 @pytest.mark.parametrize(
     ("block", "written"), [(LiGRBlock, numpy_ligr), (SASRecBlock, numpy_sasrec), (HSTUBlock, numpy_hstu)]
 )
-def test_a_block_is_the_one_of_its_paper(block, written):
+def test_a_block_equals_its_equations_written_out_in_numpy(block, written):
     subject = of_times(block)
     layer, (x, times) = made(subject), timed(2, 7)
     bias = np.broadcast_to(layer.bias(x, times).numpy(), (2, HEADS, 7, 7))
@@ -170,6 +170,15 @@ def test_blocks_have_weights_of_their_own():
     stack.build((None, None, DIM))
     assert len(stack.trainable_weights) == 2 * len(stack.blocks[0].trainable_weights) > 0
     assert not stack.timestamps
+
+
+@pytest.mark.parametrize(("block", "expansion"), [(LiGRBlock, 4), (SASRecBlock, 1), (HSTUBlock, 1)])
+def test_the_expansion_is_the_papers_unless_said(block, expansion):
+    assert (block(DIM, 2).expansion, block(DIM, 2).inner) == (expansion, expansion * DIM)
+    for said in (None, 2, 1.5):
+        layer = block(DIM, 2, said)
+        assert layer.expansion == layer.get_config()["expansion"] == (said or expansion)
+        assert block.from_config(layer.get_config()).expansion == layer.expansion
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -4,6 +4,7 @@ from tfrec.build.extension import with_items as with_items
 from tfrec.build.model import two_tower as two_tower
 from tfrec.build.optimization import batch_tokens as batch_tokens
 from tfrec.build.optimization import epochs as epochs
+from tfrec.build.optimization import monitor as monitor
 from tfrec.build.optimization import monitor_cutoff as monitor_cutoff
 from tfrec.build.optimization import optimizer as optimizer
 from tfrec.build.optimization import precision as precision
@@ -11,6 +12,8 @@ from tfrec.build.pretraining import catalogue_texts as catalogue_texts
 from tfrec.build.pretraining import language_model as language_model
 from tfrec.build.pretraining import language_objective as language_objective
 from tfrec.build.pretraining import language_optimizer as language_optimizer
+from tfrec.build.ranker import ranker as ranker
+from tfrec.build.ranker import ranking_data as ranking_data
 from tfrec.build.tables import dataset as dataset
 from tfrec.build.tables import oracle_applies as oracle_applies
 from tfrec.build.tables import prepare_options as prepare_options

@@ -28,6 +28,7 @@ from tfrec.towers import (
 from tfrec.towers.attention_block import AttentionBlock
 
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
+# A training step's peak is about twice that, and up to 4.5 times, 9 GiB, where what is seen is kept out (`unseen`).
 FULL_SOFTMAX_LOGITS = 2**29
 
 
@@ -62,8 +63,8 @@ def two_tower(
         keras.utils.set_random_seed(seed)
     with precision(training):
         model = TwoTower(
-            _item_tower(data, settings, vectors),
-            _behavior_tower(data, settings, user_text),
+            item_tower(data, settings, vectors),
+            behavior_tower(data, settings, user_text),
             _objective(data, training),
             candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
             similarity=settings.similarity,
@@ -84,7 +85,8 @@ def two_tower(
     return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
 
 
-def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:
+def item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:
+    """The item tower with its catalogue; `vectors` are those of the items' texts, None where they are not read."""
     categories = data.item_categories if settings.item_features else {}
     numbers = data.item_numbers if settings.item_features else np.zeros((len(data.items), 0), "float32")
     tower = ItemTower(
@@ -108,7 +110,8 @@ def _item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | Non
     return tower
 
 
-def _behavior_tower(data: Dataset, settings: config.Model, text_width: int) -> BehaviorTower:
+def behavior_tower(data: Dataset, settings: config.Model, text_width: int) -> BehaviorTower:
+    """The behaviour tower; `text_width` is that of the vectors of the users' texts, 0 where they are not read."""
     return BehaviorTower(
         settings.dim,
         [_ENCODERS[name](settings, data) for name in settings.behavior],
@@ -130,12 +133,11 @@ def _reads_times(settings: config.Model, data: Dataset) -> bool:
 
 def _attention(settings: config.Model, data: Dataset) -> SelfAttentionEncoder:
     chosen = settings.attention
-    block, expansion = _BLOCKS[chosen.kind]
     made = [
-        block(
+        _BLOCKS[chosen.kind](
             settings.dim,
             chosen.heads,
-            chosen.expansion or expansion,
+            chosen.expansion,
             settings.dropout,
             data.max_length,
             timestamps=_reads_times(settings, data) and chosen.time_bias,
@@ -155,12 +157,7 @@ def _convolution(settings: config.Model, data: Dataset) -> ConvolutionEncoder:
     return ConvolutionEncoder(settings.dim, blocks, kernel, settings.dropout, name="convolution")
 
 
-# The block by its name, and its width where none is set: what its paper has.
-_BLOCKS: dict[str, tuple[type[AttentionBlock], int]] = {
-    "ligr": (LiGRBlock, 4),
-    "hstu": (HSTUBlock, 1),
-    "sasrec": (SASRecBlock, 1),
-}
+_BLOCKS: dict[str, type[AttentionBlock]] = {"ligr": LiGRBlock, "hstu": HSTUBlock, "sasrec": SASRecBlock}
 
 _ENCODERS: dict[str, Callable[[config.Model, Dataset], keras.layers.Layer]] = {
     "attention": _attention,

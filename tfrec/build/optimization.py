@@ -69,7 +69,8 @@ def optimizer(
         training: the settings.
         steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it, and the number of epochs.
-        model: what is to be trained. Where its text model trains too, that has a rate and a decay of its own.
+        model: what is to be trained. Where its text model trains too, that has a rate and a decay of its own. A learnt
+            temperature does not decay.
         text: the section `model.text`, which says them; the defaults for the whole text model where None.
 
     Raises:
@@ -98,12 +99,28 @@ def optimizer(
         "global_clipnorm": training.clip_norm,
         "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
     }
-    if not isinstance(model, TextTunedTwoTower):
-        return keras.optimizers.AdamW(rate, **shared)
-    text = text or config.Text(source="minilm", tuning="full")
-    factor = text_rate(text) / training.learning_rate
-    chosen = TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared)
-    return chosen.slow(model.backbone.trainable_variables)
+    if isinstance(model, TextTunedTwoTower):
+        text = text or config.Text(source="minilm", tuning="full")
+        factor = text_rate(text) / training.learning_rate
+        chosen = TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared)
+        chosen.slow(model.backbone.trainable_variables)
+    else:
+        chosen = keras.optimizers.AdamW(rate, **shared)
+    if isinstance(model, TwoTower) and model.temperature.learnt:
+        chosen.exclude_from_weight_decay(var_list=[model.temperature.log])
+    return chosen
+
+
+def monitor(pipeline: config.Pipeline) -> tuple[str, bool]:
+    """The figure of an epoch's logs that chooses the epoch, and whether less of it is better."""
+    ranking = pipeline.ranking
+    if ranking is None:
+        return pipeline.training.monitor, False
+    assert pipeline.data.events is not None
+    names = ranking.labels or tuple(pipeline.data.events.labels)
+    binary = pipeline.data.events.labels[names[0]].range is None
+    figure = ranking.monitor or ("log_loss" if binary else "rmse")
+    return f"val_{names[0]}_{figure}" if len(names) > 1 else f"val_{figure}", figure != "auc"
 
 
 def monitor_cutoff(monitor: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrec import config
-from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserColumns, prepare
+from tfrec.data import Dataset, EventColumns, Folds, ItemColumns, Label, PrepareOptions, UserColumns, prepare
 from tfrec.features import EVENT_TYPE
 
 
@@ -16,7 +16,7 @@ def prepare_options(data: config.Data) -> PrepareOptions:
     events, items, users, split = data.events, data.items, data.users, data.split
     cuts: dict[str, Any] = {"validation_from": split.validation_from, "test_from": split.test_from}
     return PrepareOptions(
-        events=EventColumns(**events.columns.model_dump(), context=tuple(events.context)) if events else None,
+        events=_event_columns(events) if events else None,
         items=ItemColumns(items.item_id, tuple(items.text), dict(items.categorical), tuple(items.numeric))
         if items
         else None,
@@ -33,7 +33,13 @@ def prepare_options(data: config.Data) -> PrepareOptions:
         windows=data.windows,
         shards=data.shards,
         **(cuts if split.kind == "time" else {}),
+        folds=Folds(split.folds, split.fold, split.validation, split.seed),
     )
+
+
+def _event_columns(events: config.Events) -> EventColumns:
+    labels = {name: Label(**label.model_dump()) for name, label in events.labels.items()}
+    return EventColumns(**events.columns.model_dump(), context=tuple(events.context), labels=labels)
 
 
 def simulated_options(data: config.Data) -> PrepareOptions:

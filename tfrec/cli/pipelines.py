@@ -37,15 +37,22 @@ def _run(
 
     folder = stages.run(settings, out or Path("runs") / settings.name, only=only, **options)
     if only in (None, "evaluate"):
-        _print_results(folder)
+        _print_results(folder, ranker=settings.ranking is not None)
 
 
-def _print_results(folder: Path) -> None:
+def _print_results(folder: Path, *, ranker: bool) -> None:
     """The test figures of a run as a table, and where the rest is."""
     from tfrec.report import load_evaluations, tables
 
-    headings, rows = tables.results_table(load_evaluations(folder / "metrics.json"))
-    console().print(tables.console(headings, rows, "test split, full ranking, ± 95 % half-width over users"))
+    path = folder / "metrics.json"
+    if ranker:
+        from tfrec.report.prediction_results import load_prediction_tables
+
+        shown = {f"test split, {label}": table for label, table in load_prediction_tables(path).items()}
+    else:
+        shown = {"test split, full ranking": tables.results_table(load_evaluations(path))}
+    for title, (headings, rows) in shown.items():
+        console().print(tables.console(headings, rows, f"{title}, ± 95 % half-width over users"))
     click.echo(f"report: {folder / 'report.md'}   curves: tensorboard --logdir {folder / 'tensorboard'}")
 
 

@@ -1,21 +1,24 @@
 """Typed settings of a pipeline: what the YAML file may say, read once and handed to the factory as plain values."""
 
-from tfrec.config.data import Data
+from tfrec.config.data import Data, Events
 from tfrec.config.grid import Plan, Variant, load_plan
 from tfrec.config.loading import change, dump, load, parse
 from tfrec.config.model import Model, Text
 from tfrec.config.pretraining import Pretraining
+from tfrec.config.ranking import Ranking
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
 
 __all__ = [
     "STAGES",
     "Data",
     "Evaluation",
+    "Events",
     "Export",
     "Model",
     "Pipeline",
     "Plan",
     "Pretraining",
+    "Ranking",
     "Text",
     "Training",
     "Variant",

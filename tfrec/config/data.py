@@ -5,9 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from tfrec.config.values import Count, Names, Separators, Settings
+from tfrec.config.values import Count, Names, Separators, Settings, one_or_more
+
+
+class Label(Settings):
+    """What is predicted of an event besides its item: yes and no, or, with a `range`, a rating."""
+
+    column: str = Field(description="column of the events, of numbers; where it has no value the label is unknown")
+    range: Annotated[tuple[float, float], BeforeValidator(one_or_more)] | None = Field(
+        None, description="lowest and highest rating, such as `[1, 5]`; `null`: a label of yes and no"
+    )
+    at_least: float | None = Field(
+        None, description="the least value that means yes; `null`: the column holds 1 for yes and 0 for no"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range needs the lowest rating first, and another one last; got {list(self.range)}")
+        if self.range is not None and self.at_least is not None:
+            raise ValueError("give range for a rating, or at_least for yes and no, not both")
+        return self
 
 
 class EventColumns(Settings):
@@ -32,6 +52,9 @@ class Events(Settings):
     path: str = Field(description="CSV, CSV.gz or Parquet file")
     columns: EventColumns = Field(description="column names; at least one of `timestamp` and `position`")
     context: Names = Field((), description="further categorical columns of an event: device, channel")
+    labels: dict[str, Label] = Field(
+        default_factory=dict, description="name -> what the section `ranking` predicts of an event besides its item"
+    )
 
 
 class Items(Settings):
@@ -61,21 +84,32 @@ class Users(Settings):
 class Split(Settings):
     """What is learnt from, what chooses the epoch, and what is measured."""
 
-    kind: Literal["leave_last", "time"] = Field(
-        "leave_last", description="`leave_last`: each user's last target event tests; `time`: two cuts in time"
+    kind: Literal["leave_last", "time", "folds_events", "folds_users"] = Field(
+        "leave_last",
+        description="`leave_last`: each user's last target event tests; `time`: two cuts in time; `folds_events` and "
+        "`folds_users`, for cross-validation: one of several random parts of the events or of the users",
     )
     validation_from: str | float | None = Field(
         None, description="`time`: start of validation, as a date, seconds, or a share of the events such as `80%`"
     )
     test_from: str | float | None = Field(None, description="`time`: start of the test, written likewise")
 
+    folds: Annotated[int, Field(ge=2)] = Field(5, description="`folds_...`: number of parts")
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="`folds_...`: the part that tests, from 0")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="`folds_...`: share of the other parts that chooses the epoch"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="`folds_...`: the parts follow from it")
+
     @model_validator(mode="after")
     def _cuts(self) -> Self:
         given = [cut for cut in ("validation_from", "test_from") if getattr(self, cut) is not None]
         if self.kind == "time" and len(given) < 2:
             raise ValueError("kind: time needs both validation_from and test_from")
-        if self.kind == "leave_last" and given:
-            raise ValueError(f"kind: leave_last takes no {given[0]}; write kind: time to split by time")
+        if self.kind != "time" and given:
+            raise ValueError(f"kind: {self.kind} takes no {given[0]}; write kind: time to split by time")
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}, and with {self.folds} folds it goes from 0 to {self.folds - 1}")
         return self
 
 

@@ -126,7 +126,10 @@ class Lstm(Settings):
 class Convolution(Settings):
     """Dilated causal convolutions over the history."""
 
-    blocks: Count = Field(2, description="layers")
+    blocks: Count = Field(
+        6,
+        description="layers; together they read 1 + (kernel - 1) * (2 ** blocks - 1) events, 127 by default",
+    )
     kernel: Count = Field(3, description="events that a filter sees at once")
 
 

@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from tfrec.config.data import Data
 from tfrec.config.model import Model
 from tfrec.config.pretraining import Pretraining
+from tfrec.config.ranking import Ranking
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
+_CUTS = ("validation_from", "test_from")
 _OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
@@ -21,7 +23,9 @@ class Objective(Settings):
     name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval",
+        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval. The memory "
+        "of a softmax step peaks at about twice its logits, and at up to 4.5 times, 9 GiB, where `unseen` keeps out "
+        "what is seen",
     )
     negatives: Annotated[int, Field(ge=0)] = Field(
         512,
@@ -156,6 +160,9 @@ class Pipeline(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(1, description="all that is random follows from it")
     data: Data = Field(description="tables, filters, split")
     model: Model = Field(default_factory=Model, description="the two towers")
+    ranking: Ranking | None = Field(
+        None, description="predict labels of events, such as clicks, in place of the next item"
+    )
     training: Training = Field(default_factory=Training, description="how the weights are found")
     pretraining: Pretraining = Field(
         default_factory=Pretraining, description="what `tfrec pretrain` learns from the items' texts"
@@ -177,6 +184,14 @@ class Pipeline(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _rankable(self) -> Self:
+        if self.ranking is not None:
+            problem = self.ranking.problem(self.data, self.model)
+            if problem:
+                raise ValueError(problem)
+        return self
+
 
 def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     """The settings that one stage depends on by itself, as plain values; its input depends on the earlier stages.
@@ -186,7 +201,12 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     plain = pipeline.model_dump(mode="json")
     chosen = {
         "prepare": {"data": _without_places(plain["data"])},
-        "train": {"seed": plain["seed"], "model": _without_starts(plain["model"]), "training": plain["training"]},
+        "train": {
+            "seed": plain["seed"],
+            "model": _without_starts(plain["model"]),
+            "training": plain["training"],
+            **({"ranking": plain["ranking"]} if plain["ranking"] else {}),
+        },
         "evaluate": {"evaluation": plain["evaluation"]},
         "export": {name: plain["export"][name] for name in _OF_EXPORT},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
@@ -209,4 +229,8 @@ def _without_places(data: dict[str, Any]) -> dict[str, Any]:
     for table in ("events", "items", "users"):
         if kept[table] is not None:
             kept[table] = {key: value for key, value in kept[table].items() if key != "path"}
+    if kept["events"] is not None and not kept["events"]["labels"]:  # Keys of runs without them stay what they were.
+        del kept["events"]["labels"]
+    if not kept["split"]["kind"].startswith("folds"):
+        kept["split"] = {key: value for key, value in kept["split"].items() if key in ("kind", *_CUTS)}
     return kept

@@ -3,10 +3,13 @@
 from tfrec.data.batches import EpochPlan
 from tfrec.data.datasets import Dataset
 from tfrec.data.events import read_events
+from tfrec.data.example_batches import ExamplePlan
 from tfrec.data.folders import content_hash
 from tfrec.data.items import read_items, read_users
-from tfrec.data.options import EventColumns, ItemColumns, PrepareOptions, UserColumns
+from tfrec.data.labels import Label
+from tfrec.data.options import EventColumns, Folds, ItemColumns, PrepareOptions, UserColumns
 from tfrec.data.prepare import prepare
+from tfrec.data.ranking_data import RankingData
 from tfrec.data.sequences import Ragged
 from tfrec.data.vocabulary import Vocabulary
 
@@ -14,9 +17,13 @@ __all__ = [
     "Dataset",
     "EpochPlan",
     "EventColumns",
+    "ExamplePlan",
+    "Folds",
     "ItemColumns",
+    "Label",
     "PrepareOptions",
     "Ragged",
+    "RankingData",
     "UserColumns",
     "Vocabulary",
     "content_hash",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfrec.data.buckets import LengthBuckets, check_whole
 from tfrec.data.sequences import Ragged, Windows
 from tfrec.data.streaming import streamed
 from tfrec.features import BARRED, HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Batch = dict[str, np.ndarray]
-
-# Each length bucket ends at least this much further than the one before.
-BUCKET_RATIO = 1.15
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class TextVectors:
 Users = Mapping[str, np.ndarray | TextVectors]
 
 
-class EpochPlan:
-    """The batches of each epoch: the same number in every one, other members and another order in each.
+class EpochPlan(LengthBuckets):
+    """The batches of training windows of each epoch: the same number in every one, other members and another order.
 
     Args:
         windows: the training windows.
@@ -61,28 +59,9 @@ class EpochPlan:
 
     def __init__(self, windows: Windows, users: Users, *, tokens_per_batch: int = 4096, seed: int = 0) -> None:
         """See the class."""
-        _check_whole("tokens_per_batch", tokens_per_batch, least=1)
-        _check_whole("seed", seed, least=0)
+        super().__init__(windows.lengths + 1, tokens_per_batch, seed)
         self.epoch = 0
-        self._windows, self._users, self._tokens, self._seed = windows, users, tokens_per_batch, seed
-        self._buckets = _buckets(windows.lengths + 1)
-        self._size = sum(1 for _ in self._shuffled(np.random.default_rng(0)))
-
-    def __len__(self) -> int:
-        """Number of batches of an epoch."""
-        return self._size
-
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """Which windows each batch of an epoch holds, in order."""
-        rng = np.random.default_rng([self._seed, epoch])
-        batches = list(self._shuffled(rng))
-        return [batches[place] for place in rng.permutation(len(batches))]
-
-    def padding(self, epoch: int = 0) -> float:
-        """Share of an epoch's tokens that are padding."""
-        lengths = self._windows.lengths + 1
-        tokens = sum(len(members) * int(lengths[members].max()) for members in self.batches(epoch))
-        return 1 - int(lengths.sum()) / tokens
+        self._windows, self._users = windows, users
 
     def dataset(self) -> tf.data.Dataset:
         """Batches of `HISTORY` [B, T], `TARGET` [B, T + 1], the event features [B, T] and the user features [B].
@@ -91,7 +70,7 @@ class EpochPlan:
         """
         import tensorflow as tf
 
-        spec = _spec(self._windows.events, self._users)
+        spec = input_spec(self._windows.events, self._users)
         spec[TARGET] = tf.TensorSpec([None, None], tf.int32, TARGET)
         return streamed(self._play, spec, len(self))
 
@@ -100,18 +79,6 @@ class EpochPlan:
         windows = self._windows.drawn(np.random.default_rng([self._seed, epoch, 1]))
         for members in self.batches(epoch):
             yield training_batch(windows, self._users, members)
-
-    def _shuffled(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Full batches bucket by bucket, shortest first; what is left of one goes to the next."""
-        left = np.zeros(0, np.int64)
-        for longest, members in self._buckets:
-            waiting = np.concatenate([left, rng.permutation(members)])
-            rows = max(1, self._tokens // longest)
-            full = len(waiting) // rows * rows
-            yield from np.split(waiting[:full], full // rows) if full else ()
-            left = waiting[full:]
-        if len(left):
-            yield left
 
 
 def training_batch(windows: Windows, users: Users, members: np.ndarray) -> Batch:
@@ -171,8 +138,8 @@ class EvaluationUsers:
         """
         import tensorflow as tf
 
-        _check_whole("batch_size", batch_size, least=1)
-        spec = _spec(self.events, self.users)
+        check_whole("batch_size", batch_size, least=1)
+        spec = input_spec(self.events, self.users)
         spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in (SEEN, RELEVANT)}
         spec[USER_ID] = tf.TensorSpec([None], tf.string, USER_ID)
         if len(self.barred):
@@ -190,22 +157,17 @@ class EvaluationUsers:
         """One padded batch of the users `members`, int64 [B]; see `dataset`."""
         ends = self.histories.offsets[members + 1]
         lengths = np.minimum(self.histories.lengths[members], self.max_length)
-        pick = _padded(ends - lengths, lengths, len(self.histories.rows))
+        pick = padded(ends - lengths, lengths, len(self.histories.rows))
         batch = {HISTORY: pick(self.histories.rows)}
         batch |= {name: pick(values) for name, values in self.events.items()}
         for name, lists in ((SEEN, self.seen), (RELEVANT, self.relevant)):
-            batch[name] = _padded(lists.offsets[members], lists.lengths[members], len(lists.rows))(lists.rows)
+            batch[name] = padded(lists.offsets[members], lists.lengths[members], len(lists.rows))(lists.rows)
         batch |= {name: codes[members] for name, codes in self.users.items()}
         batch |= {BARRED: self.barred} if len(self.barred) else {}
         return batch | {USER_ID: self.histories.user_ids[members]}
 
 
-def _check_whole(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
-
-
-def _padded(starts: np.ndarray, lengths: np.ndarray, total: int) -> Callable[[np.ndarray], np.ndarray]:
+def padded(starts: np.ndarray, lengths: np.ndarray, total: int) -> Callable[[np.ndarray], np.ndarray]:
     """A gather of segments from a flat array of `total` values into [B, T], 0 beyond each length, T at least 1."""
     steps = np.arange(max(1, int(lengths.max(initial=0))))
     index = np.minimum(starts[:, None] + steps, max(total - 1, 0))
@@ -213,20 +175,7 @@ def _padded(starts: np.ndarray, lengths: np.ndarray, total: int) -> Callable[[np
     return lambda values: np.where(held, values[index], 0) if total else np.zeros(held.shape, values.dtype)
 
 
-def _buckets(lengths: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(longest length, its members) for each bucket that has any, shortest first."""
-    buckets = []
-    low, longest = 0, int(lengths.max(initial=0))
-    while low < longest:
-        high = max(low + 1, int(low * BUCKET_RATIO))
-        members = np.flatnonzero((lengths > low) & (lengths <= high))
-        if len(members):
-            buckets.append((int(lengths[members].max()), members))
-        low = high
-    return buckets
-
-
-def _spec(events: Mapping[str, np.ndarray], users: Users) -> dict[str, tf.TensorSpec]:
+def input_spec(events: Mapping[str, np.ndarray], users: Users) -> dict[str, tf.TensorSpec]:
     """Specs of the inputs; the names of the features are already those of a batch."""
     import tensorflow as tf
 

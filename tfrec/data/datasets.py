@@ -14,6 +14,7 @@ import pandas as pd
 
 from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
 from tfrec.data.folders import read_manifest
+from tfrec.data.labels import Label
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
     Ragged,
@@ -21,7 +22,6 @@ from tfrec.data.sequences import (
     distinct,
     histories,
     relevant_items,
-    segments,
     training_events,
     training_windows,
 )
@@ -95,6 +95,17 @@ class Dataset:
         return self.manifest["options"]["max_length"]
 
     @property
+    def labels(self) -> dict[str, Label]:
+        """What is predicted of an event besides its item."""
+        told = (self.manifest["options"]["events"] or {}).get("labels", {})
+        return {name: Label(**told[name]) for name in self.manifest.get("labels", ())}
+
+    @property
+    def draws_windows(self) -> bool:
+        """Whether an epoch trains events from anywhere in a long history, and not its newest alone."""
+        return self.manifest["options"].get("windows") == "drawn"
+
+    @property
     def has_timestamps(self) -> bool:
         """Whether events carry their time."""
         return TIMESTAMP in self.manifest["event_features"]
@@ -148,7 +159,7 @@ class Dataset:
         """All users' events, read from the shards once."""
         shards = self.manifest["options"]["shards"]
         paths = [self.folder / shard_name(shard, shards) for shard in range(shards)]
-        return read_records(paths, self.manifest["event_features"], self._user_features)
+        return read_records(paths, self.manifest["event_features"], self._user_features, list(self.labels))
 
     def train(self, tokens_per_batch: int = 4096, seed: int = 0) -> tf.data.Dataset:
         """Training batches; each pass is a new epoch. See `EpochPlan.dataset`."""
@@ -156,9 +167,8 @@ class Dataset:
 
     def train_plan(self, tokens_per_batch: int = 4096, seed: int = 0) -> EpochPlan:
         """The plan behind `train`, whose `epoch` can be set to play an epoch again."""
-        drawn = self.manifest["options"].get("windows") == "drawn"
-        windows = training_windows(self.sequences, self._held_out > 0, self.max_length, drawn=drawn)
-        return EpochPlan(windows, self._users(), tokens_per_batch=tokens_per_batch, seed=seed)
+        windows = training_windows(self.sequences, self.held_out > 0, self.max_length, drawn=self.draws_windows)
+        return EpochPlan(windows, self.user_features(), tokens_per_batch=tokens_per_batch, seed=seed)
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose next events validate. See `EvaluationUsers.dataset`."""
@@ -173,7 +183,7 @@ class Dataset:
 
         Items that are held out of all but the test are no candidates in validation: there they are nobody's target.
         """
-        return self.items["candidate"].to_numpy(bool) & ~self._held_back(split)
+        return self.items["candidate"].to_numpy(bool) & ~self.held_back(split)
 
     def truth(self, split: str) -> pd.DataFrame:
         """Relevant pairs of "validation" or "test": `user_id`, `item_id`; under "time" only what is new to the user."""
@@ -185,15 +195,15 @@ class Dataset:
 
     def histories(self, split: str) -> Ragged:
         """Whole histories of the users of `truth(split)`, as item rows."""
-        return histories(self.sequences, self._part(split)[0], split)
+        return histories(self.sequences, self._part(split)[0], split)[1]
 
     def training_sequences(self) -> Ragged:
         """Training events of every user, as item rows, without those held out; some lists may be empty."""
-        index, offsets = training_events(self.sequences, self._held_out > 0)
+        index, offsets = training_events(self.sequences, self.held_out > 0)
         return Ragged(self.sequences.user_ids, self.sequences.rows[index], offsets)
 
-    def _users(self) -> dict[str, np.ndarray | TextVectors]:
-        """The features of all users; that of their texts where their vectors are known."""
+    def user_features(self) -> dict[str, np.ndarray | TextVectors]:
+        """Feature name -> codes [U], the features of all users; vectors of their texts, where those are known."""
         users: dict[str, Any] = dict(self.sequences.users)
         codes = users.pop(USER_TEXT, None)
         if codes is not None and self._text_vectors is not None:
@@ -201,7 +211,8 @@ class Dataset:
         return users
 
     @property
-    def _held_out(self) -> np.ndarray:
+    def held_out(self) -> np.ndarray:
+        """int8 [I]: 0 for an item that trains, 1 for one held out of all but the test, 2 for one that validates too."""
         return self.items["held_out"].to_numpy()
 
     def _part(self, split: str) -> tuple[np.ndarray, Ragged]:
@@ -209,13 +220,13 @@ class Dataset:
             raise ValueError(f"split must be 'validation' or 'test'; got {split!r}.")
         if split not in self._parts:
             new_only = self.manifest["split"]["kind"] == "time"
-            excluded = self._held_back(split)
+            excluded = self.held_back(split)
             self._parts[split] = relevant_items(self.sequences, split, new_only=new_only, excluded=excluded)
         return self._parts[split]
 
-    def _held_back(self, split: str) -> np.ndarray:
+    def held_back(self, split: str) -> np.ndarray:
         """Bool [I], the items that a split must not know of."""
-        return (self._held_out == 1) & (split == "validation")
+        return (self.held_out == 1) & (split == "validation")
 
     def _pairs(self, lists: Ragged) -> pd.DataFrame:
         ids = self.items[ITEM_ID].to_numpy(dtype=object)
@@ -224,9 +235,7 @@ class Dataset:
 
     def _evaluation(self, split: str) -> EvaluationUsers:
         users, relevant = self._part(split)
-        lists = self.histories(split)
-        ends = self.sequences.offsets[users] + lists.lengths
-        index, _ = segments(ends - lists.lengths, lists.lengths)
+        index, lists = histories(self.sequences, users, split)
         keep = self.seen == "keep"
         nothing = Ragged(lists.user_ids, lists.rows[:0], np.zeros(len(users) + 1, np.int64))
         return EvaluationUsers(
@@ -234,9 +243,9 @@ class Dataset:
             seen=nothing if keep else distinct(lists, len(self.items)),
             relevant=relevant,
             events={name: values[index] for name, values in self.sequences.events.items()},
-            users=_of(self._users(), users),
+            users=_of(self.user_features(), users),
             max_length=self.max_length,
-            barred=np.flatnonzero(self._held_back(split)).astype(np.int32),
+            barred=np.flatnonzero(self.held_back(split)).astype(np.int32),
         )
 
 

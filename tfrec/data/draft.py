@@ -31,6 +31,7 @@ from tfrec.features import (
     USER_ID,
     USER_TEXT,
     event_feature,
+    label_feature,
     user_feature,
 )
 
@@ -72,7 +73,14 @@ class Draft:
         user_ids = split.events[USER_ID].iloc[split.offsets[:-1]].to_numpy(dtype=object)
         codes, unique = pd.factorize(split.events[ITEM_ID])
         rows = pd.Index(self.items[ITEM_ID]).get_indexer(pd.Index(unique))[codes].astype(np.int32)
-        return Sequences(user_ids, split.offsets, rows, split.is_target, split.train_end, split.test_start, {}, {})
+        labels = {
+            name: np.where(split.is_target, split.events[label_feature(name)].to_numpy(), np.float32(np.nan))
+            for name in (self.options.events.labels if self.options.events else ())
+        }
+        return Sequences(
+            user_ids, split.offsets, rows, split.is_target, split.train_end, split.test_start, {}, {}, labels,
+            split.trains, split.places,
+        )  # fmt: skip
 
     def _describe_items(self) -> dict[str, int]:
         """Add what the events say of the items, and count what there is."""
@@ -133,7 +141,8 @@ class Draft:
         """
         events = self.split.events
         features: dict[str, np.ndarray] = {}
-        for name in events.columns.drop([USER_ID, ITEM_ID, TIMESTAMP], errors="ignore"):
+        others = [USER_ID, ITEM_ID, TIMESTAMP, *map(label_feature, self.sequences.labels)]
+        for name in events.columns.drop(others, errors="ignore"):
             vocabulary = Vocabulary.of(events[name].iloc[self.training].unique())
             if self._add_vocabulary(event_feature(name), vocabulary, "events", self._event_column(name)):
                 self.event_columns.append(str(name))
@@ -201,6 +210,7 @@ class Draft:
             "event_columns": self.event_columns,
             "user_columns": [name.removeprefix("user_") for name in self.sequences.users if name != USER_TEXT],
             **({USER_TEXT: True} if USER_TEXT in self.sequences.users else {}),
+            **({"labels": list(self.sequences.labels)} if self.sequences.labels else {}),
             "item_categories": list(self.categories),
             "item_numbers": [name for name in columns.numeric if name in self.items],
         }

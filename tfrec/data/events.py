@@ -7,10 +7,11 @@ import logging
 import numpy as np
 import pandas as pd
 
+from tfrec.data.labels import read_label
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source, Table, read_table
 from tfrec.data.timestamps import NO_TIME, SECOND, read_times
-from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
+from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID, label_feature
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ def read_events(source: Source, columns: EventColumns | None = None, *, by_time:
 
     Returns:
         One row an event: `user_id`, `item_id` (texts), `timestamp` (int64 seconds, `NO_TIME` where missing) if mapped,
-        `event_type` and the context columns (texts, "" where missing). Each user's rows lie together.
+        `event_type` and the context columns (texts, "" where missing), `label_...` (float32, NaN where unknown). Each
+        user's rows lie together.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,6 +54,8 @@ def read_events(source: Source, columns: EventColumns | None = None, *, by_time:
         keys.insert(1 if by_time else 0, _positions(table, columns.position))
     for name in columns.columns:
         events[name] = table.texts(columns.event_type if name == EVENT_TYPE and columns.event_type else name)
+    for name, label in columns.labels.items():
+        events[label_feature(name)] = read_label(table, name, label)
     return _ordered(events, keys[: 2 if by_time else 1])
 
 

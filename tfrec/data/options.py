@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from tfrec.data.labels import Label
 from tfrec.features import EVENT_TYPE, ITEM_ID, TITLE, USER_ID, USER_TEXT, event_feature, user_feature
 
 Cut = str | float | datetime.date
@@ -29,6 +30,7 @@ class EventColumns:
         position: column of the place in the user's order, None when there is none. It orders before `timestamp` does.
         event_type: column of the kind of event (view, purchase), None when there is none.
         context: further categorical columns of an event (device, channel), each an input of the model.
+        labels: name -> what is predicted of an event besides its item: a click, a rating.
     """
 
     user_id: str = USER_ID
@@ -37,6 +39,7 @@ class EventColumns:
     position: str | None = None
     event_type: str | None = None
     context: tuple[str, ...] = ()
+    labels: Mapping[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a mapping without order, or one that uses a name twice."""
@@ -124,6 +127,34 @@ class UserColumns:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """Cross-validation: which part of the data tests.
+
+    Args:
+        folds: number K of parts, 2 or more.
+        fold: the part that tests, 0 to K - 1.
+        validation: share of the other parts that validates: settings and epochs are chosen by it.
+        seed: the parts follow from it.
+    """
+
+    folds: int = 5
+    fold: int = 0
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a part that is none."""
+        for name, least in (("folds", 2), ("fold", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        if self.fold >= self.folds:
+            raise ValueError(f"fold must be from 0 to {self.folds - 1}, there being {self.folds}; got {self.fold}.")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation must be a share between 0 and 1; got {self.validation!r}.")
+
+
+@dataclass(frozen=True)
 class PrepareOptions:
     """What `prepare` makes of the tables.
 
@@ -138,11 +169,13 @@ class PrepareOptions:
         seen: "remove" when what a user has had is not recommended again, "keep" when it may be (groceries, music).
             Events of every type count: under "remove" a purchase after a view of the same item is never a hit.
         candidates: "events" to recommend from the items that occur in events, "items" from the whole item table.
-        split: "leave_last" (the last target event tests, the one before validates) or "time" (two cuts). Under "time"
-            an item that the history holds already, by an event of any type, is no target, whatever `seen` says.
+        split: "leave_last" (the last target event tests, the one before validates), "time" (two cuts), or, for
+            cross-validation, "folds_events" and "folds_users" (see `tfrec.data.folds`). Under "time" an item that the
+            history holds already, by an event of any type, is no target, whatever `seen` says.
         validation_from: first moment of validation under "time": text that pandas parses, a date, seconds since 1970,
             or a share of the events such as "80%". Cuts are rounded up to whole seconds; without a zone they are UTC.
         test_from: first moment of the test under "time", written likewise.
+        folds: how the folds are cut, under the splits of their names.
         hold_out_items: ids, or a table with a column `item_id`: items whose events are left out of training and of the
             validation targets. They stay in the catalogue and in the histories: the protocol for cold items.
         hold_out_validation_items: the same, but they remain validation targets: to choose settings for cold items.
@@ -164,6 +197,7 @@ class PrepareOptions:
     split: str = "leave_last"
     validation_from: Cut = "80%"
     test_from: Cut = "90%"
+    folds: Folds = Folds()
     hold_out_items: ItemIds = ()
     hold_out_validation_items: ItemIds = ()
     max_length: int = 200
@@ -180,7 +214,7 @@ class PrepareOptions:
         choices = {
             "seen": ("remove", "keep"),
             "candidates": ("events", "items"),
-            "split": ("leave_last", "time"),
+            "split": ("leave_last", "time", "folds_events", "folds_users"),
             "windows": ("newest", "drawn"),
         }
         for name, allowed in choices.items():
@@ -197,6 +231,10 @@ class PrepareOptions:
             del plain["users"]["text"]
         if plain["windows"] == "newest":
             del plain["windows"]
+        if not plain["split"].startswith("folds"):
+            del plain["folds"]
+        if plain["events"] and not plain["events"]["labels"]:
+            del plain["events"]["labels"]
         return json.loads(json.dumps(plain, default=str))
 
 

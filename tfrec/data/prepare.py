@@ -11,6 +11,7 @@ from tfrec.data.datasets import Dataset
 from tfrec.data.draft import Draft
 from tfrec.data.events import keep_frequent, read_events
 from tfrec.data.folders import check_destination, content_hash, new_folder, write_manifest
+from tfrec.data.folds import by_events, by_users
 from tfrec.data.items import read_items, read_users
 from tfrec.data.options import PrepareOptions
 from tfrec.data.splits import Split, by_time, leave_last
@@ -73,6 +74,9 @@ def prepare(
 def _read_and_split(source: Source, options: PrepareOptions) -> Split:
     events = read_events(source, options.events, by_time=options.split == "time")
     events = keep_frequent(events, options.min_user_events, options.min_item_events)
+    targets, rolling = options.target_events, bool(options.events and options.events.labels)
     if options.split == "time":
-        return by_time(events, options.validation_from, options.test_from, options.target_events)
-    return leave_last(events, options.target_events)
+        return by_time(events, options.validation_from, options.test_from, targets, rolling=rolling)
+    if options.split != "leave_last":
+        return (by_events if options.split == "folds_events" else by_users)(events, options.folds, targets)
+    return leave_last(events, targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class Sequences:
         test_start: int64 [U].
         events: feature name -> codes int32 [N], or int64 seconds for the timestamp (0 = missing).
         users: feature name -> codes int32 [U].
+        labels: name -> float32 [N], what is predicted of each event besides its item, NaN where unknown.
+        trains: bool [U], whose events train; None for all users'.
+        order: int64 [N], where each event was in its user's order; None where they lie in it.
     """
 
     user_ids: np.ndarray
@@ -56,6 +59,9 @@ class Sequences:
     test_start: np.ndarray
     events: Mapping[str, np.ndarray]
     users: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    trains: np.ndarray | None = None
+    order: np.ndarray | None = None
 
     @property
     def owners(self) -> np.ndarray:
@@ -75,6 +81,9 @@ class Sequences:
             self.train_end[users], self.test_start[users],
             {name: values[order] for name, values in self.events.items()},
             {name: values[users] for name, values in self.users.items()},
+            {name: values[order] for name, values in self.labels.items()},
+            None if self.trains is None else self.trains[users],
+            None if self.order is None else self.order[order],
         )  # fmt: skip
 
 
@@ -146,6 +155,8 @@ def training_events(sequences: Sequences, held_out: np.ndarray) -> tuple[np.ndar
         Their indices, int64 [M], and the offsets of each user's, int64 [U + 1].
     """
     trains = (sequences.places < np.repeat(sequences.train_end, np.diff(sequences.offsets))) & ~held_out[sequences.rows]
+    if sequences.trains is not None:
+        trains &= np.repeat(sequences.trains, np.diff(sequences.offsets))
     counts = np.bincount(sequences.owners[trains], minlength=len(sequences.user_ids))
     return np.flatnonzero(trains), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -179,6 +190,8 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
     long = long[targets[offsets[long]] != PAD]
     events = {name: values[index] for name, values in sequences.events.items()}
     late = sequences.places[index] >= sequences.train_end[sequences.owners[index]]
+    if sequences.trains is not None:
+        late |= ~sequences.trains[sequences.owners[index]]
     if held_out[rows].any() or late.any():
         raise RuntimeError("The training sequences leak events that they must not hold. This is a mistake in tfrec.")
     return Windows(
@@ -193,11 +206,17 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
     )
 
 
-def histories(sequences: Sequences, users: np.ndarray, split: str) -> Ragged:
-    """Whole histories of some users: what they did before the validation or the test."""
+def histories(sequences: Sequences, users: np.ndarray, split: str) -> tuple[np.ndarray, Ragged]:
+    """Whole histories of some users, oldest event first: what they did before the validation or the test.
+
+    Returns:
+        Indices of the events, int64 [H], and the histories.
+    """
     ends = sequences.train_end if split == "validation" else sequences.test_start
     index, offsets = segments(sequences.offsets[users], ends[users])
-    return Ragged(sequences.user_ids[users], sequences.rows[index], offsets)
+    if sequences.order is not None:
+        index = index[np.lexsort([sequences.order[index], np.repeat(np.arange(len(users)), np.diff(offsets))])]
+    return index, Ragged(sequences.user_ids[users], sequences.rows[index], offsets)
 
 
 def relevant_items(

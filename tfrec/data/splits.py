@@ -29,6 +29,8 @@ class Split:
         train_end: int64 [users], counted from the user's first event.
         test_start: int64 [users], likewise.
         cuts: under "time", `validation_from` and `test_from` in seconds.
+        trains: bool [users], whose events train; None for all users'. Those of others serve as history alone.
+        places: int64 [events], where each was in its user's order; None where they lie in it.
     """
 
     events: pd.DataFrame
@@ -37,6 +39,8 @@ class Split:
     train_end: np.ndarray
     test_start: np.ndarray
     cuts: dict[str, int] = field(default_factory=dict)
+    trains: np.ndarray | None = None
+    places: np.ndarray | None = None
 
 
 def leave_last(events: pd.DataFrame, target_events: Collection[str] = ()) -> Split:
@@ -56,11 +60,7 @@ def leave_last(events: pd.DataFrame, target_events: Collection[str] = ()) -> Spl
         ValueError: no event is of a predicted type.
         RuntimeError: a check against leaks failed.
     """
-    is_target = _targets(events, target_events)
-    offsets = user_offsets(events[USER_ID])
-    last = _last_place(is_target, offsets)
-    used = np.arange(len(events)) <= np.repeat(last, np.diff(offsets))
-    events, is_target, last = events[used].reset_index(drop=True), is_target[used], last[last >= 0]
+    events, is_target = up_to_last_target(events, target_events)
     offsets = user_offsets(events[USER_ID])
     test = offsets[1:] - 1
     earlier = is_target.copy()
@@ -68,21 +68,38 @@ def leave_last(events: pd.DataFrame, target_events: Collection[str] = ()) -> Spl
     before = _last_place(earlier, offsets)
     validation = np.where(before >= 0, before, test)
     split = Split(events, is_target, offsets, validation - offsets[:-1], test - offsets[:-1])
-    _check_boundaries(split)
+    check_boundaries(split)
     _check_last(split)
     return split
 
 
-def by_time(events: pd.DataFrame, validation_from: Cut, test_from: Cut, target_events: Collection[str] = ()) -> Split:
+def up_to_last_target(events: pd.DataFrame, target_events: Collection[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Each user's events up to the last target, and which of them are targets; users without one are left out."""
+    is_target = targets_of(events, target_events)
+    offsets = user_offsets(events[USER_ID])
+    last = _last_place(is_target, offsets)
+    used = np.arange(len(events)) <= np.repeat(last, np.diff(offsets))
+    return events[used].reset_index(drop=True), is_target[used]
+
+
+def by_time(
+    events: pd.DataFrame,
+    validation_from: Cut,
+    test_from: Cut,
+    target_events: Collection[str] = (),
+    *,
+    rolling: bool = False,
+) -> Split:
     """Events before `validation_from` train, those from it on validate, those from `test_from` on test.
 
-    Context events from `test_from` on are left out: nothing uses them.
+    Context events from `test_from` on are left out, since nothing uses them, unless histories are `rolling`.
 
     Args:
         events: the events, ordered by time, each with its time.
         validation_from: first moment of the validation; see `PrepareOptions`.
         test_from: first moment of the test.
         target_events: the predicted types; empty for all.
+        rolling: whether a target's history is all that came before it, after the cut too.
 
     Returns:
         The split.
@@ -99,18 +116,19 @@ def by_time(events: pd.DataFrame, validation_from: Cut, test_from: Cut, target_e
         "test_from": cut_second("test_from", test_from, seconds),
     }
     _check_cuts(cuts, int(seconds.min()), int(seconds.max()))
-    is_target = _targets(events, target_events)
-    used = is_target | (seconds < cuts["test_from"])
+    is_target = targets_of(events, target_events)
+    used = is_target | (seconds < cuts["test_from"]) | rolling
     events, is_target, seconds = events[used].reset_index(drop=True), is_target[used], seconds[used]
     offsets = user_offsets(events[USER_ID])
     ends = [np.add.reduceat((seconds < cut).astype(np.int64), offsets[:-1]) for cut in cuts.values()]
     split = Split(events, is_target, offsets, ends[0], ends[1], cuts)
-    _check_boundaries(split)
+    check_boundaries(split)
     _check_times(split)
     return split
 
 
-def _targets(events: pd.DataFrame, target_events: Collection[str]) -> np.ndarray:
+def targets_of(events: pd.DataFrame, target_events: Collection[str]) -> np.ndarray:
+    """Bool [events], which are of a predicted type; ValueError where no event has one of the types."""
     if not target_events:
         return np.ones(len(events), bool)
     if EVENT_TYPE not in events:
@@ -143,7 +161,8 @@ def _check_cuts(cuts: dict[str, int], first: int, last: int) -> None:
         )
 
 
-def _check_boundaries(split: Split) -> None:
+def check_boundaries(split: Split) -> None:
+    """Raise a RuntimeError where a user's boundaries are out of order."""
     sizes = np.diff(split.offsets)
     wrong = ~((0 <= split.train_end) & (split.train_end <= split.test_start) & (split.test_start <= sizes))
     _raise_for(split, wrong, "boundaries out of order")

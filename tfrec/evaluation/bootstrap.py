@@ -80,7 +80,7 @@ def compare(
     users = our_tables[0].index
     mine, other = _seed_mean(our_tables, users, names, "ours"), _seed_mean(their_tables, users, names, "theirs")
     gaps = np.nan_to_num(mine - other, nan=0.0)
-    draws = np.concatenate([counts @ gaps for counts in _draws(len(users), resamples, seed)]) / len(users)
+    draws = np.concatenate([counts @ gaps for counts in user_draws(len(users), resamples, seed)]) / len(users)
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     means = _known_mean(mine), _known_mean(other)
     ends = zip(names, *means, low, high, strict=True)
@@ -141,7 +141,7 @@ def _known_mean(values: np.ndarray) -> np.ndarray:
     return np.divide(np.where(known, values, 0).sum(axis=0), number, out=undefined, where=number > 0)
 
 
-def _draws(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def user_draws(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each user is drawn, float64 [R, U], in chunks whose rows add up to `resamples`."""
     generator = np.random.default_rng(seed)
     rows = max(1, min(resamples, _CHUNK_DRAWS // users))

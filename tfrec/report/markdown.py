@@ -65,9 +65,9 @@ def write_report(
         "## Slices",
         tables.markdown(*tables.slice_table(results.evaluations, cutoff)),
         *_validation(results, cutoff),
-        *_pictures(plots or {}, folder),
-        *_costs(results),
-        *_rerun(settings, command),
+        *pictures(plots or {}, folder),
+        *costs(results.timing, results.peak_memory_mb, results.environment),
+        *rerun(settings, command),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_text(path, text)
@@ -109,7 +109,8 @@ def _validation(results: Results, cutoff: int) -> list[str]:
     return ["## Slices of the validation split, which settings are chosen by", table]
 
 
-def _pictures(plots: Mapping[str, str], folder: str) -> list[str]:
+def pictures(plots: Mapping[str, str], folder: str) -> list[str]:
+    """Links to the pictures, relative to the folder of the report."""
     if not plots:
         return []
     links = [
@@ -119,15 +120,17 @@ def _pictures(plots: Mapping[str, str], folder: str) -> list[str]:
     return ["## Pictures", *links]
 
 
-def _costs(results: Results) -> list[str]:
-    timing = [[_TIMING.get(name, name.replace("_", " ")), _number(value)] for name, value in results.timing.items()]
-    timing.append(["peak memory (MiB)", _number(results.peak_memory_mb)])
-    environment = [[_ENVIRONMENT.get(name, name), _number(value)] for name, value in results.environment.items()]
-    parts = ["## What it took", tables.markdown(["", "value"], timing)]
-    return parts + (["## Environment", tables.markdown(["", "value"], environment, text=True)] if environment else [])
+def costs(timing: Mapping[str, float], peak_memory_mb: float, environment: Mapping[str, Any]) -> list[str]:
+    """What a run took and where, as parts of a report."""
+    took = [[_TIMING.get(name, name.replace("_", " ")), _number(value)] for name, value in timing.items()]
+    took.append(["peak memory (MiB)", _number(peak_memory_mb)])
+    machine = [[_ENVIRONMENT.get(name, name), _number(value)] for name, value in environment.items()]
+    parts = ["## What it took", tables.markdown(["", "value"], took)]
+    return parts + (["## Environment", tables.markdown(["", "value"], machine, text=True)] if machine else [])
 
 
-def _rerun(settings: Mapping[str, Any] | None, command: str) -> list[str]:
+def rerun(settings: Mapping[str, Any] | None, command: str) -> list[str]:
+    """The settings, and the command that makes the run again."""
     parts = ["## Settings", tables.markdown(["setting", "value"], _flat(settings), text=True)] if settings else []
     return parts + (["## Run it again", f"```sh\n{command}\n```"] if command else [])
 

@@ -67,7 +67,7 @@ def cutoff_plot(
         evaluations: name of the line -> evaluation; the first is the model, `oracle` is drawn in grey.
         metrics: figures without their cut-off.
     """
-    figure, panels = _canvas(len(metrics))
+    figure, panels = canvas(len(metrics))
     for panel, metric in zip(panels, metrics, strict=True):
         for style, (name, each) in zip(_styles(evaluations), evaluations.items(), strict=True):
             cutoffs = sorted(int(key.split("@")[1]) for key in each.metrics if _is_figure(key, metric))
@@ -78,17 +78,26 @@ def cutoff_plot(
         panel.set_xscale("log")
         panel.set_xticks(cutoffs, [str(k) for k in cutoffs])
         panel.minorticks_off()
-        _finish(panel, _HEADINGS.get(metric, metric), "recommendations shown (k)", f"mean over users of {metric}@k")
-    _save(figure, path, panels[0])
+        finish(panel, _HEADINGS.get(metric, metric), "recommendations shown (k)", f"mean over users of {metric}@k")
+    save(figure, path, panels[0])
 
 
-def training_plot(path: str | os.PathLike[str], training: Mapping[str, Sequence[float]], metric: str = "") -> None:
+def training_plot(
+    path: str | os.PathLike[str],
+    training: Mapping[str, Sequence[float]],
+    metric: str = "",
+    *,
+    lower: bool = False,
+    of: str = "users",
+) -> None:
     """Draw the loss by epoch, and beside it a validation figure with its best epoch marked.
 
     Args:
         path: the PNG file.
         training: figure -> its value by epoch; `loss`, optional `val_loss`, optional validation figures.
         metric: the validation figure; by default the first that holds `ndcg`, else the first that is no loss.
+        lower: whether less of it is better.
+        of: what it is a mean over.
 
     Raises:
         ValueError: there is no loss, or not the figure asked for.
@@ -96,21 +105,21 @@ def training_plot(path: str | os.PathLike[str], training: Mapping[str, Sequence[
     if not training.get("loss") or (metric and metric not in training):
         raise ValueError(f"training must hold loss and {metric or 'figures'} by epoch, got {list(training)}")
     metric = metric or _validation_figure(training)
-    figure, panels = _canvas(2 if metric else 1)
+    figure, panels = canvas(2 if metric else 1)
     for style, key, label in zip(_styles(("", "")), ("loss", "val_loss"), ("training", "validation"), strict=True):
         if training.get(key):
             panels[0].plot(np.arange(1, len(training[key]) + 1), training[key], label=label, **style)
-    _finish(panels[0], "Loss", "epoch", "mean loss", from_zero=False)
+    finish(panels[0], "Loss", "epoch", "mean loss", from_zero=False)
     if metric:
         values = np.asarray(training[metric], float)
         style = _styles(("",))[0] | {"color": COLOURS[2], "marker": MARKERS[2]}
         panels[1].plot(np.arange(1, len(values) + 1), values, **style)
         if np.isfinite(values).any():
-            _mark_best(panels[1], values)
-        _finish(panels[1], f"Validation {metric.removeprefix('val_')}", "epoch", "mean over users", from_zero=False)
+            _mark_best(panels[1], values, lower=lower)
+        finish(panels[1], f"Validation {metric.removeprefix('val_')}", "epoch", f"mean over {of}", from_zero=False)
     for panel in panels:
         _whole_ticks(panel, max(len(values) for values in training.values()))
-    _save(figure, path, panels[0])
+    save(figure, path, panels[0])
 
 
 def slice_plot(path: str | os.PathLike[str], evaluations: Mapping[str, Evaluation], metric: str = "ndcg") -> bool:
@@ -133,13 +142,13 @@ def slice_plot(path: str | os.PathLike[str], evaluations: Mapping[str, Evaluatio
     groups = {title: sorted(names, key=lambda name: name != COLD_USERS) for title, names in groups.items() if names}
     if not groups:
         return False
-    figure, panels = _canvas(len(groups))
+    figure, panels = canvas(len(groups))
     for panel, (title, names) in zip(panels, groups.items(), strict=True):
         _draw_slices(panel, evaluations, names, key)
         heading = _HEADINGS.get(metric, metric)
-        _finish(panel, f"{heading} {title}", "users in each bin below its name", f"mean over users of {key}")
+        finish(panel, f"{heading} {title}", "users in each bin below its name", f"mean over users of {key}")
         panel.set_ylim(bottom=-0.02 * panel.get_ylim()[1])
-    _save(figure, path, panels[0])
+    save(figure, path, panels[0])
     return True
 
 
@@ -171,8 +180,8 @@ def _validation_figure(training: Mapping[str, Sequence[float]]) -> str:
     return next((name for name in names if "ndcg" in name), names[0] if names else "")
 
 
-def _mark_best(panel: Axes, values: np.ndarray) -> None:
-    best = int(np.nanargmax(values))
+def _mark_best(panel: Axes, values: np.ndarray, *, lower: bool) -> None:
+    best = int((np.nanargmin if lower else np.nanargmax)(values))
     panel.axvline(best + 1, color="#999999", linestyle=":", linewidth=1.2, zorder=0)
     ring: dict[str, Any] = {
         "marker": "o",
@@ -208,14 +217,16 @@ def _styles(names: Sequence[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
     return styles
 
 
-def _canvas(panels: int) -> tuple[Figure, list[Axes]]:
+def canvas(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.8 * panels + 0.4, 4.6), dpi=_DPI, layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def _finish(panel: Axes, title: str, across: str, up: str, *, from_zero: bool = True) -> None:
+def finish(panel: Axes, title: str, across: str, up: str, *, from_zero: bool = True) -> None:
+    """Title, names of the axes and grid of a panel."""
     panel.set_title(title, fontsize=12, loc="left", fontweight="bold")
     panel.set_xlabel(across, fontsize=10)
     panel.set_ylabel(up, fontsize=10)
@@ -226,7 +237,7 @@ def _finish(panel: Axes, title: str, across: str, up: str, *, from_zero: bool = 
         panel.set_ylim(bottom=0)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str], labelled: Axes) -> None:
+def save(figure: Figure, path: str | os.PathLike[str], labelled: Axes) -> None:
     """Put one legend below the panels and write the file."""
     handles, labels = labelled.get_legend_handles_labels()
     if handles:

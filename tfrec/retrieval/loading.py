@@ -16,14 +16,24 @@ def load_model(path: str | Path) -> TwoTower:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds something else.
     """
+    model = load_saved(path)
+    if not isinstance(model, TwoTower):
+        raise ValueError(f"{path} holds a {type(model).__name__}, and no two-tower model")
+    return model
+
+
+def load_saved(path: str | Path) -> keras.Model:
+    """Any Keras model, not compiled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; a run keeps its model in checkpoints/model.keras.")
     try:
-        model = keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"{path} is damaged ({reason})") from error
-    if not isinstance(model, TwoTower):
-        raise ValueError(f"{path} holds a {type(model).__name__}, and no two-tower model")
-    return model

@@ -17,7 +17,9 @@ _STARTS = {"dot": 1.0, "cosine": 0.07}
 class Temperature(keras.layers.Layer):
     """Divides queries by a positive number.
 
-    Source of the learnt one: CLIP, arXiv:2103.00020, section 2.5.
+    The weight of a learnt one is its logarithm. A constraint, which optimizers apply after each step, holds it at
+    `LEAST` or above, where it has a gradient and may grow again; weight decay, which would draw it towards 1, leaves it
+    alone (`tfrec.build.optimizer`). Source: CLIP, arXiv:2103.00020, section 2.5.
     """
 
     def __init__(self, start: float, *, learnt: bool = False, **kwargs: Any) -> None:
@@ -29,14 +31,17 @@ class Temperature(keras.layers.Layer):
             **kwargs: as for any Keras layer.
 
         Raises:
-            ValueError: `start` is not positive.
+            ValueError: `start` is not positive, or is to be learnt from below `LEAST`.
         """
         super().__init__(**{"autocast": False, **kwargs})  # Queries are float32 under any policy.
         if not start > 0:
             raise ValueError(f"`temperature` must be positive; received {start}.")
+        if learnt and start < LEAST:
+            raise ValueError(f"A learnt `temperature` must start at {LEAST} or above; received {start}.")
         self.start, self.learnt = start, learnt
         if learnt:
-            self.log = self.add_weight((), initializer=keras.initializers.Constant(math.log(start)), name="log")
+            first = keras.initializers.Constant(math.log(start))
+            self.log = self.add_weight((), initializer=first, constraint=_not_below_least, name="log")
         self.built = True
 
     @classmethod
@@ -50,14 +55,18 @@ class Temperature(keras.layers.Layer):
     @property
     def value(self) -> float:
         """What it is now."""
-        return max(LEAST, math.exp(float(self.log))) if self.learnt else self.start
+        return math.exp(float(self.log)) if self.learnt else self.start
 
     def call(self, queries: Any) -> Any:
         """Float [..., D] -> the same, divided."""
         if not self.learnt:
             return queries / self.start
-        return queries / ops.maximum(ops.exp(ops.cast(self.log, queries.dtype)), LEAST)
+        return queries / ops.exp(ops.cast(self.log, queries.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "start": self.start, "learnt": self.learnt}
+
+
+def _not_below_least(log: Any) -> Any:
+    return ops.maximum(log, math.log(LEAST))

@@ -115,15 +115,25 @@ class TFRSRetrieval:
         return cls(**config)
 
 
-def _retrieval_task() -> Any:
-    """TFRS's task with a loss a position; imported here, where it is first needed."""
+def recommenders() -> Any:
+    """The library TensorFlow Recommenders; imported here, where it is first needed.
+
+    Raises:
+        ValueError: it does not import.
+    """
     try:
-        import tensorflow_recommenders as tfrs
+        import tensorflow_recommenders
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             "tensorflow_recommenders did not import: it needs the variable TF_USE_LEGACY_KERAS=1 before TensorFlow's "
             f"Keras is first used. Import tfrec before tensorflow, or set the variable. ({error})"
         ) from error
+    return tensorflow_recommenders
+
+
+def _retrieval_task() -> Any:
+    """TFRS's task with a loss a position."""
+    tfrs = recommenders()
 
     def per_position(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         return log_sum_exp(y_pred) - tf.linalg.diag_part(y_pred)  # The labels are TFRS's: position i has candidate i.

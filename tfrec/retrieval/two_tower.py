@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from keras import ops
 
 from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
+from tfrec.retrieval.compiling import check_compile, without_xla
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.past import Past
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
@@ -166,16 +166,7 @@ class TwoTower(keras.Model):
         Raises:
             ValueError: an optimizer of another library, a loss or a metric.
         """
-        if not isinstance(optimizer, (str, dict, keras.optimizers.Optimizer)):
-            kind = type(optimizer)
-            name = kind.__name__ if hasattr(keras.optimizers, kind.__name__) else "AdamW"
-            raise ValueError(
-                f"`optimizer` must be an optimizer of Keras 3; received {kind.__module__}.{kind.__name__}. "
-                f"Use keras.optimizers.{name}."
-            )
-        given = [name for name in ("loss", "loss_weights", "metrics", "weighted_metrics") if kwargs.get(name)]
-        if given:
-            raise ValueError(f"`{given[0]}` must be left out: the loss is the objective's, the metrics are of ranks.")
+        check_compile(optimizer, kwargs)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
@@ -255,12 +246,12 @@ class TwoTower(keras.Model):
         if self._encoded.vectors is None:
             self._encoded.vectors = tf.Variable(vectors, trainable=False)
         self._encoded.vectors.assign(vectors)
-        with _without_xla(self):
+        with without_xla(self):
             super().make_test_function(force)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Nor is prediction."""
-        with _without_xla(self):
+        with without_xla(self):
             super().make_predict_function(force)
 
     @property
@@ -282,15 +273,6 @@ class TwoTower(keras.Model):
         """Rebuild the model, its weights at their initial values."""
         rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in PARTS}
         return cls(**{**config, **rebuilt})
-
-
-@contextlib.contextmanager
-def _without_xla(model: Any) -> Iterator[None]:
-    compiled, model.jit_compile = model.jit_compile, False
-    try:
-        yield
-    finally:
-        model.jit_compile = compiled
 
 
 def _unit(vectors: Any) -> Any:

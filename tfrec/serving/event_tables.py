@@ -56,7 +56,9 @@ def _mapping(table: Table, trained: Mapping[str, Any] | None, inputs: Mapping[st
     if names is None:
         raise ValueError(_refusal(table, trained))
     known = {column for feature, column in inputs.items() if feature != TIMESTAMP}
-    chosen = {key: names[key] for key in (USER_ID, ITEM_ID, TIMESTAMP, POSITION) if names.get(key) in present}
+    chosen: dict[str, Any] = {
+        key: names[key] for key in (USER_ID, ITEM_ID, TIMESTAMP, POSITION) if names.get(key) in present
+    }
     if EVENT_TYPE in known and names.get(EVENT_TYPE) in present:
         chosen[EVENT_TYPE] = names[EVENT_TYPE]
     context = known & present - {EVENT_TYPE, *chosen.values()}

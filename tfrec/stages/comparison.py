@@ -90,13 +90,18 @@ def compare(plan: config.Plan, out: str | Path | None = None) -> Comparison:
         ValueError: a table is wrong, the folder is something else's, or nothing at all could be trained.
         OSError: a file cannot be read or written.
     """
+    if plan.pipeline.ranking is not None:
+        raise ValueError(
+            "`compare` sets rankings side by side, and this pipeline has the section `ranking`: run its variants with "
+            "`tfrec run --out`, and see their metrics.json."
+        )
     out = Path(out) if out is not None else Path("runs") / f"{plan.pipeline.name}_compare"
     _refuse_foreign(plan, out)
     trials = [_Trial(each, seed, out) for seed in plan.seeds for each in plan.variants]
     for trial in trials:  # Reads every table and folder before anything is written, as far as it is there.
         pending(trial.pipeline, trial.out, LAST if trial.start is None else "prepare")
         build.text_mark(trial.pipeline.model.text)
-    with _locked(out):
+    with locked(out):
         _record(plan, out)
         failed = _work(trials, out)
         if len(failed) == len(trials):
@@ -264,7 +269,7 @@ def _refuse_foreign(plan: config.Plan, out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """Make the folder and keep another comparison out of it; the system frees it with the process."""
     with _writable(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -33,12 +33,12 @@ from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write
 from tfrec.report.summaries import write_test
 from tfrec.retrieval import TwoTower, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
+from tfrec.stages.evaluate_ranker import METRICS, PLOTS, REPORT, evaluate_ranker, timing_of
 from tfrec.stages.ledger import CONFIG, Run
 from tfrec.stages.prepare import DATASET
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_batches, open_model
 
-METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 HISTORY_ALONE = "history alone"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
@@ -94,12 +94,15 @@ def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, ve
 
 
 def _perform(run: Run, key: str) -> None:
+    if run.pipeline.ranking is not None:
+        evaluate_ranker(run, key)
+        return
     started, data, model = time.perf_counter(), open_batches(run), open_model(run)
     table = recommend(model, data.test(), data.items[ITEM_ID], k=run.pipeline.evaluation.depth)
     results = _results(run, data, model, table)
     results = dataclasses.replace(
         results,
-        timing={**_timing(run), "evaluate_seconds": time.perf_counter() - started},
+        timing={**timing_of(run), "evaluate_seconds": time.perf_counter() - started},
         peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
         environment=describe(),
     )
@@ -152,16 +155,6 @@ def _per_user(results: Results) -> pd.DataFrame:
     found = {MODEL_ROW: results.test, **results.baselines}
     tables = [each.per_user.reset_index().assign(model=name) for name, each in found.items()]
     return pd.concat(tables, ignore_index=True)
-
-
-def _timing(run: Run) -> dict[str, float]:
-    trained = run.figures("train")
-    names = ("epochs", "best_epoch", "epoch_seconds", "events_per_second", "parameters")
-    return {
-        "prepare_seconds": run.figures("prepare")["seconds"],
-        "train_seconds": trained["seconds"],
-        **{name: trained[name] for name in names},
-    }
 
 
 def _write_parquet(table: pd.DataFrame, run: Run, name: str) -> None:

@@ -11,15 +11,19 @@ import os
 import shutil
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfrec import build, config
 from tfrec.build import starting
-from tfrec.data import Dataset
+from tfrec.data import Dataset, EpochPlan, ExamplePlan
 from tfrec.features import ITEM_ID, TITLE
+from tfrec.ranking import Ranker, load_ranker
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
@@ -33,17 +37,32 @@ from tfrec.training import TrainingCheckpoint, train
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 MODEL, OWNER, TEXT_WEIGHTS = "model.keras", "key", "text"
 
+Model = TypeVar("Model", TwoTower, Ranker)
+
 logger = logging.getLogger(__name__)
 
 
 def open_model(run: Run) -> TwoTower:
-    """The trained model of a run, its best epoch.
+    """The trained two-tower model of a run, its best epoch.
 
     Raises:
         ValueError: the file is damaged.
     """
+    return _opened(run, load_model)
+
+
+def open_ranker(run: Run) -> Ranker:
+    """The trained ranker of a run, its best epoch.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _opened(run, load_ranker)
+
+
+def _opened(run: Run, load: Callable[[Path], Model]) -> Model:
     try:
-        return load_model(run.path(CHECKPOINTS, MODEL))
+        return load(run.path(CHECKPOINTS, MODEL))
     except ValueError as error:
         raise ValueError(f"{error}. Remove it: it is made again from the checkpoint.") from error
 
@@ -76,17 +95,20 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 def _perform(run: Run, key: str) -> None:
     settings, data = run.pipeline.training, open_batches(run)
     epochs = build.epochs(data, settings)
-    plan = data.train_plan(build.batch_tokens(data, settings), run.pipeline.seed)
+    plan, validation = _batches(run, data)
     model = compiled(run, data, len(plan))
     run.begin("train")
-    checkpoint = TrainingCheckpoint(run.path(CHECKPOINTS), monitor=settings.monitor, patience=settings.patience)
+    monitor, lower = build.monitor(run.pipeline)
+    checkpoint = TrainingCheckpoint(
+        run.path(CHECKPOINTS), monitor=monitor, patience=settings.patience, lower=lower
+    )  # fmt: skip
     _clear_unless_mine(run, _mark(run, data, model), checkpoint, epochs)
     throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
         history = train(
             model,
             plan,
-            data.validation(),
+            validation,
             checkpoint,
             epochs=epochs,
             seed=run.pipeline.seed,
@@ -113,17 +135,30 @@ def _perform(run: Run, key: str) -> None:
     )
 
 
-def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower:
+def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
+    """The plan of the training batches, and those that validate: of next items, or of labelled events."""
+    tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
+    if ranking is None:
+        return data.train_plan(tokens, run.pipeline.seed), data.validation()
+    labelled = build.ranking_data(data, ranking)
+    return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
+
+
+def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker:
     """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
-    settings, text = run.pipeline.training, run.pipeline.model.text
-    settings = settings.model_copy(update={"epochs": build.epochs(data, settings)})
-    model = build.two_tower(data, run.pipeline.model, training=settings, seed=run.pipeline.seed)
+    pipeline, text = run.pipeline, run.pipeline.model.text
+    settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
+    shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
+    if pipeline.ranking is not None:
+        model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)
+    else:
+        model = build.two_tower(data, pipeline.model, **shared)
     optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
     model.compile(optimizer=optimizer, jit_compile=settings.jit)
     return model
 
 
-def _mark(run: Run, data: Dataset, model: TwoTower) -> str:
+def _mark(run: Run, data: Dataset, model: TwoTower | Ranker) -> str:
     """A hash of all that an epoch computes follows from.
 
     `epochs` and `patience` only say when to stop, so that a training goes on where they are raised. Where the
@@ -156,12 +191,13 @@ def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint, epoc
     write_text(owner, mark)
 
 
-def _write_projector(run: Run, data: Dataset, model: TwoTower) -> None:
+def _write_projector(run: Run, data: Dataset, model: TwoTower | Ranker) -> None:
     ids, titles = data.items[ITEM_ID].tolist(), data.items[TITLE].tolist()
-    ProjectorWriter(run.path(TENSORBOARD)).write(model.item_vectors().numpy(), ids, titles)
+    vectors = np.asarray(model.item_vectors() if isinstance(model, TwoTower) else model.item_tower(), np.float32)
+    ProjectorWriter(run.path(TENSORBOARD)).write(vectors, ids, titles)
 
 
-def _save(run: Run, model: TwoTower) -> list[Path]:
+def _save(run: Run, model: TwoTower | Ranker) -> list[Path]:
     """Write the towers, and the tuned text weights beside them, under temporary names first; what was written."""
     written = []
     if isinstance(model, TextTunedTwoTower):
@@ -170,7 +206,8 @@ def _save(run: Run, model: TwoTower) -> list[Path]:
         assert chosen is not None
         written.append(text_weights.save(model.text, chosen, run.path(CHECKPOINTS, TEXT_WEIGHTS)))
         model = model.without_text
-    model.lend_ids()  # The weights are those of the best epoch now, not of the last one.
+    if isinstance(model, TwoTower):
+        model.lend_ids()  # The weights are those of the best epoch now, not of the last one.
     path = run.path(CHECKPOINTS, MODEL)
     temporary = path.with_name("writing-" + path.name)
     model.save(temporary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -19,11 +19,13 @@ class AttentionBlock(keras.layers.Layer):
     much of the row follows it.
     """
 
+    EXPANSION: ClassVar[float] = 1.0  # Where none is said: what the block's paper has.
+
     def __init__(
         self,
         dim: int,
         heads: int,
-        expansion: float = 1.0,
+        expansion: float | None = None,
         dropout: float = 0.2,
         max_length: int = 200,
         *,
@@ -35,7 +37,7 @@ class AttentionBlock(keras.layers.Layer):
         Args:
             dim: width D of inputs and outputs; a multiple of `heads`.
             heads: number of attention heads.
-            expansion: inner width of what is no attention, as a multiple of D.
+            expansion: inner width of what is no attention, as a multiple of D; `EXPANSION` where None.
             dropout: share of what the block adds that training drops.
             max_length: distances of this many events or more share one bias.
             timestamps: whether the times of the events are read.
@@ -47,8 +49,15 @@ class AttentionBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if dim % heads:
             raise ValueError(f"`dim` must be a multiple of `heads`; received dim={dim}, heads={heads}.")
-        self.dim, self.heads, self.expansion, self.dropout = dim, heads, expansion, dropout
-        self.max_length, self.timestamps, self.inner = max_length, timestamps, int(dim * expansion)
+        self.dim, self.heads, self.dropout, self.max_length, self.timestamps = (
+            dim,
+            heads,
+            dropout,
+            max_length,
+            timestamps,
+        )
+        self.expansion = self.EXPANSION if expansion is None else expansion
+        self.inner = int(dim * self.expansion)
         policy = self.dtype_policy
         self.bias = RelativeBias(heads, max_length, timestamps=timestamps, dtype=policy, name="bias")
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")

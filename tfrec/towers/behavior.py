@@ -112,6 +112,10 @@ class BehaviorTower(keras.layers.Layer):
             float [B, T + 1, D]; state s has read the first s events.
         """
         context = context or {}
+        return self.states(*self.events(vectors, context, training), context, training)
+
+    def events(self, vectors: Any, context: Mapping[str, Any], training: bool = False) -> tuple[Any, Any]:
+        """What the encoders read: each event by itself, float [B, T, D], and the times, int64 [B, T] or None."""
         x, times = vectors, None
         for column in self.event_columns:
             x = x + self._embed(event_feature(column), context, ops.shape(vectors)[:2], training)
@@ -121,14 +125,17 @@ class BehaviorTower(keras.layers.Layer):
                 times = ops.zeros(ops.shape(vectors)[:2], "int64")
             times = self._hidden(times, training)
             x = x + self.time(times)
-        x = self.drop(x, training=training)
+        return self.drop(x, training=training), times
+
+    def states(self, x: Any, times: Any, context: Mapping[str, Any], training: bool = False) -> Any:
+        """States after 0..T events, float [B, T + 1, D], from what `events` gives."""
         more = {name: {"times": times} for name in self.timed}
         states = [encoder(x, training=training, **more.get(encoder.name, {})) for encoder in self.encoders]
         fused = self.fusion(ops.concatenate(states, axis=-1)) if self.fusion else states[0]
         empty = ops.broadcast_to(ops.cast(self.empty, fused.dtype), (ops.shape(fused)[0], 1, self.dim))
         after = self.norm(ops.concatenate([empty, fused], axis=1))
         for column in self.user_columns:
-            user = self._embed(user_feature(column), context, ops.shape(vectors)[:1], training)
+            user = self._embed(user_feature(column), context, ops.shape(x)[:1], training)
             after = after + user[:, None, :]
         text = context.get(USER_TEXT)
         if self.text_width and text is not None:

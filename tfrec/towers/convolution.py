@@ -13,15 +13,17 @@ class ConvolutionEncoder(keras.layers.Layer):
     """Residual blocks of causal convolutions whose dilation doubles from block to block.
 
     A convolution is written as one matrix product over shifted copies of the row, which is the fast form on CPUs.
-    Source: NextItNet, arXiv:1808.05163.
+    Source: NextItNet, arXiv:1808.05163. A block here is a norm, one gated convolution (GLU, arXiv:1612.08083) and a
+    projection; in its code it is two convolutions, each with a norm and ReLU after it. The dilation doubles up to the
+    last block, where NextItNet repeats short cycles such as 1, 2, 4, 1, 2, 4.
     """
 
-    def __init__(self, dim: int, blocks: int = 3, kernel: int = 3, dropout: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, dim: int, blocks: int = 6, kernel: int = 3, dropout: float = 0.2, **kwargs: Any) -> None:
         """Build the stack.
 
         Args:
             dim: width D.
-            blocks: number of blocks; the last one reaches (kernel - 1) * 2 ** (blocks - 1) steps back on its own.
+            blocks: number of blocks; together they read 1 + (kernel - 1) * (2 ** blocks - 1) events.
             kernel: events a convolution reads, the present one included.
             dropout: share of each block's output that training drops.
             **kwargs: as for any Keras layer.

@@ -14,9 +14,12 @@ from tfrec.towers.attention_block import AttentionBlock, causal_attention
 class LiGRBlock(AttentionBlock):
     """Pre-norm attention and SwiGLU of inner width `expansion` * D, each added through a sigmoid gate; no biases.
 
-    The gate lets a block start near the identity, so that depth trains.
-    Source: "From Features to Transformers" (LiGR), arXiv:2502.03417.
+    A gate is a linear map of the normalised input; before training it lets half of what is added through, on average.
+    Source: "From Features to Transformers" (LiGR), arXiv:2502.03417. The code of eSASRec, arXiv:2508.06450, gates by a
+    linear map with a bias of the input as it is, and drops attention weights too.
     """
+
+    EXPANSION = 4.0
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the layers and their weights; `input_shape` is (B, T, D)."""

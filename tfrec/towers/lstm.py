@@ -11,7 +11,8 @@ import keras
 class LSTMEncoder(keras.layers.Layer):
     """Stacked LSTMs, each on a normalised input and added to it through a projection.
 
-    Source: GRU4Rec, arXiv:1511.06939, with LSTM cells (Hochreiter and Schmidhuber, 1997) and pre-norm residuals.
+    Source: GRU4Rec, arXiv:1511.06939. Unlike there, the cells are LSTMs (Hochreiter and Schmidhuber, 1997) rather than
+    GRUs, and a layer has a norm before it and adds to its input.
     """
 
     def __init__(

@@ -16,7 +16,9 @@ class RelativeBias(keras.layers.Layer):
 
     Distances are told one by one up to `max_length`, times by their doublings (`time_embedding.gap_buckets`). Only past
     events are compared, never the time of the one to be predicted, which no server knows.
-    Source: T5, arXiv:1910.10683, and the relative attention bias of HSTU, arXiv:2402.17152.
+    Source: T5, arXiv:1910.10683, which tells longer distances by their logarithm and has one table for all layers, and
+    the relative attention bias of HSTU, arXiv:2402.17152, whose code has one number for all heads, time buckets of a
+    factor of 1.35, and measures the time from the event to be predicted.
     """
 
     def __init__(self, heads: int, max_length: int, *, timestamps: bool = False, **kwargs: Any) -> None:

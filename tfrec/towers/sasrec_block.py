@@ -14,7 +14,10 @@ from tfrec.towers.attention_block import AttentionBlock, causal_attention
 class SASRecBlock(AttentionBlock):
     """Pre-norm attention and a feed-forward part with ReLU of inner width `expansion` * D, each added as it is.
 
-    Source: SASRec, arXiv:1808.09781, section 3.
+    Source: SASRec, arXiv:1808.09781, section 3. Unlike there, a bias of the distance takes the place of learnt
+    positions, and what is attended to is projected once more. A part reads the norm of what it is added to, as in the
+    paper; its code normalises the queries but neither keys nor values, adds each part to the norm, and drops attention
+    weights too.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

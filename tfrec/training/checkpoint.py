@@ -18,10 +18,11 @@ STATE = "state"
 class TrainingCheckpoint(keras.callbacks.Callback):
     """Writes all that a training is made of after each epoch: weights, optimizer, history, and what is best so far.
 
-    The best epoch is chosen by a validation figure, larger being better. Files are written under a temporary name and
-    renamed: first the weights of a new best epoch, under the epoch's number, then the state that names it. A crash at
-    any moment leaves a checkpoint that can be resumed. Variables are stored one by one, as they are: nothing is merged.
-    Those that the model names as its `tables` are left out: a new model has them too, and training leaves them alone.
+    The best epoch is chosen by a validation figure, larger being better unless it is `lower`. Files are written under a
+    temporary name and renamed: first the weights of a new best epoch, under the epoch's number, then the state that
+    names it. A crash at any moment leaves a checkpoint that can be resumed. Variables are stored one by one, as they
+    are: nothing is merged. Those that the model names as its `tables` are left out: a new model has them too, and
+    training leaves them alone.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         *,
         monitor: str = "val_ndcg@10",
         patience: int | None = None,
+        lower: bool = False,
         cure: str = "Lower training.learning_rate, or set training.clip_norm (lower it, if it is set)",
     ) -> None:
         """Choose the folder and the rule.
@@ -38,6 +40,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             folder: where the checkpoints lie; made when it is not there.
             monitor: name of the figure in the epoch's logs.
             patience: epochs without a better figure before training stops; None = never.
+            lower: whether less is better, as of a loss.
             cure: what a user may do where the training diverges, in words.
 
         Raises:
@@ -48,7 +51,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             raise ValueError(f"`patience` must be 1 epoch or more, or None for never; received {patience}.")
         self.folder, self.monitor, self.patience, self.cure = Path(folder), monitor, patience, cure
         self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_value, self.stopped = -1, -np.inf, False
+        self.sign = -1.0 if lower else 1.0
+        self.best_epoch, self.best_value, self.stopped = -1, -np.inf * self.sign, False
 
     def restore(self, model: keras.Model) -> int:
         """Bring `model` (compiled) to the last checkpoint; the epoch to go on with, 0 where there is none.
@@ -73,13 +77,16 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         """
         path = self.folder / LAST
         history = _read(path)[0]["history"] if path.exists() else []
-        best, best_value = -1, -np.inf
+        best, best_value = -1, -np.inf * self.sign
         for epoch, logs in enumerate(history[:-1]):
-            if logs[self.monitor] > best_value:
+            if self._better(logs[self.monitor], best_value):
                 best, best_value = epoch, logs[self.monitor]
             if self._over(epoch, best):
                 return True
         return len(history) > epochs
+
+    def _better(self, value: float, other: float) -> bool:
+        return value * self.sign > other * self.sign
 
     def _over(self, epoch: int, best: int) -> bool:
         """Whether patience is at its end after an epoch, the best so far being `best`; -1 = none."""
@@ -107,7 +114,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self._refuse_diverged(epoch, logs)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.history.append(logs)
-        if logs[self.monitor] > self.best_value:
+        if self._better(logs[self.monitor], self.best_value):
             self.best_epoch, self.best_value = epoch, logs[self.monitor]
             _write(self._best(epoch), _variables(self.model, optimizer=False), {"epoch": epoch})
         self.stopped = self._over(epoch, self.best_epoch)

@@ -41,8 +41,11 @@ class TwoRateAdamW(keras.optimizers.AdamW):
     def slow(self, variables: Sequence[Any]) -> TwoRateAdamW:
         """Name the slow variables, before the optimizer is built; the optimizer."""
         self._slow = frozenset(self._var_key(variable) for variable in variables)
-        self.exclude_from_weight_decay(var_list=list(variables))  # Theirs goes by their own rate.
         return self
+
+    def _use_weight_decay(self, variable: Any) -> bool:
+        """Keras's hook: not for slow variables, whose decay `update_step` sees to; else as Keras was told."""
+        return self._var_key(variable) not in self._slow and super()._use_weight_decay(variable)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable at its own rate."""

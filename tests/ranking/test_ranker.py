@@ -1,0 +1,194 @@
+"""The ranker judges candidates by their own past, learns what is there to learn, and comes back from disk the same."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tf_keras
+
+from tfrec import build, config
+from tfrec.data import EventColumns, Label, PrepareOptions, prepare
+from tfrec.features import AFTER, CANDIDATES, HISTORY, context_feature, label_feature
+from tfrec.ranking import BinaryHead, Perceptron, Ranker, load_ranker, predict
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
+
+DIM, ITEMS, USERS = 8, 12, 160
+MODEL = config.Model(
+    dim=DIM, text=config.Text(source="none"), behavior=("convolution",), dropout=0.0, input_dropout=0.0
+)  # fmt: skip
+
+
+def log(seed=0):
+    """A user likes the items of one colour, those of even or those of odd numbers; on the first slot all like more."""
+    rng = np.random.default_rng(seed)
+    users, events = np.arange(USERS), 20
+    what = rng.integers(0, ITEMS, (USERS, events))
+    slot = rng.integers(0, 2, (USERS, events))
+    likes = np.where((what % 2 == users[:, None] % 2), 0.9, 0.1)
+    liked = rng.random((USERS, events)) < np.where(slot == 0, likes, likes / 2)
+    return pd.DataFrame(
+        {
+            "user_id": np.repeat([f"u{user:03d}" for user in users], events),
+            "item_id": [f"i{item:02d}" for item in what.ravel()],
+            "position": np.tile(np.arange(events), USERS),
+            "slot": np.where(slot == 0, "first", "later").ravel(),
+            "liked": liked.ravel().astype(int),
+            "stars": 1 + 4 * liked.ravel(),
+            "seen": np.where(liked, "yes", "no").ravel(),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def data():
+    labels = {"like": Label("liked"), "stars": Label("stars", range=(1, 5))}
+    columns = EventColumns(position="position", context=("seen", "slot"), labels=labels)
+    return prepare(log(), options=PrepareOptions(events=columns, split="folds_users"))
+
+
+def batch(data, split="test"):
+    return next(iter(build.ranking_data(data, config.Ranking(context=("slot",))).judged(split)[0].as_numpy_iterator()))
+
+
+def ranker(data, **changes):
+    return build.ranker(data, MODEL, config.Ranking(), seed=1, **{"context": ["slot"], **changes})
+
+
+INTERACTIONS = (["mlp"], ["cross"], ["target_attention", "mlp"], ["target_attention", "cross", "mlp"])
+
+
+@pytest.mark.parametrize("interactions", INTERACTIONS)
+def test_a_candidate_is_judged_by_its_own_past_alone(data, interactions):
+    model, features = ranker(data, interactions=interactions), batch(data)
+    whole = {name: values.numpy() for name, values in model(features).items()}
+    row = int(np.argmax((features[CANDIDATES] > 0).sum(axis=1)))
+    for place in (0, 3, 9):
+        s = features[AFTER][row, place]
+        alone = {name: values[row : row + 1] for name, values in features.items()}
+        alone |= {name: alone[name][:, :s] for name in (HISTORY, "event_seen", "event_slot")}
+        alone |= {name: alone[name][:, place : place + 1] for name in (CANDIDATES, AFTER, context_feature("slot"))}
+        for name, values in model(alone).items():
+            np.testing.assert_allclose(values[0, 0], whole[name][row, place], atol=1e-5)
+
+
+def test_without_after_the_whole_history_speaks(data):
+    model, features = ranker(data), batch(data)
+    length = (features[HISTORY] > 0).sum(axis=1, keepdims=True).astype("int32")
+    told = {**features, AFTER: np.broadcast_to(length, features[CANDIDATES].shape)}
+    left = {name: values for name, values in features.items() if name != AFTER}
+    np.testing.assert_array_equal(model(left)["like"], model(told)["like"])
+    assert np.abs(model(left)["like"] - model(features)["like"]).max() > 1e-4
+
+
+def test_the_loss_is_that_of_the_known_labels_of_every_head(data):
+    model, features = ranker(data, weights={"stars": 2.0}), batch(data)
+    like = label_feature("like")
+    features[like] = np.where(features[AFTER] < 3, np.nan, features[like])
+    logits, known = model(features), ~np.isnan(features[like])
+    by_hand = {
+        head.name: head.loss(features[label_feature(head.name)][where], logits[head.name].numpy()[where])  # fmt: skip
+        for head, where in zip(model.heads, (known, features[CANDIDATES] > 0), strict=True)
+    }
+    np.testing.assert_allclose(
+        model.compute_loss(features, training=False), by_hand["like"] + 2 * by_hand["stars"], rtol=1e-5
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    settings = config.Ranking(context=("slot",), neutral=("slot",), labels=("like",))
+    model = build.ranker(data, MODEL, settings, seed=1)
+    model.compile(keras.optimizers.AdamW(0.01))
+    plan = build.ranking_data(data, settings).train_plan(256, seed=1)
+    model.fit(plan.dataset(), epochs=10, verbose=0)
+    return model
+
+
+def likes(data, model):
+    labelled = build.ranking_data(data, config.Ranking(context=("slot",)))
+    batches, events = labelled.judged("test")
+    return labelled.truth(events), predict(model, batches)["like"], data.sequences.places[events]
+
+
+@pytest.mark.slow
+def test_it_learns_which_items_a_user_likes_from_what_new_users_did(data, trained):
+    truth, found, places = likes(data, trained)
+    own = truth.item_id.str[1:].astype(int) % 2 == truth.user_id.str[1:].astype(int) % 2
+    late = places >= 8
+    assert found[own & late].mean() > found[~own & late].mean() + 0.25
+    assert abs(found[own & (places == 0)].mean() - found[~own & (places == 0)].mean()) < 0.1
+    figures = trained.evaluate(build.ranking_data(data, config.Ranking(context=("slot",))).judged("test")[0], verbose=0,
+                               return_dict=True)  # fmt: skip
+    assert set(figures) == {"auc", "log_loss"} and figures["auc"] > 0.75
+    np.testing.assert_allclose(
+        figures["log_loss"], -np.log(np.where(truth.like == 1, found, 1 - found)).mean(), rtol=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_a_neutral_column_shifts_all_alike_and_is_neutral_where_it_is_missing(data, trained):
+    features = batch(data)
+    codes = data.vocabularies["event_slot"].codes(pd.Series(["first", "later"]))
+    name = context_feature("slot")
+    first, later, none = (
+        trained({**features, name: np.full_like(features[CANDIDATES], code)})["like"].numpy() for code in (*codes, 0)
+    )
+    shift = (first - later)[features[CANDIDATES] > 0]
+    assert shift.min() == pytest.approx(shift.max(), abs=1e-5) and shift.mean() > 0.4
+    assert later.mean() < none.mean() < first.mean()
+    left = {key: values for key, values in features.items() if key != name}
+    np.testing.assert_array_equal(trained(left)["like"], none)
+
+
+@pytest.mark.slow
+def test_it_comes_back_from_disk_the_same(data, trained, tmp_path):
+    trained.save(tmp_path / "model.keras")
+    loaded, features = load_ranker(tmp_path / "model.keras"), batch(data)
+    np.testing.assert_array_equal(loaded(features)["like"], trained(features)["like"])
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        load_ranker(tmp_path / "none.keras")
+
+
+@pytest.mark.parametrize("interactions", INTERACTIONS)
+def test_every_kind_of_ranker_is_saved_whole(data, interactions, tmp_path):
+    model = ranker(data, interactions=interactions, weights="learnt")
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.1 * np.random.default_rng(2).normal(size=weight.shape))
+    model.save(tmp_path / "model.keras")
+    loaded, features = load_ranker(tmp_path / "model.keras"), batch(data)
+    for name, values in model(features).items():
+        np.testing.assert_array_equal(loaded(features)[name], values)
+    assert float(loaded.compute_loss(features, training=False)) == float(model.compute_loss(features, training=False))
+
+
+@pytest.mark.parametrize("interactions", INTERACTIONS)
+def test_every_weight_is_trained(data, interactions):
+    import tensorflow as tf
+
+    model, features = ranker(data, interactions=interactions, weights="learnt", neutral=["slot"]), batch(data)
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.1 * np.random.default_rng(2).normal(size=weight.shape))
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(features, training=False)
+    weights = model.trainable_weights
+    found = tape.gradient(loss, [weight.value for weight in weights])
+    assert not [
+        w.path
+        for w, g in zip(weights, found, strict=True)
+        if g is None or not np.abs(tf.convert_to_tensor(g)).max() > 0
+    ]
+
+
+def test_what_does_not_fit_is_refused(data):
+    items, tower = ItemTower(DIM, ITEMS), BehaviorTower(DIM, [ConvolutionEncoder(DIM, blocks=1)])
+    head, layers = BinaryHead(name="like"), [Perceptron((4,))]
+    with pytest.raises(ValueError, match="`heads` must hold one head a label, at least one; received \\[\\]"):
+        Ranker(items, tower, [], interactions=layers)
+    with pytest.raises(ValueError, match="`interactions` must hold at least one layer"):
+        Ranker(items, tower, [head], interactions=[])
+    with pytest.raises(ValueError, match="one width `dim`; received 4 of the item tower and 8"):
+        Ranker(ItemTower(4, ITEMS), tower, [head], interactions=layers)
+    with pytest.raises(ValueError, match="optimizer of Keras 3; received .*Use keras.optimizers.Adam"):
+        ranker(data).compile(tf_keras.optimizers.Adam())
+    with pytest.raises(ValueError, match="ranking.labels names 'buy'; the data set has like, stars"):
+        ranker(data, labels=["buy"])

@@ -1,0 +1,174 @@
+"""A pipeline with the section `ranking`, from tables to figures; what it cannot do is one line."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import tiny_shop
+from tfrec import cli, config, stages
+from tfrec.evaluation import Predictions
+
+RANKING = """\
+name: clicks
+seed: 3
+data:
+  root: {folder}
+  events:
+    path: events.csv
+    columns: {{user_id: who, item_id: what, timestamp: at, event_type: kind}}
+    context: [slot, stars]
+    labels: {{like: {{column: stars, at_least: 4}}, stars: {{column: stars, range: [1, 5]}}}}
+  items: {{path: items.csv, item_id: sku, text: [name], categorical: [family]}}
+  split: {{kind: time, validation_from: "60%", test_from: "80%"}}
+  max_length: 6
+  shards: 2
+model: {{dim: 8, text: none, behavior: [lstm]}}
+ranking: {{context: [slot], neutral: [slot]}}
+training: {{epochs: 3, patience: null, tokens_per_batch: 128, schedule: constant, warmup_steps: 4, learning_rate: 0.02}}
+"""
+
+
+def write(folder, **columns):
+    """Tables and pipeline; returns the pipeline's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    events = tiny_shop.events()
+    rng = np.random.default_rng(2)
+    users, items = events.who.astype(int), events.what.astype(int)
+    stars = 1 + ((users % 2 == items % 2) * 3 + rng.integers(0, 2, len(events)))
+    events = events.assign(stars=stars, slot=rng.choice(["top", "side"], len(events))).assign(**columns)
+    events.to_csv(folder / "events.csv", index=False)
+    tiny_shop.items().to_csv(folder / "items.csv", index=False)
+    (folder / "p.yaml").write_text(RANKING.format(folder=folder), encoding="utf-8")
+    return folder / "p.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranker")
+    return stages.run(config.load(write(folder)), folder / "run")
+
+
+@pytest.mark.slow
+def test_a_run_leaves_figures_that_its_predictions_give(finished):
+    document = json.loads((finished / "metrics.json").read_text("utf-8"))
+    table = pd.read_parquet(finished / "predictions_test.parquet")
+    like = Predictions(
+        table.user_id.to_numpy(), table.like.to_numpy(), table.predicted_like.to_numpy(), True,
+        document["thresholds"]["like"],
+    ).figures()  # fmt: skip
+    stars = Predictions(
+        table.user_id.to_numpy(), table.stars.to_numpy(), table.predicted_stars.to_numpy(), False
+    ).figures()
+    assert set(document) >= {"validation", "test", "baselines", "slices", "timing", "peak_memory_mb", "environment"}
+    for name, value in {
+        **{f"like_{n}": v for n, v in like.items()},
+        **{f"stars_{n}": v for n, v in stars.items()},
+    }.items():
+        assert document["test"][name] == pytest.approx(value), name
+    assert set(document["baselines"]) == {"mean", "item_mean", "item_and_user_mean"}
+    assert document["baselines"]["mean"]["like_auc"] == 0.5
+    assert (
+        document["test"]["like_events"]
+        == len(table)
+        == sum(part["like_events"] for part in document["slices"].values())
+    )
+    assert table.predicted_stars.between(1, 5).all() and (table.like == (table.stars >= 4)).all()
+    log = pd.read_csv(finished.parent / "events.csv", dtype=str)
+    cut = np.sort(log["at"].astype(int))[int(np.ceil(0.8 * len(log)))]
+    assert abs(len(table) - (log["at"].astype(int) >= cut).sum()) <= 1
+
+
+@pytest.mark.slow
+def test_the_report_shows_tables_pictures_and_the_command(finished):
+    text = (finished / "report.md").read_text("utf-8")
+    for part in ("## like: results on the test split", "## stars: results", "AUC (0-1)", "RMSE (points)", "new users",
+                 "![like: how often", "plots/reliability_like.png", "tfrec run"):  # fmt: skip
+        assert part in text, part
+    assert (finished / "plots" / "reliability_like.png").stat().st_size > 5000
+    assert (finished / "plots" / "training.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_the_command_prints_each_label_and_a_second_run_does_nothing(finished, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert cli.main(["run", str(finished.parent / "p.yaml"), "--out", str(finished)]) == 0
+    told = capsys.readouterr().out
+    assert "test split, like" in told and "test split, stars" in told and "item_and_user_mean" in told
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_training_that_goes_on_ends_where_an_undisturbed_one_does(finished, tmp_path):
+    pipeline = config.load(finished.parent / "p.yaml")
+    first = config.load(finished.parent / "p.yaml", ["training.epochs=1"])
+    stages.run(first, tmp_path / "run")
+    stages.run(pipeline, tmp_path / "run")
+    one, other = (json.loads((run / "metrics.json").read_text("utf-8")) for run in (finished, tmp_path / "run"))
+    assert one["test"] == pytest.approx(other["test"], rel=1e-5, nan_ok=True)
+    assert len(json.loads((tmp_path / "run" / "stages.json").read_text("utf-8"))["train"]["history"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["folds_events", "folds_users", "leave_last"])
+def test_every_split_trains_and_measures(split, tmp_path):
+    overrides = [f"data.split={split}", "training.epochs=1"]
+    run = stages.run(config.load(write(tmp_path / "shop"), overrides), tmp_path / "run")
+    document = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert document["test"]["like_events"] > 20 and 0 < document["test"]["stars_rmse"] < 4
+
+
+def refused(folder, capsys, *overrides, **columns):
+    """The one line that a mistake ends in."""
+    logging.getLogger("tfrec").setLevel(logging.WARNING)
+    path = write(folder, **columns)
+    words = [part for each in overrides for part in ("--set", each)]
+    assert cli.main(["run", str(path), "--out", str(folder / "run"), *words]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("tfrec: error: ") and not any("Traceback" in line for line in lines)
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"stars": 5}, "label 'like' is 1 for all"),
+        ({"stars": 2}, "label 'like' is 0 for all"),
+        ({"stars": 6}, "values lie outside the range 1 to 5 of the label 'stars', first in row 1"),
+        ({"stars": "good"}, "values are not numbers, first in row 1 (the header not counted): 'good'"),
+        ({"stars": None}, "is known of no event in training"),
+    ],
+)
+def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys):
+    assert words in refused(tmp_path / "shop", capsys, **columns)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.events.labels={}", "ranking predicts data.events.labels, and none is named"),
+        ("data.events.labels={like: {column: hearts}}", "hearts"),
+        ("ranking.labels=[buy]", "ranking names the label buy; data.events.labels has like, stars"),
+        ("ranking.context=[stars]", "ranking.context names stars, the column of a label, which tells the answer"),
+        ("ranking.context=[page]", "ranking.context names page, which is not in data.events.context"),
+        ("ranking.interactions=[target_attention]", "interactions needs mlp or cross"),
+        ("ranking.monitor=rmse", "ranking.monitor is rmse, which is not measured of the first label"),
+        ("ranking.heads=3", "model.dim is 8 and ranking.heads 3: heads must divide dim"),
+        ("data.split={kind: folds_users, folds: 1000}", "split.folds is 1000, and there are 60 users"),
+        ("data.split={kind: folds_users, fold: 5}", "fold is 5, and with 5 folds it goes from 0 to 4"),
+        ("data.split={kind: folds_users, test_from: 80%}", "kind: folds_users takes no test_from"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(override, words, tmp_path, capsys):
+    plain = ["ranking.context=[]", "ranking.neutral=[]"]
+    line = refused(tmp_path / "shop", capsys, *plain, override)
+    assert words in line
+
+
+def test_a_ranker_is_not_exported_yet_and_says_where_it_is(tmp_path, capsys):
+    path = write(tmp_path / "shop")
+    assert cli.main(["export", str(path), "--out", str(tmp_path / "run")]) == 1
+    assert "checkpoints/model.keras" in capsys.readouterr().err

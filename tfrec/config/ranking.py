@@ -1,0 +1,101 @@
+"""Settings of the ranking stage: what it predicts of a candidate, and how its inputs interact."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tfrec.config.data import Data
+from tfrec.config.model import Model
+from tfrec.config.values import Count, Counts, Names, Positive, Settings, one_or_more
+
+Interaction = Literal["mlp", "cross", "target_attention"]
+
+
+class Mlp(Settings):
+    """Dense layers over all inputs of a candidate."""
+
+    units: Counts = Field((128, 64), description="width of each layer")
+
+
+class Cross(Settings):
+    """Explicit products of the inputs (DCN V2)."""
+
+    layers: Count = Field(2, description="crosses, one after the other")
+    rank: Count | None = Field(64, description="inner width of a cross; `null`: a whole matrix")
+
+
+class Ranking(Settings):
+    """The ranker; with this section a pipeline predicts `data.events.labels` in place of the next item."""
+
+    labels: Names | None = Field(None, description="labels that are predicted, each by a head; `null`: all")
+    interactions: Annotated[tuple[Interaction, ...], BeforeValidator(one_or_more), Field(min_length=1)] = Field(
+        ("target_attention", "mlp"),
+        description="`target_attention` (what the candidate finds in the history) is one more input; of `mlp` and "
+        "`cross`, side by side, at least one is needed",
+    )
+    mlp: Mlp = Field(default_factory=Mlp, description="of the interaction `mlp`")
+    cross: Cross = Field(default_factory=Cross, description="of the interaction `cross`")
+    heads: Count = Field(2, description="heads of the target attention; `model.dim` is a multiple of it")
+    context: Names = Field(
+        (), description="columns of `data.events.context` that are read of the candidate's event too"
+    )
+    neutral: Names = Field(
+        (),
+        description="those of `context` that only shift the logits in training and are missing when the model is "
+        "asked, such as the place on the page",
+    )
+    weights: dict[str, Positive] | Literal["learnt"] = Field(
+        default_factory=dict, description="weight of each label's loss, 1 where it is not named; or `learnt`"
+    )
+    positive_weight: Positive | Literal["balanced"] = Field(
+        1.0,
+        description="how often an event with the label 1 counts in training; `balanced`: as makes both classes count "
+        "alike; predicted probabilities are set right again",
+    )
+
+    monitor: Literal["log_loss", "auc", "rmse", "mae"] | None = Field(
+        None,
+        description="validation figure of the first label that chooses the epoch; `null`: `log_loss` of yes and no, "
+        "`rmse` of a rating",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not {"mlp", "cross"} & set(self.interactions):
+            raise ValueError("interactions needs mlp or cross beside target_attention")
+        if len(set(self.interactions)) < len(self.interactions):
+            raise ValueError(f"interactions names one twice: {', '.join(self.interactions)}")
+        unknown = [name for name in self.neutral if name not in self.context]
+        if unknown:
+            raise ValueError(f"neutral names {unknown[0]}, which is not in context")
+        if isinstance(self.weights, dict) and self.labels is not None:
+            unknown = [name for name in self.weights if name not in self.labels]
+            if unknown:
+                raise ValueError(f"weights names {unknown[0]}, which is not in labels")
+        return self
+
+    def problem(self, data: Data, model: Model) -> str | None:
+        """What of the other sections the section `ranking` does not go with, in words."""
+        events = data.events
+        if events is None or not events.labels:
+            return (
+                "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}"
+            )
+        for name in (*(self.labels or ()), *(self.weights if isinstance(self.weights, dict) else ())):
+            if name not in events.labels:
+                return f"ranking names the label {name}; data.events.labels has {', '.join(events.labels)}"
+        for column in self.context:
+            if column not in events.context:
+                return f"ranking.context names {column}, which is not in data.events.context"
+            if any(label.column == column for label in events.labels.values()):
+                return f"ranking.context names {column}, the column of a label, which tells the answer"
+        first = events.labels[(self.labels or tuple(events.labels))[0]]
+        if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
+            return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
+        if "target_attention" in self.interactions and model.dim % self.heads:
+            return f"model.dim is {model.dim} and ranking.heads {self.heads}: heads must divide dim"
+        if model.text.tuning != "frozen":
+            return f"model.text.tuning is {model.text.tuning}, and a ranker reads a frozen text model"
+        return None

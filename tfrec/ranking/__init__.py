@@ -1,0 +1,13 @@
+"""Ranking: the second stage, which judges candidates in the light of a history: clicks, purchases, ratings."""
+
+from tfrec.ranking.candidate_context import CandidateContext as CandidateContext
+from tfrec.ranking.heads import BinaryHead as BinaryHead
+from tfrec.ranking.heads import Head as Head
+from tfrec.ranking.heads import RatingHead as RatingHead
+from tfrec.ranking.interactions import CrossNetwork as CrossNetwork
+from tfrec.ranking.interactions import Perceptron as Perceptron
+from tfrec.ranking.loading import load_ranker as load_ranker
+from tfrec.ranking.predict import predict as predict
+from tfrec.ranking.ranker import Ranker as Ranker
+from tfrec.ranking.target_attention import TargetAttention as TargetAttention
+from tfrec.ranking.weighting import LossWeights as LossWeights

@@ -1,0 +1,21 @@
+"""A saved ranker, read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfrec.ranking.ranker import Ranker
+from tfrec.retrieval.loading import load_saved
+
+
+def load_ranker(path: str | Path) -> Ranker:
+    """The ranker that `Ranker.save` wrote, or a run (`checkpoints/model.keras`); not compiled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds something else.
+    """
+    model = load_saved(path)
+    if not isinstance(model, Ranker):
+        raise ValueError(f"{path} holds a {type(model).__name__}, and no ranker")
+    return model

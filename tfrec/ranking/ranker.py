@@ -1,0 +1,252 @@
+"""The ranker: candidates judged in the light of a history, a Keras model that learns from raw features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, batch_spec, context_feature, label_feature
+from tfrec.ranking.candidate_context import CandidateContext
+from tfrec.ranking.heads import Head
+from tfrec.ranking.target_attention import TargetAttention
+from tfrec.ranking.weighting import LossWeights
+from tfrec.retrieval.compiling import check_compile, without_xla
+from tfrec.towers import BehaviorTower, ItemTower
+
+PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
+LISTS = ("heads", "interactions")
+
+
+@keras.saving.register_keras_serializable(package="tfrec")
+class Ranker(keras.Model):
+    """Predicts what a user will do with a candidate: click it, buy it, rate it.
+
+    A candidate's vector, the user's state after the events that it may be judged by, their product, what the candidate
+    finds in the history (`target_attention`) and its context go through `interactions`, whose results each head reads.
+
+    `fit` takes batches of features alone (see `tfrec.features`): the loss is computed from them, as TFRS models do.
+    """
+
+    def __init__(
+        self,
+        item_tower: ItemTower,
+        behavior_tower: BehaviorTower,
+        heads: Sequence[Head],
+        *,
+        interactions: Sequence[keras.layers.Layer],
+        target_attention: TargetAttention | None = None,
+        context: CandidateContext | None = None,
+        loss_weights: LossWeights | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Join the towers; their weights exist afterwards.
+
+        Args:
+            item_tower: rows -> vectors, of histories and candidates.
+            behavior_tower: vectors of a history -> states.
+            heads: one a label, whose name it has; at least one.
+            interactions: layers, [B, C, W] -> [B, C, any width], side by side; at least one.
+            target_attention: see the class; None for none.
+            context: of the candidates' events; None for none.
+            loss_weights: how the losses of the heads become one; each counts 1 where None.
+            **kwargs: as for any Keras model.
+
+        Raises:
+            ValueError: no head, no interaction, two heads of one name, or towers of two widths.
+        """
+        super().__init__(**kwargs)
+        names = [head.name for head in heads]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"`heads` must hold one head a label, at least one; received {names}.")
+        if not interactions:
+            raise ValueError("`interactions` must hold at least one layer; received none.")
+        if item_tower.dim != behavior_tower.dim:
+            raise ValueError(
+                f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
+                f"{behavior_tower.dim} of the behaviour tower."
+            )
+        self.item_tower, self.behavior_tower, self.target_attention = item_tower, behavior_tower, target_attention
+        self.heads, self.interactions, self.context = list(heads), list(interactions), context
+        self.loss_weights = loss_weights or LossWeights(names, {}, name="loss_weights")
+        self._build()
+        self._head_metrics = {head.name: head.metrics(f"{head.name}_" if names[1:] else "") for head in self.heads}
+        self.built = True
+
+    def _build(self) -> None:
+        """Create the weights of all parts that have none yet."""
+        dim = self.item_tower.dim
+        parts = 3 + (self.target_attention is not None) + len(self.context.embedded if self.context else ())
+        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{place}") for place in range(parts)]
+        joined = (None, None, parts * dim)
+        shapes: list[tuple[Any, Any]] = [(self.item_tower, None), (self.loss_weights, None)]
+        shapes += [(part, None) for part in (self.target_attention, self.context) if part is not None]
+        shapes += [(self.behavior_tower, (None, None, dim)), *((norm, (None, None, dim)) for norm in self.norms)]
+        shapes += [(layer, joined) for layer in self.interactions]
+        width = sum(layer.compute_output_shape(joined)[-1] for layer in self.interactions)
+        shapes += [(head, (None, None, width)) for head in self.heads]
+        for layer, shape in shapes:
+            if not layer.built:
+                layer.build(shape)
+
+    # -- the forward pass -------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> list[Any]:
+        """Variables that hold the catalogue; training changes none of them, and checkpoints do not store them."""
+        return self.item_tower.tables
+
+    @property
+    def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
+        """The features that predictions are made from, those that training knew."""
+        tower = self.behavior_tower
+        columns = list(tower.event_columns), list(tower.user_columns)
+        spec = batch_spec(*columns, timestamps=tower.timestamps, text_width=tower.text_width)
+        context = self.context.columns if self.context else {}
+        for name in (CANDIDATES, AFTER, *map(context_feature, context)):
+            spec[name] = tf.TensorSpec([None, None], tf.int32, name)
+        return spec
+
+    def call(self, features: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Logits of each candidate by the label's name, float32 [B, C].
+
+        Args:
+            features: `HISTORY` int [B, T], right-padded, `CANDIDATES` int [B, C], and any of the other trained inputs;
+                an absent one is missing. Without `AFTER`, candidates are judged by the whole history.
+            training: whether dropout is on.
+        """
+        history, candidates = features[HISTORY], features[CANDIDATES]
+        after = features.get(AFTER)
+        if after is None:
+            length = ops.sum(ops.cast(history != PAD, "int32"), axis=1, keepdims=True)
+            after = ops.broadcast_to(length, ops.shape(candidates))
+        past, judged = self._vectors(history, candidates, training)
+        events, times = self.behavior_tower.events(past, features, training)
+        states = self.behavior_tower.states(events, times, features, training)
+        user = tf.gather(states, after, batch_dims=1)
+        parts, shift = [user, judged, user * judged], None
+        if self.target_attention is not None:
+            parts.append(self.target_attention(judged, events, after, training=training))
+        if self.context is not None:
+            embedded, shift = self.context(features, training=training)
+            parts += embedded
+        parts = [norm(ops.cast(part, norm.compute_dtype)) for norm, part in zip(self.norms, parts, strict=True)]
+        joined = ops.concatenate(parts, axis=-1)
+        found = ops.concatenate([layer(joined, training=training) for layer in self.interactions], axis=-1)
+        logits = {head.name: head(found) for head in self.heads}
+        if shift is None:
+            return logits
+        return {head.name: logits[head.name] + shift[..., place] for place, head in enumerate(self.heads)}
+
+    def _vectors(self, history: Any, candidates: Any, training: bool) -> tuple[Any, Any]:
+        """Item vectors of the histories and of the candidates, [B, T, D] and [B, C, D]; each row is encoded once."""
+        rows = tf.concat([tf.reshape(history, [-1]), tf.reshape(candidates, [-1])], axis=0)
+        distinct, places = tf.unique(rows)
+        vectors = tf.gather(self.item_tower(distinct, training=training), places)
+        past, judged = tf.split(vectors, [tf.size(history), tf.size(candidates)])
+        dim = self.item_tower.dim
+        shapes = (tf.concat([tf.shape(one), [dim]], axis=0) for one in (history, candidates))
+        past, judged = (tf.reshape(part, shape) for part, shape in zip((past, judged), shapes, strict=True))
+        return tf.ensure_shape(past, (None, None, dim)), tf.ensure_shape(judged, (None, None, dim))
+
+    def predictions(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """What is predicted of each candidate, by the label's name, float32 [B, C]: probabilities, ratings."""
+        logits = self(features)
+        return {head.name: head.value(logits[head.name]) for head in self.heads}
+
+    # -- learning ---------------------------------------------------------------------------------------------------
+
+    def start(self, labels: Mapping[str, np.ndarray]) -> None:
+        """Let each head begin at the mean of its labels in training, float [N].
+
+        Raises:
+            ValueError: nothing can be learnt from a label.
+        """
+        for head in self.heads:
+            head.start(labels[head.name])
+
+    def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
+        """Choose the optimizer; the loss is that of the heads. The arguments are those of `TwoTower.compile`.
+
+        Raises:
+            ValueError: an optimizer of another library, a loss or a metric.
+        """
+        check_compile(optimizer, kwargs)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
+
+    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
+        """As for any Keras model, but without `shuffle`: batches come shuffled."""
+        return super().fit(*args, shuffle=shuffle, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a loaded model as the saved one was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The weighted loss over the candidates whose labels are known, from raw features `x`; the rest is unused."""
+        logits, losses = self(x, training=training), {}
+        for head in self.heads:
+            labels = x[label_feature(head.name)]
+            known = tf.logical_not(tf.math.is_nan(labels))
+            losses[head.name] = head.loss(tf.boolean_mask(labels, known), tf.boolean_mask(logits[head.name], known))
+        return self.loss_weights(losses)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on a batch of features."""
+        features = data[0] if isinstance(data, tuple) else data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(features, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        judged = tf.reduce_sum(tf.cast(features[CANDIDATES] != PAD, tf.float32))
+        self._loss_tracker.update_state(loss, sample_weight=judged)
+        return {"loss": self._loss_tracker.result()}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The heads' metrics of a batch that carries labels."""
+        features = data[0] if isinstance(data, tuple) else data
+        found, results = self.predictions(features), {}
+        for head in self.heads:
+            labels = features[label_feature(head.name)]
+            known = tf.logical_not(tf.math.is_nan(labels))
+            labels, values = tf.boolean_mask(labels, known), tf.boolean_mask(found[head.name], known)
+            for metric in self._head_metrics[head.name]:
+                metric.update_state(labels, values)
+                results[metric.name] = metric.result()
+        return results
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Evaluation is never compiled by XLA."""
+        with without_xla(self):
+            super().make_test_function(force)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss and the heads' metrics, reset at each epoch."""
+        tracker = getattr(self, "_loss_tracker", None)
+        return [*([tracker] if tracker else []), *(one for each in self._head_metrics.values() for one in each)]
+
+    # -- saving -----------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the weights."""
+        serialized = keras.saving.serialize_keras_object
+        parts = {part: serialized(getattr(self, part)) for part in PARTS if getattr(self, part) is not None}
+        lists = {name: [serialized(layer) for layer in getattr(self, name)] for name in LISTS}
+        return {**super().get_config(), **parts, **lists}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Ranker:
+        """Rebuild the model, its weights at their initial values."""
+        made = keras.saving.deserialize_keras_object
+        parts = {part: made(config[part], custom_objects) for part in PARTS if part in config}
+        lists = {name: [made(layer, custom_objects) for layer in config[name]] for name in LISTS}
+        return cls(**{**config, **parts, **lists})

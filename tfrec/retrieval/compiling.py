@@ -1,0 +1,41 @@
+"""What models with a loss of their own ask of `compile`, and steps that XLA never compiles; of both stages' models."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+
+def check_compile(optimizer: Any, given: Mapping[str, Any]) -> None:
+    """Refuse what `compile` cannot use.
+
+    Args:
+        optimizer: a `keras.optimizers` optimizer, its name or its configuration.
+        given: the other arguments of `compile`.
+
+    Raises:
+        ValueError: an optimizer of another library, a loss or a metric.
+    """
+    if not isinstance(optimizer, (str, dict, keras.optimizers.Optimizer)):
+        kind = type(optimizer)
+        name = kind.__name__ if hasattr(keras.optimizers, kind.__name__) else "AdamW"
+        raise ValueError(
+            f"`optimizer` must be an optimizer of Keras 3; received {kind.__module__}.{kind.__name__}. "
+            f"Use keras.optimizers.{name}."
+        )
+    wrong = [name for name in ("loss", "loss_weights", "metrics", "weighted_metrics") if given.get(name)]
+    if wrong:
+        raise ValueError(f"`{wrong[0]}` must be left out: the model has a loss and metrics of its own.")
+
+
+@contextlib.contextmanager
+def without_xla(model: Any) -> Iterator[None]:
+    """Let the model make steps that XLA does not compile: batches with user ids, strings, of which XLA knows none."""
+    compiled, model.jit_compile = model.jit_compile, False
+    try:
+        yield
+    finally:
+        model.jit_compile = compiled

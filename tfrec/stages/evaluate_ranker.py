@@ -1,0 +1,147 @@
+"""Stage 3 of a ranker: its predictions of the test split are measured beside predictions without a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tfrec import build
+from tfrec.data import Label, RankingData
+from tfrec.data.sequences import training_events
+from tfrec.evaluation import Predictions, best_threshold, compare_predictions, measured, reliability
+from tfrec.evaluation.label_baselines import LabelledEvents, label_baselines
+from tfrec.features import USER_ID
+from tfrec.ranking import Ranker, predict
+from tfrec.report import describe, peak_memory_mb, write_metrics
+from tfrec.report.prediction_plots import write_prediction_plots
+from tfrec.report.prediction_results import LabelResults, PredictionResults, write_prediction_report
+from tfrec.report.summaries import write_test
+from tfrec.stages.ledger import CONFIG, Run
+from tfrec.stages.train import TENSORBOARD, open_batches, open_ranker
+
+METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
+PREDICTIONS = "predictions_test.parquet"
+NEW_USERS, KNOWN_USERS = "new_users", "known_users"
+
+
+def evaluate_ranker(run: Run, key: str) -> None:
+    """Measure a trained ranker and write its figures, report, pictures and test predictions."""
+    started, data, model = time.perf_counter(), open_batches(run), open_ranker(run)
+    labelled = build.ranking_data(data, run.pipeline.ranking)
+    tokens = build.batch_tokens(data, run.pipeline.training)
+    tables = {split: predicted(model, labelled, split, tokens) for split in ("validation", "test")}
+    results = PredictionResults(
+        run.pipeline.name,
+        {head.name: label_results(labelled, head.name, tables) for head in model.heads},
+        timing={**timing_of(run), "evaluate_seconds": time.perf_counter() - started},
+        peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
+        environment=describe(),
+    )
+    run.begin("evaluate")
+    run.finish("evaluate", key, _write(run, results, tables["test"]))
+
+
+def predicted(model: Ranker, labelled: RankingData, split: str, tokens: int = 4096) -> pd.DataFrame:
+    """The candidates of a split and what the model says of them.
+
+    Args:
+        model: trained.
+        labelled: the labelled events.
+        split: `validation` or `test`.
+        tokens: most events of a batch.
+
+    Returns:
+        `event` (its place in the data set), `user_id`, `item_id`, each label, and `predicted_...` of each.
+    """
+    batches, events = labelled.judged(split, tokens)
+    found = predict(model, batches)
+    table = labelled.truth(events).assign(**{f"predicted_{name}": values for name, values in found.items()})
+    table.insert(0, "event", events)
+    return table.sort_values("event", ignore_index=True)
+
+
+def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.DataFrame]) -> LabelResults:
+    """What the predictions of the splits say of one label."""
+    label = labelled.data.labels[name]
+    found = {split: _predictions(table, name, label, f"predicted_{name}") for split, table in tables.items()}
+    threshold = best_threshold(found["validation"]) if label.binary else None
+    found = {split: _with_threshold(each, threshold) for split, each in found.items()}
+    test = found["test"]
+    known = tables["test"][name].notna().to_numpy()
+    events = tables["test"]["event"].to_numpy()[known]
+    baselines = {
+        each: Predictions(test.users, test.labels, values, label.binary)
+        for each, values in _baselines(labelled, name, events).items()
+    }
+    new = labelled.new_users(events)
+    slices = {part: test.take(which) for part, which in ((NEW_USERS, new), (KNOWN_USERS, ~new)) if which.any()}
+    main = ("auc", "log_loss") if label.binary else ("rmse", "mae")
+    differences = {each: compare_predictions(test, values) for each, values in baselines.items()}
+    return LabelResults(
+        validation=measured(found["validation"]),
+        test=measured(test),
+        baselines={each: measured(values) for each, values in baselines.items()},
+        slices={part: measured(values) for part, values in slices.items()},
+        differences={each: {figure: gaps[figure] for figure in main} for each, gaps in differences.items()},
+        reliability=reliability(test) if label.binary else None,
+        threshold=threshold,
+    )
+
+
+def _predictions(table: pd.DataFrame, name: str, label: Label, column: str) -> Predictions:
+    table = table[table[name].notna()]
+    if not len(table):
+        raise ValueError(f"The label {name!r} is known of no event that is to be predicted: nothing can be measured.")
+    users, labels, values = (table[part].to_numpy() for part in (USER_ID, name, column))
+    return Predictions(users, labels, values, label.binary)
+
+
+def _with_threshold(found: Predictions, threshold: float | None) -> Predictions:
+    return Predictions(found.users, found.labels, found.values, found.binary, threshold)
+
+
+def _baselines(labelled: RankingData, name: str, events: np.ndarray) -> dict[str, np.ndarray]:
+    """Predictions without a model of some events, in their order."""
+    data, examples = labelled.data, labelled.examples("test")
+    counts = np.diff(examples.candidate_offsets)
+    starts = np.repeat(examples.history_offsets[:-1], counts)
+    place = np.argsort(examples.candidates)
+    place = place[np.searchsorted(examples.candidates[place], events)]
+    labels = data.sequences.labels[name]
+    training, _ = training_events(data.sequences, data.held_out > 0)
+    return label_baselines(
+        LabelledEvents(data.sequences.rows, labels, len(data.items)),
+        training,
+        events,
+        examples.history,
+        starts[place],
+        (starts + examples.after)[place],
+    )
+
+
+def timing_of(run: Run) -> dict[str, float]:
+    """What the stages before took, of a run of any kind."""
+    trained = run.figures("train")
+    names = ("epochs", "best_epoch", "epoch_seconds", "events_per_second", "parameters")
+    timing = {"prepare_seconds": run.figures("prepare")["seconds"], "train_seconds": trained["seconds"]}
+    return {**timing, **{name: trained[name] for name in names}}
+
+
+def _write(run: Run, results: PredictionResults, table: pd.DataFrame) -> list[Path]:
+    temporary = run.path("." + PREDICTIONS)
+    table.drop(columns="event").to_parquet(temporary, index=False)
+    temporary.replace(run.path(PREDICTIONS))
+    document = results.document()
+    write_metrics(run.path(METRICS), document)
+    history, (monitor, lower) = run.figures("train")["history"], build.monitor(run.pipeline)
+    curves = {name: [epoch[name] for epoch in history] for name in history[0]}
+    tables = {name: each.reliability for name, each in results.labels.items() if each.reliability is not None}
+    plots = write_prediction_plots(run.path(PLOTS), tables, curves, monitor, lower=lower)
+    settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run {run.path(CONFIG)} --out {run.out}"
+    write_prediction_report(run.path(REPORT), results, plots=plots, settings=settings, command=command)
+    write_test(run.path(TENSORBOARD), document["test"])
+    return [run.path(name) for name in (PREDICTIONS, METRICS, REPORT, PLOTS)]
