@@ -140,7 +140,8 @@ def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Paired bootstrap over users of the mean over seeds, against each baseline: 95 % interval and verdict."""
     tables = [pd.read_parquet(folder / PER_USER) for folder in folders]
     result: dict[str, dict[str, Any]] = {}
-    for name in sorted(set(tables[0]["model"]) - {MODEL_ROW, "oracle"}):
+    names = {name for name in tables[0]["model"] if not name.startswith(MODEL_ROW)}  # Not the model asked otherwise.
+    for name in sorted(names - {"oracle"}):
         ours, theirs = [_rows(table, MODEL_ROW) for table in tables], _rows(tables[0], name)
         for figure, difference in compare(ours, theirs, metrics=list(FIGURES[:2])).items():
             ends = {"low": difference.low, "high": difference.high, "verdict": difference.verdict}
@@ -164,10 +165,10 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
         ValueError: there is no such slice.
     """
     ours, theirs = (
-        [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in _runs(given)] for given in (run, other)
+        [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in runs_in(given)] for given in (run, other)
     )
     if part is not None:
-        slices = pd.read_parquet(_runs(run)[0] / SLICES_TEST).set_index(USER_ID)
+        slices = pd.read_parquet(runs_in(run)[0] / SLICES_TEST).set_index(USER_ID)
         if part not in slices:
             raise ValueError(f"{run} has no slice {part!r}; it has {', '.join(slices)}")
         users = slices.index[slices[part]]
@@ -180,7 +181,7 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
     )
 
 
-def _runs(folder: Path) -> list[Path]:
+def runs_in(folder: Path) -> list[Path]:
     """The runs of a row that are finished, or the run itself.
 
     Raises:

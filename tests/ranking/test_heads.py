@@ -28,9 +28,9 @@ def test_a_probability_is_right_whatever_a_yes_counts():
     """The weighted loss is least at odds `positive_weight` times too high; the head takes that away again."""
     labels = np.float32([1] * 10 + [0] * 90)
     for weight in (1.0, 9.0, 0.2):
-        head, logits = BinaryHead(weight, name="click"), np.linspace(-8, 8, 3201, dtype="float32")
+        head, logits = BinaryHead(weight, name="click"), np.linspace(-6, 2, 321, dtype="float32")
         losses = [float(head.loss(labels, np.full(100, logit))) for logit in logits]
-        np.testing.assert_allclose(head.value(logits[int(np.argmin(losses))]), 0.1, atol=2e-3)
+        np.testing.assert_allclose(head.value(logits[int(np.argmin(losses))]), 0.1, atol=3e-3)
 
 
 def test_the_loss_of_a_rating_is_the_mean_square_in_units_of_the_range():

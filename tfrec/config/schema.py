@@ -10,7 +10,7 @@ from tfrec.config.data import Data
 from tfrec.config.model import Model
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
-from tfrec.config.values import Count, Counts, Positive, Settings
+from tfrec.config.values import Count, Counts, Positive, Settings, Share
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
 _CUTS = ("validation_from", "test_from")
@@ -72,6 +72,11 @@ class Training(Settings):
     )
     accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
+    adversarial: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="each step learns as much from the batch with the items' id vectors moved against it, by this "
+        "share of their mean length; 0: not at all, else a step takes twice as long",
+    )
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
     )
@@ -81,11 +86,23 @@ class Training(Settings):
     )
 
 
+class Disturbed(Settings):
+    """Noise in the histories of the test split."""
+
+    delete: Share = Field(0.2, description="share of the events that are taken out")
+    insert: Share = Field(0.2, description="share of the events before which a popular item is put in")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="the noise follows from it")
+
+
 class Evaluation(Settings):
     """What is measured."""
 
     cutoffs: Counts = Field((1, 5, 10, 20, 50), description="the k of `hr@k` and the like")
     depth: Count = Field(50, description="recommendations written for every test user")
+    disturbed: Disturbed | None = Field(
+        None,
+        description="measure the model on disturbed histories too; `disturbed: {}` for the defaults; rankings only",
+    )
 
     @model_validator(mode="after")
     def _deep_enough(self) -> Self:
@@ -199,6 +216,8 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     The places of the tables are left out: what counts is their content, which `prepare` takes as its input.
     """
     plain = pipeline.model_dump(mode="json")
+    if not plain["training"]["adversarial"]:  # Keys of runs without it stay what they were.
+        del plain["training"]["adversarial"]
     chosen = {
         "prepare": {"data": _without_places(plain["data"])},
         "train": {
@@ -207,7 +226,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
             "training": plain["training"],
             **({"ranking": plain["ranking"]} if plain["ranking"] else {}),
         },
-        "evaluate": {"evaluation": plain["evaluation"]},
+        "evaluate": {"evaluation": {key: value for key, value in plain["evaluation"].items() if value is not None}},
         "export": {name: plain["export"][name] for name in _OF_EXPORT},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
         "publish": {"name": plain["name"], **plain["export"]},

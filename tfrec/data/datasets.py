@@ -15,6 +15,7 @@ import pandas as pd
 from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
 from tfrec.data.folders import read_manifest
 from tfrec.data.labels import Label
+from tfrec.data.perturbation import perturbed
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
     Ragged,
@@ -177,6 +178,11 @@ class Dataset:
     def test(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose last events test, those without a history too. See `EvaluationUsers.dataset`."""
         return self._evaluation("test").dataset(batch_size)
+
+    def disturbed(self, *, delete: float, insert: float, seed: int = 0, batch_size: int = 256) -> tf.data.Dataset:
+        """The users of `test` with disturbed histories. See `tfrec.data.perturbation`."""
+        users, counts = self._evaluation("test"), self.items["count"].to_numpy()
+        return perturbed(users, counts, delete=delete, insert=insert, seed=seed).dataset(batch_size)
 
     def candidates(self, split: str) -> np.ndarray:
         """Bool [I], what may be recommended in "validation" or "test".

@@ -16,6 +16,7 @@ from tfrec.ranking.heads import Head
 from tfrec.ranking.target_attention import TargetAttention
 from tfrec.ranking.weighting import LossWeights
 from tfrec.retrieval.compiling import check_compile, without_xla
+from tfrec.retrieval.steps import check_adversarial, training_step
 from tfrec.towers import BehaviorTower, ItemTower
 
 PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
@@ -169,13 +170,16 @@ class Ranker(keras.Model):
         for head in self.heads:
             head.start(labels[head.name])
 
-    def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
+    ) -> None:
         """Choose the optimizer; the loss is that of the heads. The arguments are those of `TwoTower.compile`.
 
         Raises:
             ValueError: an optimizer of another library, a loss or a metric.
         """
         check_compile(optimizer, kwargs)
+        self.adversarial = check_adversarial(self, adversarial)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
@@ -201,14 +205,7 @@ class Ranker(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of features."""
         features = data[0] if isinstance(data, tuple) else data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(features, training=True)
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
-        judged = tf.reduce_sum(tf.cast(features[CANDIDATES] != PAD, tf.float32))
-        self._loss_tracker.update_state(loss, sample_weight=judged)
-        return {"loss": self._loss_tracker.result()}
+        return training_step(self, features, features[CANDIDATES] != PAD)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The heads' metrics of a batch that carries labels."""

@@ -17,6 +17,7 @@ from tfrec.retrieval.compiling import check_compile, without_xla
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.past import Past
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
+from tfrec.retrieval.steps import check_adversarial, training_step
 from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
 
@@ -154,19 +155,25 @@ class TwoTower(keras.Model):
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "adamw", *, jit_compile: bool = False, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
+    ) -> None:
         """Choose the optimizer; the loss is the objective's.
 
         Args:
             optimizer: a `keras.optimizers` optimizer or its name.
             jit_compile: whether XLA compiles the steps. It compiles anew for each shape of a batch, and batches of
                 sequences have many; hence False, also where Keras's "auto" would say True.
+            adversarial: each step learns as much from the batch with the items' id vectors moved against it, by this
+                share of their mean length along the gradient of the loss; 0 for not at all. Source: adversarial
+                personalized ranking, arXiv:1808.03908.
             **kwargs: as for `keras.Model.compile`.
 
         Raises:
             ValueError: an optimizer of another library, a loss or a metric.
         """
         check_compile(optimizer, kwargs)
+        self.adversarial = check_adversarial(self, adversarial)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
@@ -210,14 +217,7 @@ class TwoTower(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of features."""
         features = data[0] if isinstance(data, tuple) else data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(features, training=True)
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
-        positions = tf.reduce_sum(tf.cast(features[TARGET] != PAD, tf.float32))
-        self._loss_tracker.update_state(loss, sample_weight=positions)
-        return {"loss": self._loss_tracker.result()}
+        return training_step(self, features, features[TARGET] != PAD)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Ranking metrics of a batch that carries `RELEVANT`."""

@@ -39,7 +39,7 @@ from tfrec.stages.prepare import DATASET
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import TENSORBOARD, open_batches, open_model
 
-HISTORY_ALONE = "history alone"
+HISTORY_ALONE, DISTURBED = "history alone", "histories disturbed"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
 
@@ -118,6 +118,9 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
     variants = {}
     if len(model.input_spec_dict) > 1:
         variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=measured.depth)
+    if measured.disturbed is not None:
+        noisy = data.disturbed(**measured.disturbed.model_dump())
+        variants[DISTURBED] = recommend(model, noisy, data.items[ITEM_ID], k=measured.depth)
     return Results(
         name=run.pipeline.name,
         validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth),
@@ -152,7 +155,8 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
 
 def _per_user(results: Results) -> pd.DataFrame:
     """One row a user and model: `model` (`MODEL_ROW` is the trained one), `user_id`, every figure."""
-    found = {MODEL_ROW: results.test, **results.baselines}
+    variants = {f"{MODEL_ROW}, {name}": each for name, each in results.variants.items()}
+    found = {MODEL_ROW: results.test, **variants, **results.baselines}
     tables = [each.per_user.reset_index().assign(model=name) for name, each in found.items()]
     return pd.concat(tables, ignore_index=True)
 

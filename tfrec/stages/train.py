@@ -154,7 +154,7 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker
     else:
         model = build.two_tower(data, pipeline.model, **shared)
     optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
-    model.compile(optimizer=optimizer, jit_compile=settings.jit)
+    model.compile(optimizer=optimizer, jit_compile=settings.jit, adversarial=settings.adversarial)
     return model
 
 

@@ -1,0 +1,65 @@
+"""How much accuracy disturbed histories cost a model, and whether training under attack makes them cost less.
+
+python benchmarks/robustness.py PLAIN ATTACKED      folders of runs, seed_1, seed_2, ..., of one pipeline
+
+Both are evaluated on disturbed histories too, one is trained under attack:
+
+    for seed in 1 2 3; do for share in 0 0.5; do
+        tfrec run PIPELINE --out runs/attacked_$share/seed_$seed --set seed=$seed --set training.adversarial=$share
+            --set 'evaluation.disturbed={delete: 0.2, insert: 0.2}'
+    done; done
+
+The drop of a user's figure is that of the history as it is less that of the disturbed one, averaged over seeds; the
+interval of the difference of two drops is a paired bootstrap over users.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pandas as pd
+import results
+
+from tfrec.evaluation import compare
+from tfrec.features import MODEL_ROW, PER_USER, USER_ID
+
+FIGURES = ["hr@10", "ndcg@10"]
+DISTURBED = f"{MODEL_ROW}, histories disturbed"
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.command()
+@click.argument("plain", type=FOLDER)
+@click.argument("attacked", type=FOLDER)
+def main(plain: Path, attacked: Path) -> None:
+    """Print both models' figures, what noise takes from each, and how the two losses differ."""
+    folders = {"plain": plain, "attacked": attacked}
+    tables = {name: [_parts(run) for run in results.runs_in(folder)] for name, folder in folders.items()}
+    for name, each in tables.items():
+        for figure in FIGURES:
+            clean, noisy = (pd.concat([pair[part][figure] for pair in each]).mean() for part in (0, 1))
+            told = f"{clean:.4f}, disturbed {noisy:.4f}, drop {clean - noisy:.4f} ({(clean - noisy) / clean:.1%})"
+            print(f"{name}, {figure}: {told}")
+    drops = {name: [clean - noisy for clean, noisy in each] for name, each in tables.items()}
+    _print("the drop of plain less that of attacked", drops["plain"], drops["attacked"])
+    as_they_are = {name: [clean for clean, _ in each] for name, each in tables.items()}
+    _print("attacked less plain, histories as they are", as_they_are["attacked"], as_they_are["plain"])
+
+
+def _print(what: str, ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> None:
+    for figure, gap in compare(ours, theirs, metrics=FIGURES).items():
+        print(f"{what}, {figure}: {gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})")
+
+
+def _parts(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Each user's figures on the history as it is and on the disturbed one."""
+    table = pd.read_parquet(run / PER_USER)
+    found = [table[table["model"] == name].set_index(USER_ID)[FIGURES].sort_index() for name in (MODEL_ROW, DISTURBED)]
+    if not len(found[1]):
+        raise click.ClickException(f"{run} was evaluated without disturbed histories: set evaluation.disturbed")
+    return found[0], found[1]
+
+
+if __name__ == "__main__":
+    main()
