@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -129,19 +128,6 @@ def test_a_run_says_what_it_does_and_nothing_else(undisturbed):
         "prepare ...", "train ...", "evaluate ...", "export ...", "publish ...",
     ]  # fmt: skip
     assert "cooccurrence" in said and "report.md" in said
-
-
-def test_noise_in_the_histories_is_measured_beside_them_as_they_are(undisturbed, shop, tmp_path):
-    run = shutil.copytree(undisturbed[0], tmp_path / "run")
-    noise = "evaluation.disturbed={delete: 0.9, insert: 0}"
-    assert call("evaluate", shop / "tiny.yaml", "--out", run, "--set", noise) == 0
-    document, before = metrics(run), metrics(undisturbed[0])
-    noisy = document["variants"]["histories disturbed"]
-    assert document["test"] == before["test"] and noisy["users"] == before["test"]["users"]
-    assert noisy["hr@5"] < before["test"]["hr@5"]
-    table = pd.read_parquet(run / "per_user.parquet")
-    rows = table[table.model == "tfrec, histories disturbed"]
-    assert rows["hr@5"].mean() == pytest.approx(noisy["hr@5"]) and len(rows) == noisy["users"]
 
 
 def test_a_run_leaves_the_promised_files(undisturbed):

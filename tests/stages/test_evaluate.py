@@ -1,9 +1,13 @@
 """What a model is measured against: the candidates of each split."""
 
+import json
+
+import pandas as pd
 import pytest
 
 import tfrec
 from tests import tiny_shop
+from tfrec import config, stages
 from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
 
 
@@ -24,3 +28,17 @@ def test_validation_knows_nothing_of_items_that_the_test_holds_out():
     in_training = model.evaluate(data.validation(), verbose=0, return_dict=True)
     measured = tfrec.evaluate(model, data, "validation", cutoffs=(10,), depth=10).metrics
     assert in_training["hr@10"] == pytest.approx(measured["hr@10"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_noise_in_the_histories_is_measured_beside_them_as_they_are(tmp_path):
+    noise = "evaluation.disturbed={delete: 0.9, insert: 0}"
+    pipeline = config.load(tiny_shop.write(tmp_path / "shop"), [noise, "model.behavior=lstm"])
+    for stage in ("prepare", "train", "evaluate"):
+        run = stages.run(pipeline, tmp_path / "run", only=stage)
+    document = json.loads((run / "metrics.json").read_text("utf-8"))
+    noisy, clean = document["variants"]["histories disturbed"], document["test"]
+    assert noisy["users"] == clean["users"] == tiny_shop.USERS and noisy["hr@5"] < clean["hr@5"]
+    table = pd.read_parquet(run / "per_user.parquet")
+    rows = table[table.model == "tfrec, histories disturbed"]
+    assert rows["hr@5"].mean() == pytest.approx(noisy["hr@5"]) and len(rows) == noisy["users"]
