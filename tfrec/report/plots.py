@@ -193,7 +193,8 @@ def _mark_best(panel: Axes, values: np.ndarray, *, lower: bool) -> None:
     panel.plot([best + 1], [values[best]], **ring)
     left = best + 1 > len(values) / 2
     panel.annotate(
-        f"best: {values[best]:.4f}, epoch {best + 1}", (best + 1, 0.92 if lower else 0.05), xycoords=("data", "axes fraction"),
+        f"best: {values[best]:.4f}, epoch {best + 1}", (best + 1, 0.92 if lower else 0.05),
+        xycoords=("data", "axes fraction"),
         xytext=(-8 if left else 8, 0), textcoords="offset points", ha="right" if left else "left", fontsize=10,
     )  # fmt: skip
 
