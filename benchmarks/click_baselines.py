@@ -62,7 +62,8 @@ def main(runs: tuple[Path, ...]) -> None:
 def _of_run(run: Path, name: str, truth: pd.DataFrame) -> Predictions:
     table = pd.read_parquet(run / "predictions_test.parquet")
     table = table[table[name].notna()]
-    assert (table[name].to_numpy() == truth["label"].to_numpy()).all()
+    if not np.array_equal(table[name].to_numpy(), truth["label"].to_numpy()):
+        raise click.ClickException(f"{run} predicts other events than the first run: give runs of one pipeline")
     return Predictions(table["user_id"].to_numpy(), table[name].to_numpy(), table[f"predicted_{name}"].to_numpy(), True)
 
 

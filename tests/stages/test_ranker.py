@@ -161,6 +161,7 @@ def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys)
         ("ranking.interactions=[target_attention]", "interactions needs mlp or cross"),
         ("ranking.monitor=rmse", "ranking.monitor is rmse, which is not measured of the first label"),
         ("ranking.heads=3", "model.dim is 8 and ranking.heads 3: heads must divide dim"),
+        ("evaluation.disturbed={}", "evaluation.disturbed is for rankings"),
         ("data.split={kind: folds_users, folds: 1000}", "split.folds is 1000, and there are 60 users"),
         ("data.split={kind: folds_users, fold: 5}", "fold is 5, and with 5 folds it goes from 0 to 4"),
         ("data.split={kind: folds_users, test_from: 80%}", "kind: folds_users takes no test_from"),
@@ -170,6 +171,13 @@ def test_settings_that_do_not_fit_are_refused(override, words, tmp_path, capsys)
     plain = ["ranking.context=[]", "ranking.neutral=[]"]
     line = refused(tmp_path / "shop", capsys, *plain, override)
     assert words in line
+
+
+def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsys):
+    path, grid = write(tmp_path / "shop"), tmp_path / "grid.yaml"
+    grid.write_text("variants: {mlp: {model.dropout: 0.1}, none: {model.dropout: 0}}")
+    assert cli.main(["compare", str(path), "--grid", str(grid), "--out", str(tmp_path / "out")]) == 1
+    assert "`compare` sets rankings side by side" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_ranker_is_not_exported_yet_and_says_where_it_is(tmp_path, capsys):

@@ -14,6 +14,7 @@ from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
 from tfrec.build.text import decided_text, read_user_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
 from tfrec.features import TEXT
+from tfrec.ranking import Ranker
 from tfrec.retrieval import GBCE, FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import (
     BehaviorTower,
@@ -74,15 +75,20 @@ def two_tower(
             name="two_tower",
         )
     if user_text and vectors is not None:
-        projection = model.behavior_tower.text_projection
-        projection.start_as(model.item_tower.text_projection)
-        if np.any(vectors, axis=1).sum() < 2:  # Too few items have texts: what users say is all that there is.
-            said = text_vectors(data.user_texts, settings.text)
-            assert said is not None
-            projection.fit(said)
+        start_user_texts(model, data, vectors, settings)
     if settings.text.start is not None:
         starting.take_over(model, settings.text.start, data, settings)
     return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
+
+
+def start_user_texts(model: TwoTower | Ranker, data: Dataset, vectors: np.ndarray, settings: config.Model) -> None:
+    """Let the users' texts begin as the items' do, whose vectors these are, float [I, W]."""
+    projection = model.behavior_tower.text_projection
+    projection.start_as(model.item_tower.text_projection)
+    if np.any(vectors, axis=1).sum() < 2:  # Too few items have texts: what users say is all that there is.
+        said = text_vectors(data.user_texts, settings.text)
+        assert said is not None
+        projection.fit(said)
 
 
 def item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:

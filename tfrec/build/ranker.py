@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfrec import config
-from tfrec.build.model import behavior_tower, item_tower
+from tfrec.build.model import behavior_tower, item_tower, start_user_texts
 from tfrec.build.optimization import precision
 from tfrec.build.text import decided_text, read_user_texts, text_vectors
 from tfrec.data import Dataset, RankingData
@@ -84,7 +84,7 @@ def ranker(
             name="ranker",
         )
     if user_text and vectors is not None:
-        model.behavior_tower.text_projection.start_as(model.item_tower.text_projection)
+        start_user_texts(model, data, vectors, settings)
     model.start(known)
     return model
 

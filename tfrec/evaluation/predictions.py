@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,11 @@ class Predictions:
     def measure(self) -> _Measure:
         """What is computed once for all draws of users."""
         return _Binary(self) if self.binary else _Rating(self)
+
+    @cached_property
+    def drawn(self) -> dict[tuple[int, int], dict[str, np.ndarray]]:
+        """Figures of draws of users that were computed before, by seed and number of draws; see `_replicates`."""
+        return {}
 
     def figures(self) -> dict[str, float]:
         """Each figure: see `measured`."""
@@ -166,15 +172,14 @@ def reliability(predictions: Predictions, bins: int = BINS) -> pd.DataFrame:
     return means.reset_index(drop=True)
 
 
-class _Measure:
+class _Measure(Protocol):
     """Figures under weights of the users."""
 
     def figures(self, weights: np.ndarray) -> dict[str, float]:
         """Figures where each user, of U, counts as often as `weights`, float [U], say."""
-        raise NotImplementedError
 
 
-class _Rating(_Measure):
+class _Rating:
     """RMSE and MAE."""
 
     def __init__(self, predictions: Predictions) -> None:
@@ -183,12 +188,12 @@ class _Rating(_Measure):
         self.squares, self.sizes = np.bincount(codes, gaps**2), np.bincount(codes, np.abs(gaps))
 
     def figures(self, weights: np.ndarray) -> dict[str, float]:
-        """See the base class."""
+        """See `_Measure`."""
         total = weights @ self.counts
         return {"rmse": float(np.sqrt(weights @ self.squares / total)), "mae": float(weights @ self.sizes / total)}
 
 
-class _Binary(_Measure):
+class _Binary:
     """Figures of probabilities; what does not depend on the weights is computed once."""
 
     def __init__(self, predictions: Predictions) -> None:
@@ -211,7 +216,7 @@ class _Binary(_Measure):
             self.decisions = {name: np.bincount(codes, each) for name, each in found.items()}
 
     def figures(self, weights: np.ndarray) -> dict[str, float]:
-        """See the base class."""
+        """See `_Measure`."""
         total = float(weights @ self.counts)
         seen, shares = weights @ self.bins[0], weights @ self.bins[1]
         known = ~np.isnan(self.user_auc)
@@ -262,8 +267,10 @@ def _bins(values: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _replicates(predictions: Predictions, seed: int, resamples: int) -> dict[str, np.ndarray]:
-    """Every figure for each draw of users, float64 [R]."""
-    users, found = int(predictions.codes.max()) + 1, []
-    for counts in user_draws(users, resamples, seed):
-        found += [predictions.measure.figures(weights) for weights in counts]
-    return {name: np.array([one[name] for one in found]) for name in found[0]}
+    """Every figure for each draw of users, float64 [R]; computed once, whatever it is compared with."""
+    if (seed, resamples) not in predictions.drawn:
+        users, found = int(predictions.codes.max()) + 1, []
+        for counts in user_draws(users, resamples, seed):
+            found += [predictions.measure.figures(weights) for weights in counts]
+        predictions.drawn[seed, resamples] = {name: np.array([one[name] for one in found]) for name in found[0]}
+    return predictions.drawn[seed, resamples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,6 @@ class Head(keras.layers.Layer):
     The loss is that of `tfrs.tasks.Ranking`, a mean over the candidates whose label is known.
     """
 
-    METRICS: tuple[str, ...] = ()  # Names of what validation measures, the one that chooses the epoch first.
-    LOWER = True  # Whether less of that is better.
-
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights; `input_shape` is (..., W)."""
         self.dense = keras.layers.Dense(1, dtype="float32", name="logit")
@@ -32,25 +30,25 @@ class Head(keras.layers.Layer):
         """Float [B, C, W] -> logits, float32 [B, C]."""
         return ops.squeeze(self.dense(x), axis=-1)
 
+    @abc.abstractmethod
     def value(self, logits: Any) -> Any:
         """What is predicted, float32, of the shape of `logits`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def start(self, labels: np.ndarray) -> None:
         """Let the head begin at the mean of the labels in training, float [N].
 
         Raises:
             ValueError: nothing can be learnt from them.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def loss(self, labels: Any, logits: Any) -> Any:
         """Mean loss, float32 [], of N known labels, float32 [N]; 0 where N is 0."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def metrics(self, prefix: str = "") -> list[keras.metrics.Metric]:
-        """Metrics of labels and predictions, named with a prefix, in the order of `METRICS`."""
-        raise NotImplementedError
+        """Metrics of labels and predictions, their names after a prefix."""
 
     def _check(self, labels: np.ndarray) -> None:
         if not len(labels):
@@ -64,8 +62,6 @@ class BinaryHead(Head):
     Where a yes counts `positive_weight` times, the logits are learnt too high by its logarithm; predictions are lowered
     by that, so that they stay probabilities. Source: King and Zeng, "Logistic regression in rare events data" (2001).
     """
-
-    METRICS = ("log_loss", "auc")
 
     def __init__(self, positive_weight: float = 1.0, **kwargs: Any) -> None:
         """Build the head; its name is the label's.
@@ -121,8 +117,6 @@ class BinaryHead(Head):
 @keras.saving.register_keras_serializable(package="tfrec")
 class RatingHead(Head):
     """A number in a range; mean squared error, in units of the whole range."""
-
-    METRICS = ("rmse", "mae")
 
     def __init__(self, low: float, high: float, **kwargs: Any) -> None:
         """Build the head; its name is the label's.

@@ -15,7 +15,4 @@ def load_ranker(path: str | Path) -> Ranker:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    model = load_saved(path)
-    if not isinstance(model, Ranker):
-        raise ValueError(f"{path} holds a {type(model).__name__}, and no ranker")
-    return model
+    return load_saved(path, Ranker, "ranker")

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, batch_spec, context_feature, label_feature
+from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, context_feature, label_feature
 from tfrec.ranking.candidate_context import CandidateContext
 from tfrec.ranking.heads import Head
 from tfrec.ranking.target_attention import TargetAttention
@@ -104,9 +104,7 @@ class Ranker(keras.Model):
     @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that predictions are made from, those that training knew."""
-        tower = self.behavior_tower
-        columns = list(tower.event_columns), list(tower.user_columns)
-        spec = batch_spec(*columns, timestamps=tower.timestamps, text_width=tower.text_width)
+        spec = self.behavior_tower.input_spec_dict
         context = self.context.columns if self.context else {}
         for name in (CANDIDATES, AFTER, *map(context_feature, context)):
             spec[name] = tf.TensorSpec([None, None], tf.int32, name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 
 from tfrec.retrieval.two_tower import TwoTower
+
+Model = TypeVar("Model", bound=keras.Model)
 
 
 def load_model(path: str | Path) -> TwoTower:
@@ -16,24 +19,24 @@ def load_model(path: str | Path) -> TwoTower:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    model = load_saved(path)
-    if not isinstance(model, TwoTower):
-        raise ValueError(f"{path} holds a {type(model).__name__}, and no two-tower model")
-    return model
+    return load_saved(path, TwoTower, "two-tower model")
 
 
-def load_saved(path: str | Path) -> keras.Model:
-    """Any Keras model, not compiled.
+def load_saved(path: str | Path, kind: type[Model], called: str) -> Model:
+    """A model of a kind, which errors call by a name of its own.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or holds something else.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; a run keeps its model in checkpoints/model.keras.")
     try:
-        return keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"{path} is damaged ({reason})") from error
+    if not isinstance(model, kind):
+        raise ValueError(f"{path} holds a {type(model).__name__}, and no {called}")
+    return model

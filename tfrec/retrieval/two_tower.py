@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET, batch_spec
+from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
 from tfrec.retrieval.compiling import check_compile, without_xla
 from tfrec.retrieval.new_items import NewItems
@@ -101,9 +101,7 @@ class TwoTower(keras.Model):
     @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that describe a history, those that training knew."""
-        tower = self.behavior_tower
-        columns = list(tower.event_columns), list(tower.user_columns)
-        return batch_spec(*columns, timestamps=tower.timestamps, text_width=tower.text_width)
+        return self.behavior_tower.input_spec_dict
 
     def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""

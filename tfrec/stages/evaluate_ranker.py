@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
     label = labelled.data.labels[name]
     found = {split: _predictions(table, name, label, f"predicted_{name}") for split, table in tables.items()}
     threshold = best_threshold(found["validation"]) if label.binary else None
-    found = {split: _with_threshold(each, threshold) for split, each in found.items()}
+    found = {split: dataclasses.replace(each, threshold=threshold) for split, each in found.items()}
     test = found["test"]
     known = tables["test"][name].notna().to_numpy()
     events = tables["test"]["event"].to_numpy()[known]
@@ -98,10 +99,6 @@ def _predictions(table: pd.DataFrame, name: str, label: Label, column: str) -> P
         raise ValueError(f"The label {name!r} is known of no event that is to be predicted: nothing can be measured.")
     users, labels, values = (table[part].to_numpy() for part in (USER_ID, name, column))
     return Predictions(users, labels, values, label.binary)
-
-
-def _with_threshold(found: Predictions, threshold: float | None) -> Predictions:
-    return Predictions(found.users, found.labels, found.values, found.binary, threshold)
 
 
 def _baselines(labelled: RankingData, name: str, events: np.ndarray) -> dict[str, np.ndarray]:

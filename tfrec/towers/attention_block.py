@@ -49,13 +49,8 @@ class AttentionBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if dim % heads:
             raise ValueError(f"`dim` must be a multiple of `heads`; received dim={dim}, heads={heads}.")
-        self.dim, self.heads, self.dropout, self.max_length, self.timestamps = (
-            dim,
-            heads,
-            dropout,
-            max_length,
-            timestamps,
-        )
+        self.dim, self.heads, self.dropout = dim, heads, dropout
+        self.max_length, self.timestamps = max_length, timestamps
         self.expansion = self.EXPANSION if expansion is None else expansion
         self.inner = int(dim * self.expansion)
         policy = self.dtype_policy

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfrec.features import TIMESTAMP, USER_TEXT, event_feature, user_feature
+from tfrec.features import TIMESTAMP, USER_TEXT, batch_spec, event_feature, user_feature
 from tfrec.towers.fusion import GatedFusion
 from tfrec.towers.text_projection import TextProjection
 from tfrec.towers.time_embedding import TimeEmbedding
@@ -93,6 +93,12 @@ class BehaviorTower(keras.layers.Layer):
         if self.text_width:
             self.text_projection.build((None, self.text_width))
         self.built = True
+
+    @property
+    def input_spec_dict(self) -> dict[str, Any]:
+        """Specs of a history and of the features that describe it; see `features.batch_spec`."""
+        columns = list(self.event_columns), list(self.user_columns)
+        return batch_spec(*columns, timestamps=self.timestamps, text_width=self.text_width)
 
     def _categorical(self) -> dict[str, int]:
         """Feature name -> vocabulary size, of events and users."""
