@@ -206,9 +206,7 @@ class Pipeline(Settings):
         if self.ranking is not None:
             problem = self.ranking.problem(self.data, self.model)
             if self.evaluation.disturbed is not None:
-                problem = (
-                    "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
-                )
+                problem = "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
             if problem:
                 raise ValueError(problem)
         return self
