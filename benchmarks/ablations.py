@@ -1,7 +1,7 @@
 """Keeps what taking a piece away costs, and writes the tables of docs/ablations.md from it.
 
-python benchmarks/ablations.py record NAME FOLDER     a finished comparison -> ablations/NAME.json, and the page anew
-python benchmarks/ablations.py table                  ablations/*.json -> docs/ablations.md
+python benchmarks/ablations.py record NAME FOLDER --commit C     a finished comparison -> ablations/NAME.json, page
+python benchmarks/ablations.py table                             ablations/*.json -> docs/ablations.md
 
 The comparison is `tfrec compare pipelines/NAME.yaml --grid benchmarks/grids/NAME_ablations.yaml --out FOLDER`, with any
 `--set`: a base, the pipeline with those settings, beside itself with one piece less, or another one in its place.
@@ -25,7 +25,7 @@ from tfrec import config
 RECORDS = results.ROOT / "benchmarks" / "ablations"
 PAGE = results.ROOT / "docs" / "ablations.md"
 MARK = "ablations"
-HEAD = "| change | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | validation NDCG@10 | weights | an epoch |"
+HEAD = "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | an epoch |"
 FIGURES = ("ndcg@10", "hr@10")
 PLACE = "data.root"  # Where the tables lie is no setting of a model.
 
@@ -38,7 +38,7 @@ def main() -> None:
 @main.command()
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--commit", default="HEAD", show_default=True, help="The code that the runs were made with.")
+@click.option("--commit", required=True, help="The code that the runs were made with.")
 def record(name: str, folder: Path, commit: str) -> None:
     """Keep the figures of a finished comparison."""
     try:
@@ -94,12 +94,12 @@ def summarized(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_markdown() -> str:
-    """A table for each pipeline: the base, then what costs most first."""
+    """A table for each pipeline: the base, then what validates worst first; the test split orders nothing."""
     parts = []
     for path in sorted(RECORDS.glob("*.json")):
         known = json.loads(path.read_text(encoding="utf-8"))
         whole = known["variants"].pop(known["reference"])
-        others = sorted(known["variants"].values(), key=lambda entry: entry["test"]["ndcg@10"])
+        others = sorted(known["variants"].values(), key=lambda entry: entry["validation"]["ndcg@10"])
         rows = [HEAD, "|" + " --- |" * 8, *(_row(entry, whole["seeds"]) for entry in (whole, *others))]
         told = ", ".join(f"`{change}`" for change in known["base"])
         base = f"Base: the pipeline with {told}." if told else "Base: the pipeline as it is."
@@ -120,14 +120,21 @@ def _command(name: str, base: Sequence[str]) -> str:
 
 def _row(entry: dict[str, Any], seeds: Sequence[int]) -> str:
     """A line of a table; `seeds` are those of the base. The word for a difference takes three seeds on either side."""
-    cells = ["<br>".join(f"`{results.setting(name, value)}`" for name, value in entry["changes"].items()) or "**base**"]
+    changes = {**entry["changes"], **_implied(entry["changes"])}
+    cells = ["<br>".join(f"`{results.setting(name, value)}`" for name, value in changes.items()) or "**base**"]
+    cells.append(f"{entry['validation']['ndcg@10']:.4f}")
     claimed = min(len(entry["seeds"]), len(seeds)) >= results.SEEDS_OF_A_CLAIM
     for figure in FIGURES:
         gap = entry["differences"].get(figure)
         told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})" if gap else ""
         cells += [f"{entry['test'][figure]:.4f}", f"{told}, {gap['verdict']}" if gap and claimed else told]
-    costs = [f"{entry['validation']['ndcg@10']:.4f}", f"{entry['parameters']:,.0f}", f"{entry['epoch_seconds']:.0f} s"]
+    costs = [f"{entry['parameters']:,.0f}", f"{entry['epoch_seconds']:.0f} s"]
     return "| " + " | ".join(cells + costs) + " |"
+
+
+def _implied(changes: dict[str, Any]) -> dict[str, Any]:
+    """What comes with the changes: the objective `retrieval` lets what a user has had compete, whatever is set."""
+    return {experiments.UNSEEN: False} if changes.get("training.objective.name") == "retrieval" else {}
 
 
 if __name__ == "__main__":

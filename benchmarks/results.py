@@ -1,10 +1,9 @@
-"""Records what finished runs gave, and writes the tables of the README from the records.
+"""Records what finished runs gave, and compares them; `readme.py` writes the tables of the README from the records.
 
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
                                                                   (`benchmarks/run.py` makes them, and records them)
 python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users,
                                                                   or of the means over seeds of two rows
-python benchmarks/results.py table                                the records -> the table in README.md
 """
 
 from __future__ import annotations
@@ -21,19 +20,16 @@ import pandas as pd
 import yaml
 
 from tfrec import config
-from tfrec.evaluation import against_published, compare, summary
+from tfrec.evaluation import compare, summary
 from tfrec.features import MODEL_ROW, PER_USER, SLICES_TEST, USER_ID
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-README = ROOT / "README.md"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
-MARK = "results"
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
-SLICES = ("cold_items", "warm_items")
+SLICES = ("cold_items", "warm_items", "few_events")
 SEEDS_OF_A_CLAIM = 3
-HEAD = "| pipeline | reads | HR@10 | NDCG@10 | best published | best baseline (NDCG@10) | seeds | trained | memory |"
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -46,10 +42,21 @@ def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
     return write(name, summarized(commits, folders))
 
 
-def write(name: str, document: Mapping[str, Any]) -> Path:
-    """Write a record."""
+def write(name: str, document: Mapping[str, Any], *, other_data: bool = False) -> Path:
+    """Write a record.
+
+    Raises:
+        ValueError: there is one, of other data, and `other_data` does not say that it may go.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
+    if path.exists() and not other_data:
+        known = json.loads(path.read_text(encoding="utf-8"))["content_hash"]
+        if known != document["content_hash"]:
+            raise ValueError(
+                f"the data are not those of {path}: their hash is {document['content_hash']}, of the record {known}. "
+                "Published figures are of the data of the record; --other-data records these in their place"
+            )
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -83,6 +90,9 @@ def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
             part: {figure: _summary([run["metrics"]["slices"][part][figure] for run in runs]) for figure in FIGURES[:3]}
             for part in SLICES
             if part in runs[0]["metrics"]["slices"]
+        },
+        "slice_half_width": {
+            part: _half_widths(folders, part) for part in SLICES if part in runs[0]["metrics"]["slices"]
         },
         "baselines": {
             baseline: {figure: figures[figure] for figure in FIGURES}
@@ -129,9 +139,11 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "spread": float(np.ptp(values))}
 
 
-def _half_widths(folders: Sequence[Path]) -> dict[str, float]:
-    """95 % half-width over users of the mean over seeds."""
+def _half_widths(folders: Sequence[Path], part: str | None = None) -> dict[str, float]:
+    """95 % half-width over users, those of a slice or all, of the mean over seeds."""
     tables = [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW)[list(FIGURES[:2])] for folder in folders]
+    if part is not None:
+        tables = [table.loc[_users(folders[0], part)] for table in tables]
     found = summary(pd.concat(tables).groupby(level=0).mean())
     return {figure: found[f"{figure}_half_width"] for figure in FIGURES[:2]}
 
@@ -156,6 +168,8 @@ def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
 def difference(run: Path, other: Path, part: str | None = None) -> str:
     """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users.
 
+    The word for a difference takes three seeds on either side.
+
     Args:
         run: folder of a run, or of a row, with a folder `seed_N` for each of its runs.
         other: folder of another run or row of the same data.
@@ -168,17 +182,34 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
         [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in runs_in(given)] for given in (run, other)
     )
     if part is not None:
-        slices = pd.read_parquet(runs_in(run)[0] / SLICES_TEST).set_index(USER_ID)
-        if part not in slices:
-            raise ValueError(f"{run} has no slice {part!r}; it has {', '.join(slices)}")
-        users = slices.index[slices[part]]
+        users = _users(runs_in(run)[0], part)
         ours, theirs = ([table.loc[users] for table in tables] for tables in (ours, theirs))
-    found = compare(ours, theirs, metrics=list(FIGURES[:2])).values()
+    claimed = min(len(ours), len(theirs)) >= SEEDS_OF_A_CLAIM
     return "\n".join(
         f"{each.metric}: {each.ours:.4f} - {each.theirs:.4f} = {each.difference:+.4f} "
-        f"({each.low:+.4f} to {each.high:+.4f}), {each.verdict}"
-        for each in found
+        f"({each.low:+.4f} to {each.high:+.4f}){', ' + each.verdict if claimed else ''}"
+        for each in compare(ours, theirs, metrics=list(FIGURES[:2])).values()
     )
+
+
+def _users(folder: Path, part: str) -> pd.Index:
+    """The test users of a slice.
+
+    Raises:
+        ValueError: there is no such slice.
+    """
+    slices = pd.read_parquet(folder / SLICES_TEST).set_index(USER_ID)
+    if part not in slices:
+        raise ValueError(f"{folder} has no slice {part!r}; it has {', '.join(slices)}")
+    return slices.index[slices[part]]
+
+
+def beside(folders: Sequence[Path], others: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """What a row is more than another one of the same data: figure -> difference of the means, interval and word."""
+    ours, theirs = ([_rows(pd.read_parquet(run / PER_USER), MODEL_ROW) for run in part] for part in (folders, others))
+    found = compare(ours, theirs, metrics=list(FIGURES[:2]))
+    told = ("difference", "low", "high", "verdict")
+    return {figure: {name: getattr(each, name) for name in told} for figure, each in found.items()}
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -196,57 +227,6 @@ def runs_in(folder: Path) -> list[Path]:
 def records() -> dict[str, dict[str, Any]]:
     """The records by name."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
-
-
-def table(found: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The README's table, of some records or of all."""
-    lines, known = [HEAD, "| --- | --- | ---: | ---: | --- | --- | ---: | ---: | ---: |"], rows()
-    for name, one in (records() if found is None else found).items():
-        lines.append("| " + " | ".join([name, *_cells(one, known.get(name, {}))]) + " |")
-    return "\n".join(lines)
-
-
-def _cells(found: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    """What the table says of a record; `row` is what rows.yaml does."""
-    known = {name: figures for name, figures in found["baselines"].items() if name != "oracle"}
-    best = max(known, key=lambda name: known[name]["ndcg@10"])
-    verdict = found["differences"][best]["ndcg@10"]["verdict"]
-    minutes = np.median([_seconds_to_best(timing) for timing in found["timing"]]) / 60
-    machines = found.get("environments") or [found["environment"]]
-    cores = "/".join(map(str, sorted({machine["cores"] for machine in machines})))
-    return [
-        row.get("reads", ""),
-        *(_figure(found, name) for name in FIGURES[:2]),
-        _beside_published(found, row.get("published")),
-        f"{best} {known[best]['ndcg@10']:.4f} ({verdict})",
-        str(len(found["seeds"])),
-        f"{minutes:.0f} min, {cores} core(s)",
-        f"{found['peak_memory_mb'] / 1024:.1f} GiB",
-    ]
-
-
-def _figure(found: Mapping[str, Any], name: str) -> str:
-    """Mean ± half-width over users (spread over seeds)."""
-    return f"{found['test'][name]['mean']:.4f} ± {found['half_width'][name]:.4f} ({found['test'][name]['spread']:.4f})"
-
-
-def _seconds_to_best(timing: Mapping[str, Any]) -> float:
-    """Seconds of the epochs up to the best one; of records that lack them, by the median epoch."""
-    return timing.get("seconds_to_best", timing["epoch_seconds"] * timing["best_epoch"])
-
-
-def _beside_published(found: Mapping[str, Any], published: Mapping[str, float] | None) -> str:
-    """The best published figures of a protocol, and the word for ours beside each, which takes three seeds."""
-    if not published:
-        return "none"
-    figures = " / ".join(f"{published[figure]:.4f}" for figure in FIGURES[:2])
-    if len(found["seeds"]) < SEEDS_OF_A_CLAIM:
-        return figures
-    words = [
-        against_published(found["test"][figure]["mean"], found["half_width"][figure], published[figure])
-        for figure in FIGURES[:2]
-    ]
-    return f"{figures} ({words[0] if words[0] == words[1] else ' / '.join(words)})"
 
 
 def between(text: str, mark: str, new: str) -> str:
@@ -267,11 +247,6 @@ def setting(name: str, value: Any) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def write_tables() -> None:
-    """Write what the records say into the pages."""
-    fill(README, MARK, table())
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     if len(arguments) > 3 and arguments[0] == "record":
@@ -279,8 +254,6 @@ def main(arguments: Sequence[str]) -> int:
         print(record(arguments[1], [commit(arguments[2])] * len(folders), folders))
     elif len(arguments) in (3, 4) and arguments[0] == "compare":
         print(difference(Path(arguments[1]), Path(arguments[2]), *arguments[3:]))
-    elif list(arguments) == ["table"]:
-        write_tables()
     else:
         print(__doc__, file=sys.stderr)
         return 1

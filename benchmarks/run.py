@@ -1,10 +1,10 @@
 """Runs a row of the results table again, from the raw tables to the figures: three seeds, then the record.
 
-python benchmarks/run.py NAME [--seed N ...] [--out FOLDER] [--record]      NAME is a row of benchmarks/rows.yaml
+python benchmarks/run.py NAME [--seed N ...] [--out FOLDER] [--fresh] [--record]     NAME is a row of rows.yaml
 
 A seed is a run of its own under FOLDER, runs/benchmarks/NAME by default. One that was stopped goes on where it was, and
-a finished one is not repeated. Fewer than three seeds give figures and no record, unless --record asks for one. The
-data are read from `TFREC_DATA`, or data/.
+a finished one is not repeated; where the code is another by now that is said, and --fresh trains it again. Fewer than
+three seeds give figures and no record, unless --record asks for one. The data are read from `TFREC_DATA`, or data/.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import readme
 import results
 
 SEEDS, COMMIT = (1, 2, 3), ".commit"
@@ -28,20 +29,28 @@ BEGUN = Path("checkpoints", "key")
 @click.argument("name", type=click.Choice(sorted(results.rows())))
 @click.option("--seed", "seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--fresh", is_flag=True, help="Remove what is there of these seeds first.")
 @click.option("--record", "recorded", is_flag=True, help="Write record and tables with fewer than three seeds, too.")
-def main(name: str, seeds: tuple[int, ...], out: Path | None, recorded: bool) -> None:
+@click.option("--other-data", is_flag=True, help="Let the record go that is of other data than these.")
+def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, recorded: bool, other_data: bool) -> None:
     """Run a row, show its figures, and write its record and the tables."""
     row, folder = results.rows()[name], out or results.ROOT / "runs" / "benchmarks" / name
     folders = [folder / f"seed_{seed}" for seed in dict.fromkeys(seeds)]
     for seed, run in zip(dict.fromkeys(seeds), folders, strict=True):
+        if fresh:
+            shutil.rmtree(run, ignore_errors=True)
         _train(row, name, seed, run)
     found = results.summarized([run.with_suffix(COMMIT).read_text(encoding="utf-8") for run in folders], folders)
+    found["beside"] = _beside(row, folders)
     if recorded or len(folders) >= results.SEEDS_OF_A_CLAIM:
-        print(results.write(name, found))
-        results.write_tables()
+        try:
+            print(results.write(name, found, other_data=other_data))
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        readme.write_tables()
     else:
         print(f"not recorded: a record is of {results.SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
-    print(results.table({name: found}))
+    print(readme.table({name: found}))
 
 
 def _train(row: dict, name: str, seed: int, folder: Path) -> None:
@@ -58,6 +67,15 @@ def _train(row: dict, name: str, seed: int, folder: Path) -> None:
             raise click.ClickException(f"{name}, seed {seed}: tfrec {stage} ended with status {run.returncode}")
 
 
+def _beside(row: dict, folders: list[Path]) -> dict[str, dict]:
+    """The row that this one is compared with -> how they differ; nothing where that one lacks a seed."""
+    other = row.get("beside")
+    theirs = [run.parent.parent / other / run.name for run in folders] if other else []
+    if not theirs or not all((run / results.PER_USER).exists() for run in theirs):
+        return {}
+    return {other: results.beside(folders, theirs)}
+
+
 @contextlib.contextmanager
 def _commit_noted(folder: Path) -> Iterator[None]:
     """Beside a run, the commit of the code that its training began with, whatever becomes of the training.
@@ -72,6 +90,8 @@ def _commit_noted(folder: Path) -> Iterator[None]:
         note.write_text(commit, encoding="utf-8")
     elif not note.exists():
         note.write_text("unknown", encoding="utf-8")
+    elif note.read_text(encoding="utf-8") != commit:
+        print(f"{folder.name} was begun by {note.read_text(encoding='utf-8')}, and the code is {commit}", flush=True)
     try:
         yield
     finally:

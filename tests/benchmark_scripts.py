@@ -1,7 +1,12 @@
-"""The programs of benchmarks/ as modules, and a pipeline for their tests."""
+"""The programs of benchmarks/ as modules, and what their tests give them: a pipeline, and what a run leaves."""
 
 import importlib.util
+import json
 from pathlib import Path
+
+import pandas as pd
+
+from tfrec import config
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = (
@@ -14,3 +19,29 @@ def script(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run(folder: Path, *, seed: int, hit: float, length: int = 50, content: str = "tables") -> Path:
+    """What a finished run leaves, as far as a record reads it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(config.dump(config.parse(PIPELINE.format(seed=seed, length=length))))
+    figures = {f"{name}@10": hit for name in ("hr", "ndcg", "mrr", "coverage")} | {"hr@10_half_width": 0.1}
+    metrics = {
+        "test": figures | {"ndcg@10_half_width": 0.1},
+        "validation": figures,
+        "slices": {"few_events": figures},
+        "baselines": {"popularity": dict.fromkeys(figures, 0.25)},
+        "timing": {"epoch_seconds": 90.0, "epochs": 3, "best_epoch": 2},
+        "peak_memory_mb": 1024.0,
+        "environment": {"cores": 2, "seed": seed},
+    }
+    history = [{"epoch_seconds": seconds} for seconds in (60.0 * seed, 120.0, 300.0)]
+    stages = {"prepare": {"content_hash": content}, "train": {"history": history, "best_epoch": 2}}
+    (folder / "stages.json").write_text(json.dumps(stages))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    users = [f"u{number}" for number in range(40)]
+    rows = [("tfrec", user, hit, hit) for user in users] + [("popularity", user, 0.25, 0.25) for user in users]
+    pd.DataFrame(rows, columns=["model", "user_id", "hr@10", "ndcg@10"]).to_parquet(folder / "per_user.parquet")
+    few = pd.DataFrame({"user_id": users, "few_events": [number < 4 for number in range(40)]})
+    few.to_parquet(folder / "slices_test.parquet")
+    return folder

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tests.benchmark_scripts import PIPELINE, script
 from tfrec import config
 
+RECORD = ["record", "small", "--commit", "abc"]
 EMPTY = "before\n<!-- {0} -->\n<!-- end of {0} -->\nafter\n"
 
 
@@ -40,10 +41,12 @@ def trained(folder: Path, best: float, *overrides: str) -> Path:
     return folder
 
 
-def test_the_readme_shows_what_the_records_say(results):
-    text = results.README.read_text(encoding="utf-8")
-    assert f"<!-- {results.MARK} -->" in text
-    assert results.between(text, results.MARK, results.table()) == text
+def test_the_readme_shows_what_the_records_say(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "results", results)
+    readme = script("readme")
+    text = readme.README.read_text(encoding="utf-8")
+    for mark, new in ((readme.MARK, readme.table()), (readme.MORE, readme.more())):
+        assert f"<!-- {mark} -->" in text and results.between(text, mark, new) == text
 
 
 def test_an_experiment_is_what_differs_and_what_validation_said(experiments, monkeypatch, tmp_path):
@@ -51,7 +54,7 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
     (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
 
     def record(*words):
-        assert CliRunner().invoke(experiments.main, ["record", "small", *words], catch_exceptions=False).exit_code == 0
+        assert CliRunner().invoke(experiments.main, [*RECORD, *words], catch_exceptions=False).exit_code == 0
         return experiments.PAGE.read_text().splitlines()
 
     trained(tmp_path / "a", 0.25)
@@ -69,7 +72,7 @@ def test_an_experiment_is_what_differs_and_what_validation_said(experiments, mon
         (["none", str(tmp_path / "again")], "there is no pipeline 'none'"),
         (["small", str(tmp_path)], "holds no finished training"),
     ):
-        ended = CliRunner().invoke(experiments.main, ["record", *words])
+        ended = CliRunner().invoke(experiments.main, ["record", "--commit", "abc", *words])
         assert ended.exit_code == 1 and told in ended.output and experiments.LOG.read_text() == known
     lines = [json.loads(line) for line in known.splitlines()]
     for line in lines:  # As noted before there was a setting.
@@ -99,7 +102,7 @@ def test_what_nothing_reads_makes_no_other_experiment(experiments, monkeypatch, 
         trained(tmp_path / "read", 0.375, *convolution),
         trained(tmp_path / "hidden", 0.125, "model.id_dropout=0.5", *ids),
     ]
-    assert CliRunner().invoke(experiments.main, ["record", "small", *map(str, folders)]).exit_code == 0
+    assert CliRunner().invoke(experiments.main, [*RECORD, *map(str, folders)]).exit_code == 0
     assert [line.split(" | ")[0] for line in experiments.PAGE.read_text().splitlines()[6:-2]] == [
         "| **as it is**",
         "| `model.behavior=[\"convolution\"]`<br>`model.convolution.blocks=9`",
@@ -156,7 +159,7 @@ def ablations(results, experiments, monkeypatch, tmp_path):
 
 def recorded(ablations, folder: Path) -> list[str]:
     """The lines of the page after a comparison was recorded, those between the marks."""
-    asked = ["record", "small", str(folder)]
+    asked = [*RECORD, str(folder)]
     assert CliRunner().invoke(ablations.main, asked, catch_exceptions=False).exit_code == 0
     lines = ablations.PAGE.read_text().splitlines()
     assert lines[:2] + lines[-2:] == ["before", "<!-- ablations -->", "<!-- end of ablations -->", "after"]
@@ -175,7 +178,7 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
         (tmp_path, "holds no finished comparison"),
         (compared(tmp_path / "failed", b="out of memory"), "out of memory"),
     ):
-        ended = CliRunner().invoke(ablations.main, ["record", "small", str(folder)])
+        ended = CliRunner().invoke(ablations.main, [*RECORD, str(folder)])
         assert ended.exit_code == 1 and told in ended.output and not ablations.RECORDS.exists()
     gap = "-0.1250 (-0.1500 to -0.1000)"
     assert recorded(ablations, compared(tmp_path / "done")) == [
@@ -183,11 +186,11 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
         "    tfrec compare pipelines/small.yaml --grid benchmarks/grids/small_ablations.yaml \\",
         "        --out runs/small_ablations", "",
         ablations.HEAD, "|" + " --- |" * 8,
-        "| **base** | 0.2500 |  | 0.5000 |  | 0.2500 | 1,234 | 8 s |",
+        "| **base** | 0.2500 | 0.2500 |  | 0.5000 |  | 1,234 | 8 s |",
         '| `model.behavior=["convolution"]`<br>`model.convolution.blocks=3` '
-        f"| 0.0625 | {gap} | 0.1250 | {gap} | 0.0625 | 1,234 | 8 s |",
-        f"| `model.text=none` | 0.1250 | {gap} | 0.2500 | {gap} | 0.1250 | 1,234 | 8 s |",
-        f"| `model.dropout=0.0` | 0.2000 | {gap} | 0.4000 | {gap} | 0.2000 | 1,234 | 8 s |",
+        f"| 0.0625 | 0.0625 | {gap} | 0.1250 | {gap} | 1,234 | 8 s |",
+        f"| `model.text=none` | 0.1250 | 0.1250 | {gap} | 0.2500 | {gap} | 1,234 | 8 s |",
+        f"| `model.dropout=0.0` | 0.2000 | 0.2000 | {gap} | 0.4000 | {gap} | 1,234 | 8 s |",
     ]  # fmt: skip
     assert json.loads((ablations.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
 
@@ -222,8 +225,20 @@ def test_a_comparison_is_of_the_pipeline_with_what_was_set(ablations, monkeypatc
     told = ["model.dim=64", "model.dropout=0.5"]  # Of which the base, b, has another dropout.
     assert base("changed", *told, reference="b")[0] == told
     (tmp_path / "changed" / "variants" / "c.yaml").unlink()
-    ended = CliRunner().invoke(ablations.main, ["record", "small", str(tmp_path / "changed")])
+    ended = CliRunner().invoke(ablations.main, [*RECORD, str(tmp_path / "changed")])
     assert ended.exit_code == 1 and "cannot be told: no pipeline file" in ended.output
+
+
+def test_the_objective_of_tfrs_lets_what_was_had_compete(ablations, experiments, tmp_path):
+    pipeline = config.parse(PIPELINE.format(seed=1, length=50), ["training.objective=retrieval"])
+    assert experiments.kept(pipeline)[experiments.UNSEEN] is False
+    folder = compared(tmp_path / "out")
+    found = json.loads((folder / "comparison.json").read_text())
+    found["variants"]["a"]["changes"] = {"training.objective.name": "retrieval"}
+    (folder / "comparison.json").write_text(json.dumps(found))
+    (folder / "variants" / "a.yaml").write_text(config.dump(pipeline))
+    row = next(line for line in recorded(ablations, folder) if "retrieval" in line)
+    assert row.startswith("| `training.objective.name=retrieval`<br>`training.objective.unseen=false` |")
 
 
 def test_what_no_variant_reads_was_not_set(ablations, tmp_path):
