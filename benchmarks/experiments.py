@@ -1,9 +1,9 @@
 """Keeps what trainings gave on the validation split, and writes the tables of docs/experiments.md from it.
 
 python benchmarks/experiments.py record NAME RUN [RUN ...] --commit C [--note TEXT]    trained runs -> experiments.jsonl
-python benchmarks/experiments.py table                                      experiments.jsonl -> docs/experiments.md
+python benchmarks/experiments.py table                           experiments.jsonl -> docs/experiments.md
 
-NAME is a pipeline, pipelines/NAME.yaml, that a run differs from by some settings (`tfrec train
+NAME is a pipeline, pipelines/NAME.yaml, that a run differs from by some settings (`tfrec prepare`, then `tfrec train
 pipelines/NAME.yaml --set ... --out RUN`). The test split is neither read nor shown: settings are chosen by this page.
 """
 

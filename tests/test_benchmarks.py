@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,12 @@ def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
         overrides = [f"name={name}", *row.get("set", [])]
         pipeline = config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides)
         assert pipeline.name == name and row["reads"].split(", ") == read(pipeline)
+
+
+@pytest.mark.parametrize("grid", sorted((ROOT / "benchmarks" / "grids").iterdir()), ids=lambda path: path.stem)
+def test_every_grid_is_of_a_pipeline(grid):
+    base, header = ROOT / "pipelines" / f"{grid.stem.rpartition('_')[0]}.yaml", grid.read_text(encoding="utf-8")
+    assert len(config.load_plan(grid, base, re.findall(r"--set (\S+)", header)).variants) > 5
 
 
 def read(pipeline: config.Pipeline) -> list[str]:

@@ -58,7 +58,9 @@ class Training(Settings):
         None,
         description="passes over the training events, at most; `null`: 20, and 10 where items have under 25 events",
     )
-    patience: Count | None = Field(5, description="epochs without a better `monitor` before it stops; `null`: never")
+    # Not by default: under `cosine` the rate is low in the last epochs alone, and the best epoch is kept in any case.
+    patience: Count | None = Field(None, description="epochs without a better `monitor` before it stops; `null`: never")
+    # Validation NDCG@10: MovieLens-1M, 64 wide, cosine from 0.002 0.2048, constant 0.001 0.2008; Beauty 0.0822, 0.0816.
     learning_rate: Positive = Field(2e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of AdamW")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(

@@ -12,7 +12,8 @@ from keras import ops
 class GatedFusion(keras.layers.Layer):
     """A weighted sum of the encoders' outputs; the weights depend on the step and the dimension.
 
-    Source: the gated multimodal unit, arXiv:1702.01992, with a softmax over any number of inputs.
+    Source: the gated multimodal unit, arXiv:1702.01992, with a softmax over any number of inputs, which are gated as
+    they come: the paper takes each through a tanh layer of its own before.
     """
 
     def __init__(self, dim: int, encoders: int, **kwargs: Any) -> None:

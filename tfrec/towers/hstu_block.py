@@ -19,7 +19,8 @@ class HSTUBlock(AttentionBlock):
     Source: HSTU, arXiv:2402.17152, equations 1 to 3. The sum over the past is divided by the number of its events
     rather than by the longest length; the norm that follows makes them alike, as long as the variance of what it reads
     is well above its epsilon. Meta's code has dropout before the last projection rather than after it, time buckets of
-    a factor of 1.35 (the logarithm of the seconds over 0.301) rather than doublings, and one bias for all heads.
+    a factor of 1.35 (the logarithm of the seconds over 0.301) rather than doublings, one bias for all heads, and learnt
+    positions added to the inputs, which the bias of distances stands for here.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
