@@ -106,21 +106,15 @@ def test_own_labels_weigh_samples_by_one_over_their_density(layer, samples):
 def test_an_answer_as_if_the_label_had_not_been_seen_is_as_far_off_as_that_of_a_new_label(layer):
     """Samples know the labels that they were drawn from: by themselves they are nearer to those than to new ones."""
     ratings, _ = made_up()
-    errors = {"known": [], "corrected": []}
-    for user in range(USERS):
-        (items, labels, known), lengths = history(ratings, [user], 21)
-        count = int(lengths[0])
-        order = np.arange(count - 1)
-        for left in range(0, count, 3):  # Each event in its turn is no part of the history.
-            rest = np.delete(np.arange(count), left)
-            past = LabelHistory(items[:, rest], labels[:, rest], known[:, rest])
-            candidate, own = items[:, left : left + 1], labels[:, left : left + 1]
-            after = np.full((1, 1), len(order), "int32")
-            errors["known"].append(layer(past, candidate, after).numpy()[0, 0] - own[0, 0])
-            errors["corrected"].append(layer(past, candidate, after, own).numpy()[0, 0] - own[0, 0])
-        if user == 9:
-            break
-    known, corrected = (np.sqrt(np.mean(np.square(errors[name]))) for name in ("known", "corrected"))
+    past, lengths = history(ratings, np.arange(USERS), 21)
+    left = np.random.default_rng(2).integers(0, lengths)  # One event of each user is no part of the history.
+    users = np.arange(USERS)
+    past.known[users, left] = 0
+    candidates, own = past.items[users, left][:, None], past.labels[users, left][:, None]
+    after = lengths[:, None]
+    known, corrected = (
+        np.sqrt(np.mean((layer(past, candidates, after, labels).numpy() - own) ** 2)) for labels in (None, own)
+    )
     assert corrected > known * 1.03
 
 
@@ -128,7 +122,7 @@ def test_items_without_events_lie_at_the_mean_and_draws_follow_from_the_seed(sam
     again = sample_factors(made_up()[0], RANK, 12, burn_in=20, every=2, seed=1)
     np.testing.assert_array_equal(again.items, samples.items)
     assert np.abs(sample_factors(made_up()[0], RANK, 12, burn_in=20, every=2, seed=2).items - samples.items).max() > 0.1
-    assert samples.items[:, 0].std(axis=0).max() < samples.items[:, 1:].std(axis=0).mean()
+    assert samples.items[:, 0].std(axis=0).max() < 0.5 * samples.items[0, 1:].std(axis=0).mean()
 
 
 def test_the_configuration_makes_the_same_layer(layer):

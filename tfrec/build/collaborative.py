@@ -34,14 +34,14 @@ def collaborative(
 
 def _begun(labelled: RankingData, name: str, ranking: config.Ranking, seed: int) -> Collaborative:
     data, label = labelled.data, labelled.data.labels[name]
+    items, ratings = len(data.items), _ratings(labelled, name)
+    if not len(ratings.values):
+        raise ValueError(f"The label {name!r} is known of no event in training: there is nothing to learn.")
     if label.column not in data.event_columns:
         raise ValueError(
             f"ranking.interactions names {ranking.collaborative[0]!r}, which reads the label {name!r} of past events: "
             f"add its column {label.column!r} to data.events.context."
         )
-    items, ratings = len(data.items), _ratings(labelled, name)
-    if not len(ratings.values):
-        raise ValueError(f"The label {name!r} is known of no event in training: there is nothing to learn.")
     reader = LabelReader(label.column, data.event_columns[label.column], name=f"{name}_reader")
     chosen, factors, neighbourhood = ranking.factors, None, None
     if "factors" in ranking.interactions:

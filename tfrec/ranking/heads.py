@@ -152,8 +152,17 @@ class RatingHead(Head):
         return self.low + (self.high - self.low) * ops.sigmoid(logits)
 
     def start(self, labels: np.ndarray, *, expected: bool = False) -> None:
-        """Begin at the mean rating; see `Head.start`."""
+        """Begin at the mean rating; see `Head.start`.
+
+        Raises:
+            ValueError: all ratings are the same.
+        """
         self._check(labels)
+        if np.min(labels) == np.max(labels):
+            raise ValueError(
+                f"The label {self.name!r} is {labels[0]:g} for all {len(labels)} events in training: there is nothing "
+                "to tell apart."
+            )
         share = np.clip((float(np.mean(labels)) - self.low) / (self.high - self.low), 0.01, 0.99)
         self._begin(np.log(share / (1 - share)), 0.0, expected=expected)
 

@@ -92,7 +92,7 @@ class Neighbourhood(keras.layers.Layer):
             candidates: int [B, C].
             after: int [B, C], how many of the events each candidate may read.
             own: float [B, C], the candidates' own labels where `start` has counted them, NaN where they are not known:
-                their part is taken out again. None where it has not.
+                their part of the pairs is taken out again. None where it has not.
 
         Returns:
             float32 [B, C].
