@@ -233,6 +233,18 @@ def test_where_the_tables_lie_is_no_setting_of_a_stage():
     assert config.stage_settings(config.parse(text, ["data.items.item_id=sku"]), "prepare") != plain
 
 
+def test_factors_that_a_ranker_does_not_have_are_no_setting_of_its_training():
+    labels = "data.events.labels={click: {column: rating, at_least: 4}}"
+    plain, other, with_factors, otherwise = (
+        config.stage_settings(changed(labels, "data.events.context=[rating]", "ranking={}", *more), "train")
+        for more in (
+            [], ["ranking.factors.rank=3"], ["ranking.interactions=[factors]"],
+            ["ranking.interactions=[factors]", "ranking.factors.rank=3"],
+        )
+    )  # fmt: skip
+    assert plain == other and "factors" not in plain["ranking"] and with_factors != otherwise
+
+
 def test_the_simulated_shop_has_these_settings():
     known = {name: field.default for name, field in Simulated.model_fields.items()}
     assert known == {name: one.default for name, one in inspect.signature(shop).parameters.items()}

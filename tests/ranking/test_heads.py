@@ -67,6 +67,7 @@ def test_heads_begin_at_the_mean_of_the_labels():
         (BinaryHead(name="click"), [0, 0], "label 'click' is 0 for all 2 events in training"),
         (BinaryHead(name="click"), [], "label 'click' is known of no event in training"),
         (RatingHead(1, 5, name="stars"), [], "label 'stars' is known of no event in training"),
+        (RatingHead(1, 5, name="stars"), [4, 4], "label 'stars' is 4 for all 2 events in training"),
     ],
 )
 def test_a_label_that_teaches_nothing_is_refused(head, labels, words):

@@ -125,6 +125,18 @@ def test_a_split_by_events_trains_and_measures(tmp_path):
     assert document["test"]["like_events"] > 20 and 0 < document["test"]["stars_rmse"] < 4
 
 
+@pytest.mark.slow
+def test_collaborative_filtering_alone_trains_is_measured_and_goes_on(tmp_path):
+    overrides = ["data.split=folds_events", "ranking.interactions=[factors,neighbourhood]", "ranking.context=[]",
+                 "ranking.neutral=[]", "ranking.factors={rank: 2, samples: 4, burn_in: 4}"]  # fmt: skip
+    for epochs in (1, 2):
+        pipeline = config.load(write(tmp_path / "shop"), [*overrides, f"training.epochs={epochs}"])
+        run = stages.run(pipeline, tmp_path / "run")
+    document = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert document["test"]["stars_rmse"] < document["baselines"]["mean"]["stars_rmse"]
+    assert json.loads((run / "stages.json").read_text("utf-8"))["train"]["epochs"] == 2
+
+
 def refused(folder, capsys, *overrides, **columns):
     """The one line that a mistake ends in."""
     logging.getLogger("tfrec").setLevel(logging.WARNING)
@@ -159,6 +171,9 @@ def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys)
         ("ranking.context=[stars]", "ranking.context names stars, the column of a label, which tells the answer"),
         ("ranking.context=[page]", "ranking.context names page, which is not in data.events.context"),
         ("ranking.interactions=[target_attention]", "interactions needs mlp or cross"),
+        ("ranking.interactions=[target_attention, factors]", "interactions needs mlp or cross beside target_attention"),
+        ("ranking={interactions: [factors], context: [slot]}", "context that is not neutral is read by mlp and cross"),
+        ("ranking.factors={rank: 0}", "ranking.factors.rank"),
         ("ranking.monitor=rmse", "ranking.monitor is rmse, which is not measured of the first label"),
         ("ranking.heads=3", "model.dim is 8 and ranking.heads 3: heads must divide dim"),
         ("evaluation.disturbed={}", "evaluation.disturbed is for rankings"),
@@ -171,6 +186,12 @@ def test_settings_that_do_not_fit_are_refused(override, words, tmp_path, capsys)
     plain = ["ranking.context=[]", "ranking.neutral=[]"]
     line = refused(tmp_path / "shop", capsys, *plain, override)
     assert words in line
+
+
+def test_a_label_of_the_past_that_is_no_input_is_refused(tmp_path, capsys):
+    overrides = ["ranking.interactions=[factors]", "ranking.context=[]", "ranking.neutral=[]"]
+    line = refused(tmp_path / "shop", capsys, "data.events.context=[slot]", *overrides)
+    assert "ranking.interactions names factors, which reads the label like of past events, and its column stars" in line
 
 
 def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsys):

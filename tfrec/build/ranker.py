@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfrec import config
+from tfrec.build.collaborative import collaborative
 from tfrec.build.model import behavior_tower, item_tower, start_user_texts
 from tfrec.build.optimization import precision
 from tfrec.build.text import decided_text, read_user_texts, text_vectors
@@ -76,6 +77,7 @@ def ranker(
             behavior_tower(data, settings, user_text),
             [_head(data, name, ranking, known[name]) for name in names],
             interactions=_interactions(settings, ranking),
+            collaborative=collaborative(labelled, names, ranking, seed or 0),
             target_attention=_target_attention(settings, ranking),
             context=_context(data, settings, ranking, len(names)),
             loss_weights=LossWeights(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tfrec.config.data import Data
+from tfrec.config.data import Data, Label
 from tfrec.config.model import Model
 from tfrec.config.values import Count, Counts, Names, Positive, Settings, one_or_more
 
-Interaction = Literal["mlp", "cross", "target_attention"]
+Interaction = Literal["mlp", "cross", "target_attention", "factors", "neighbourhood"]
 
 
 class Mlp(Settings):
@@ -26,6 +27,15 @@ class Cross(Settings):
     rank: Count | None = Field(64, description="inner width of a cross; `null`: a whole matrix")
 
 
+class Factors(Settings):
+    """Bayesian matrix factorisation of the labels, by Gibbs sampling before the first epoch."""
+
+    rank: Count = Field(10, description="latent factors of an item")
+    samples: Count = Field(32, description="samples of the items' factors that the model keeps, and averages")
+    burn_in: Count = Field(16, description="sweeps before the first sample")
+    every: Count = Field(2, description="sweeps from one sample to the next")
+
+
 class Ranking(Settings):
     """The ranker; with this section a pipeline predicts `data.events.labels` in place of the next item."""
 
@@ -33,10 +43,12 @@ class Ranking(Settings):
     interactions: Annotated[tuple[Interaction, ...], BeforeValidator(one_or_more), Field(min_length=1)] = Field(
         ("target_attention", "mlp"),
         description="`target_attention` (what the candidate finds in the history) is one more input; of `mlp` and "
-        "`cross`, side by side, at least one is needed",
+        "`cross`, side by side, at least one is needed then; `factors` and `neighbourhood` say what a label will be "
+        "from those of the history, alone or beside the others: its column must be in `data.events.context`",
     )
     mlp: Mlp = Field(default_factory=Mlp, description="of the interaction `mlp`")
     cross: Cross = Field(default_factory=Cross, description="of the interaction `cross`")
+    factors: Factors = Field(default_factory=Factors, description="of the interaction `factors`")
     heads: Count = Field(2, description="heads of the target attention; `model.dim` is a multiple of it")
     context: Names = Field(
         (), description="columns of `data.events.context` that are read of the candidate's event too"
@@ -63,8 +75,11 @@ class Ranking(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if not {"mlp", "cross"} & set(self.interactions):
+        dense = {"mlp", "cross"} & set(self.interactions)
+        if "target_attention" in self.interactions and not dense:
             raise ValueError("interactions needs mlp or cross beside target_attention")
+        if set(self.context) - set(self.neutral) and not dense:
+            raise ValueError("context that is not neutral is read by mlp and cross, and interactions names neither")
         if len(set(self.interactions)) < len(self.interactions):
             raise ValueError(f"interactions names one twice: {', '.join(self.interactions)}")
         unknown = [name for name in self.neutral if name not in self.context]
@@ -76,6 +91,11 @@ class Ranking(Settings):
                 raise ValueError(f"weights names {unknown[0]}, which is not in labels")
         return self
 
+    @property
+    def collaborative(self) -> list[str]:
+        """Those of `interactions` that say what a label will be from those of the history."""
+        return [name for name in self.interactions if name in ("factors", "neighbourhood")]
+
     def problem(self, data: Data, model: Model) -> str | None:
         """What of the other sections the section `ranking` does not go with, in words."""
         events = data.events
@@ -83,14 +103,9 @@ class Ranking(Settings):
             return (
                 "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}"
             )
-        for name in (*(self.labels or ()), *(self.weights if isinstance(self.weights, dict) else ())):
-            if name not in events.labels:
-                return f"ranking names the label {name}; data.events.labels has {', '.join(events.labels)}"
-        for column in self.context:
-            if column not in events.context:
-                return f"ranking.context names {column}, which is not in data.events.context"
-            if any(label.column == column for label in events.labels.values()):
-                return f"ranking.context names {column}, the column of a label, which tells the answer"
+        for problem in (self._misnamed(events.labels, events.context), self._unread(events.labels, events.context)):
+            if problem is not None:
+                return problem
         first = events.labels[(self.labels or tuple(events.labels))[0]]
         if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
             return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
@@ -98,4 +113,26 @@ class Ranking(Settings):
             return f"model.dim is {model.dim} and ranking.heads {self.heads}: heads must divide dim"
         if model.text.tuning != "frozen":
             return f"model.text.tuning is {model.text.tuning}, and a ranker reads a frozen text model"
+        return None
+
+    def _misnamed(self, labels: Mapping[str, Label], context: Sequence[str]) -> str | None:
+        """Which name of a label or a column there is not, in words."""
+        for name in (*(self.labels or ()), *(self.weights if isinstance(self.weights, dict) else ())):
+            if name not in labels:
+                return f"ranking names the label {name}; data.events.labels has {', '.join(labels)}"
+        for column in self.context:
+            if column not in context:
+                return f"ranking.context names {column}, which is not in data.events.context"
+            if any(label.column == column for label in labels.values()):
+                return f"ranking.context names {column}, the column of a label, which tells the answer"
+        return None
+
+    def _unread(self, labels: Mapping[str, Label], context: Sequence[str]) -> str | None:
+        """Which label of the past is to be read and cannot be, in words."""
+        for name in (self.labels or labels) if self.collaborative else ():
+            if labels[name].column not in context:
+                return (
+                    f"ranking.interactions names {self.collaborative[0]}, which reads the label {name} of past events, "
+                    f"and its column {labels[name].column} is not in data.events.context: add it there"
+                )
         return None

@@ -228,7 +228,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
             "seed": plain["seed"],
             "model": _without_starts(plain["model"]),
             "training": plain["training"],
-            **({"ranking": plain["ranking"]} if plain["ranking"] else {}),
+            **({"ranking": _without_unused(plain["ranking"])} if plain["ranking"] else {}),
         },
         "evaluate": {"evaluation": {key: value for key, value in plain["evaluation"].items() if value is not None}},
         "export": {name: plain["export"][name] for name in _OF_EXPORT},
@@ -238,6 +238,11 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     if stage not in chosen:
         raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
     return chosen[stage]
+
+
+def _without_unused(ranking: dict[str, Any]) -> dict[str, Any]:
+    """The section `ranking` without that of the factors where there are none: such runs' keys stay what they were."""
+    return {key: value for key, value in ranking.items() if key != "factors" or "factors" in ranking["interactions"]}
 
 
 def _without_starts(model: dict[str, Any]) -> dict[str, Any]:

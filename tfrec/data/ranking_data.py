@@ -63,9 +63,12 @@ class RankingData:
 
     def training_labels(self, label: str) -> np.ndarray:
         """The known values of a label in training, float32."""
+        return self.data.sequences.labels[label][self.training_events(label)]
+
+    def training_events(self, label: str) -> np.ndarray:
+        """The training events of which a label is known, int64."""
         index, _ = training_events(self.data.sequences, self.data.held_out > 0)
-        values = self.data.sequences.labels[label][index]
-        return values[~np.isnan(values)]
+        return index[~np.isnan(self.data.sequences.labels[label][index])]
 
     def judged(self, split: str, tokens_per_batch: int = 4096) -> tuple[tf.data.Dataset, np.ndarray]:
         """The candidates of "validation" or "test": their batches, and their events in the order of the batches."""

@@ -1,12 +1,18 @@
 """Ranking: the second stage, which judges candidates in the light of a history: clicks, purchases, ratings."""
 
 from tfrec.ranking.candidate_context import CandidateContext as CandidateContext
+from tfrec.ranking.collaborative import Collaborative as Collaborative
+from tfrec.ranking.factor_sampling import Ratings as Ratings
+from tfrec.ranking.factor_sampling import sample_factors as sample_factors
+from tfrec.ranking.factors import LatentFactors as LatentFactors
 from tfrec.ranking.heads import BinaryHead as BinaryHead
 from tfrec.ranking.heads import Head as Head
 from tfrec.ranking.heads import RatingHead as RatingHead
 from tfrec.ranking.interactions import CrossNetwork as CrossNetwork
 from tfrec.ranking.interactions import Perceptron as Perceptron
+from tfrec.ranking.label_history import LabelReader as LabelReader
 from tfrec.ranking.loading import load_ranker as load_ranker
+from tfrec.ranking.neighbourhood import Neighbourhood as Neighbourhood
 from tfrec.ranking.predict import predict as predict
 from tfrec.ranking.ranker import Ranker as Ranker
 from tfrec.ranking.target_attention import TargetAttention as TargetAttention

@@ -35,8 +35,12 @@ class Head(keras.layers.Layer):
         """What is predicted, float32, of the shape of `logits`."""
 
     @abc.abstractmethod
-    def start(self, labels: np.ndarray) -> None:
+    def start(self, labels: np.ndarray, *, expected: bool = False) -> None:
         """Let the head begin at the mean of the labels in training, float [N].
+
+        Args:
+            labels: the labels.
+            expected: whether the last input is the logit of what is expected already: it begins there then.
 
         Raises:
             ValueError: nothing can be learnt from them.
@@ -49,6 +53,14 @@ class Head(keras.layers.Layer):
     @abc.abstractmethod
     def metrics(self, prefix: str = "") -> list[keras.metrics.Metric]:
         """Metrics of labels and predictions, their names after a prefix."""
+
+    def _begin(self, logit: float, shift: float, *, expected: bool) -> None:
+        """Begin at a logit, or at that of the last input, and what lies above it."""
+        self.dense.bias.assign([shift if expected else logit + shift])
+        if expected:
+            kernel = self.dense.kernel.numpy()
+            kernel[-1] = 1.0
+            self.dense.kernel.assign(kernel)
 
     def _check(self, labels: np.ndarray) -> None:
         if not len(labels):
@@ -83,8 +95,8 @@ class BinaryHead(Head):
         """Probabilities, 0 to 1."""
         return ops.sigmoid(logits - float(np.log(self.positive_weight)))
 
-    def start(self, labels: np.ndarray) -> None:
-        """Begin at the share of yes.
+    def start(self, labels: np.ndarray, *, expected: bool = False) -> None:
+        """Begin at the share of yes; see `Head.start`.
 
         Raises:
             ValueError: all labels are the same.
@@ -96,7 +108,7 @@ class BinaryHead(Head):
                 f"The label {self.name!r} is {int(share)} for all {len(labels)} events in training: a log that holds "
                 "both is needed to tell them apart."
             )
-        self.dense.bias.assign([np.log(share / (1 - share) * self.positive_weight)])
+        self._begin(np.log(share / (1 - share)), np.log(self.positive_weight), expected=expected)
 
     def loss(self, labels: Any, logits: Any) -> Any:
         """Binary cross-entropy, nats."""
@@ -139,11 +151,20 @@ class RatingHead(Head):
         """Ratings, between `low` and `high`."""
         return self.low + (self.high - self.low) * ops.sigmoid(logits)
 
-    def start(self, labels: np.ndarray) -> None:
-        """Begin at the mean rating."""
+    def start(self, labels: np.ndarray, *, expected: bool = False) -> None:
+        """Begin at the mean rating; see `Head.start`.
+
+        Raises:
+            ValueError: all ratings are the same.
+        """
         self._check(labels)
+        if np.min(labels) == np.max(labels):
+            raise ValueError(
+                f"The label {self.name!r} is {labels[0]:g} for all {len(labels)} events in training: there is nothing "
+                "to tell apart."
+            )
         share = np.clip((float(np.mean(labels)) - self.low) / (self.high - self.low), 0.01, 0.99)
-        self.dense.bias.assign([np.log(share / (1 - share))])
+        self._begin(np.log(share / (1 - share)), 0.0, expected=expected)
 
     def loss(self, labels: Any, logits: Any) -> Any:
         """Mean squared error; the range counts as 1."""

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, context_feature, label_feature
+from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, context_feature, event_feature, label_feature
 from tfrec.ranking.candidate_context import CandidateContext
+from tfrec.ranking.collaborative import Collaborative
 from tfrec.ranking.heads import Head
 from tfrec.ranking.target_attention import TargetAttention
 from tfrec.ranking.weighting import LossWeights
@@ -20,7 +21,7 @@ from tfrec.retrieval.steps import check_adversarial, training_step
 from tfrec.towers import BehaviorTower, ItemTower
 
 PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
-LISTS = ("heads", "interactions")
+LISTS = ("heads", "interactions", "collaborative")
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -29,6 +30,8 @@ class Ranker(keras.Model):
 
     A candidate's vector, the user's state after the events that it may be judged by, their product, what the candidate
     finds in the history (`target_attention`) and its context go through `interactions`, whose results each head reads.
+    So it does what collaborative filtering says of its label (`collaborative`), which may stand alone: without an
+    interaction the towers are not read and do not train.
 
     `fit` takes batches of features alone (see `tfrec.features`): the loss is computed from them, as TFRS models do.
     """
@@ -39,7 +42,8 @@ class Ranker(keras.Model):
         behavior_tower: BehaviorTower,
         heads: Sequence[Head],
         *,
-        interactions: Sequence[keras.layers.Layer],
+        interactions: Sequence[keras.layers.Layer] = (),
+        collaborative: Sequence[Collaborative] = (),
         target_attention: TargetAttention | None = None,
         context: CandidateContext | None = None,
         loss_weights: LossWeights | None = None,
@@ -51,21 +55,27 @@ class Ranker(keras.Model):
             item_tower: rows -> vectors, of histories and candidates.
             behavior_tower: vectors of a history -> states.
             heads: one a label, whose name it has; at least one.
-            interactions: layers, [B, C, W] -> [B, C, any width], side by side; at least one.
+            interactions: layers, [B, C, W] -> [B, C, any width], side by side; none only where there is
+                `collaborative`.
+            collaborative: one a head, in their order; empty for none.
             target_attention: see the class; None for none.
             context: of the candidates' events; None for none.
             loss_weights: how the losses of the heads become one; each counts 1 where None.
             **kwargs: as for any Keras model.
 
         Raises:
-            ValueError: no head, no interaction, two heads of one name, or towers of two widths.
+            ValueError: no head, nothing for it to read, two heads of one name, or towers of two widths.
         """
         super().__init__(**kwargs)
         names = [head.name for head in heads]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"`heads` must hold one head a label, at least one; received {names}.")
-        if not interactions:
+        if not interactions and (not collaborative or target_attention is not None):
             raise ValueError("`interactions` must hold at least one layer; received none.")
+        if collaborative and len(collaborative) != len(names):
+            raise ValueError(
+                f"`collaborative` must hold one layer a head, {len(names)}; received {len(collaborative)}."
+            )
         if item_tower.dim != behavior_tower.dim:
             raise ValueError(
                 f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
@@ -73,6 +83,7 @@ class Ranker(keras.Model):
             )
         self.item_tower, self.behavior_tower, self.target_attention = item_tower, behavior_tower, target_attention
         self.heads, self.interactions, self.context = list(heads), list(interactions), context
+        self.collaborative = list(collaborative)
         self.loss_weights = loss_weights or LossWeights(names, {}, name="loss_weights")
         self._build()
         self._head_metrics = {head.name: head.metrics(f"{head.name}_" if names[1:] else "") for head in self.heads}
@@ -82,14 +93,17 @@ class Ranker(keras.Model):
         """Create the weights of all parts that have none yet."""
         dim = self.item_tower.dim
         parts = 3 + (self.target_attention is not None) + len(self.context.embedded if self.context else ())
+        parts = parts if self.interactions else 0
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{place}") for place in range(parts)]
         joined = (None, None, parts * dim)
-        shapes: list[tuple[Any, Any]] = [(self.item_tower, None), (self.loss_weights, None)]
-        shapes += [(part, None) for part in (self.target_attention, self.context) if part is not None]
+        single = (self.item_tower, self.loss_weights, self.target_attention, self.context, *self.collaborative)
+        shapes: list[tuple[Any, Any]] = [(part, None) for part in single if part is not None]
         shapes += [(self.behavior_tower, (None, None, dim)), *((norm, (None, None, dim)) for norm in self.norms)]
         shapes += [(layer, joined) for layer in self.interactions]
         width = sum(layer.compute_output_shape(joined)[-1] for layer in self.interactions)
-        shapes += [(head, (None, None, width)) for head in self.heads]
+        shapes += [(head, (None, None, width + bool(self.collaborative))) for head in self.heads]
+        if not self.interactions:
+            self.item_tower.trainable = self.behavior_tower.trainable = False
         for layer, shape in shapes:
             if not layer.built:
                 layer.build(shape)
@@ -99,12 +113,14 @@ class Ranker(keras.Model):
     @property
     def tables(self) -> list[Any]:
         """Variables that hold the catalogue; training changes none of them, and checkpoints do not store them."""
-        return self.item_tower.tables
+        return [*self.item_tower.tables, *(table for each in self.collaborative for table in each.tables)]
 
     @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that predictions are made from, those that training knew."""
         spec = self.behavior_tower.input_spec_dict
+        for name in (event_feature(each.reader.column) for each in self.collaborative):
+            spec[name] = tf.TensorSpec([None, None], tf.int32, name)
         context = self.context.columns if self.context else {}
         for name in (CANDIDATES, AFTER, *map(context_feature, context)):
             spec[name] = tf.TensorSpec([None, None], tf.int32, name)
@@ -123,23 +139,41 @@ class Ranker(keras.Model):
         if after is None:
             length = ops.sum(ops.cast(history != PAD, "int32"), axis=1, keepdims=True)
             after = ops.broadcast_to(length, ops.shape(candidates))
-        past, judged = self._vectors(history, candidates, training)
+        found, shift = [], None
+        if self.context is not None:
+            embedded, shift = self.context(features, training=training)
+        if self.interactions:
+            found = self._interacting(features, after, embedded if self.context else [], training)
+        logits = {}
+        for place, head in enumerate(self.heads):
+            read = [*found, *self._expected(place, features, after, training)]
+            logits[head.name] = head(ops.concatenate(read, axis=-1))
+            if shift is not None:
+                logits[head.name] = logits[head.name] + shift[..., place]
+        return logits
+
+    def _interacting(
+        self, features: Mapping[str, Any], after: Any, context: Sequence[Any], training: bool
+    ) -> list[Any]:
+        """What each interaction makes of the inputs, [B, C, its width]."""
+        past, judged = self._vectors(features[HISTORY], features[CANDIDATES], training)
         events, times = self.behavior_tower.events(past, features, training)
         states = self.behavior_tower.states(events, times, features, training)
         user = tf.gather(states, after, batch_dims=1)
-        parts, shift = [user, judged, user * judged], None
+        parts = [user, judged, user * judged]
         if self.target_attention is not None:
             parts.append(self.target_attention(judged, events, after, training=training))
-        if self.context is not None:
-            embedded, shift = self.context(features, training=training)
-            parts += embedded
+        parts += context
         parts = [norm(ops.cast(part, norm.compute_dtype)) for norm, part in zip(self.norms, parts, strict=True)]
         joined = ops.concatenate(parts, axis=-1)
-        found = ops.concatenate([layer(joined, training=training) for layer in self.interactions], axis=-1)
-        logits = {head.name: head(found) for head in self.heads}
-        if shift is None:
-            return logits
-        return {head.name: logits[head.name] + shift[..., place] for place, head in enumerate(self.heads)}
+        return [layer(joined, training=training) for layer in self.interactions]
+
+    def _expected(self, place: int, features: Mapping[str, Any], after: Any, training: bool) -> list[Any]:
+        """What collaborative filtering says of a head's label, [B, C, 1]; in training as if it had not seen it."""
+        if not self.collaborative:
+            return []
+        own = features.get(label_feature(self.heads[place].name)) if training else None
+        return [ops.expand_dims(self.collaborative[place](features, after, own), axis=-1)]
 
     def _vectors(self, history: Any, candidates: Any, training: bool) -> tuple[Any, Any]:
         """Item vectors of the histories and of the candidates, [B, T, D] and [B, C, D]; each row is encoded once."""
@@ -160,13 +194,13 @@ class Ranker(keras.Model):
     # -- learning ---------------------------------------------------------------------------------------------------
 
     def start(self, labels: Mapping[str, np.ndarray]) -> None:
-        """Let each head begin at the mean of its labels in training, float [N].
+        """Let each head begin at the mean of its labels in training, float [N], or at what `collaborative` says.
 
         Raises:
             ValueError: nothing can be learnt from a label.
         """
         for head in self.heads:
-            head.start(labels[head.name])
+            head.start(labels[head.name], expected=bool(self.collaborative))
 
     def compile(
         self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
@@ -177,6 +211,10 @@ class Ranker(keras.Model):
             ValueError: an optimizer of another library, a loss or a metric.
         """
         check_compile(optimizer, kwargs)
+        if adversarial and not self.interactions:
+            raise ValueError(
+                "`adversarial` attacks the items' id vectors, which are not read: there is no interaction."
+            )
         self.adversarial = check_adversarial(self, adversarial)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.

@@ -192,6 +192,8 @@ def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint, epoc
 
 
 def _write_projector(run: Run, data: Dataset, model: TwoTower | Ranker) -> None:
+    if isinstance(model, Ranker) and not model.interactions:  # The item tower has learnt nothing.
+        return
     ids, titles = data.items[ITEM_ID].tolist(), data.items[TITLE].tolist()
     vectors = np.asarray(model.item_vectors() if isinstance(model, TwoTower) else model.item_tower(), np.float32)
     ProjectorWriter(run.path(TENSORBOARD)).write(vectors, ids, titles)
