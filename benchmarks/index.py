@@ -29,10 +29,10 @@ from tfrec.evaluation import compare, user_metrics
 from tfrec.features import HISTORY
 from tfrec.retrieval import recommend
 from tfrec.serving import ExportOptions
-from tfrec.serving.exporter import real_histories
 from tfrec.serving.index.recall import share
 from tfrec.serving.index.vectors import QUANTIZATIONS, VectorTable
 from tfrec.serving.session import open_session
+from tfrec.serving.version_writer import real_histories
 
 DIM, NOISE, USERS, EVENTS, RECENT = 64, 0.6, 2000, 50, 5
 ASKED, WARM = 500, 20

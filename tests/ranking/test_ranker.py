@@ -161,6 +161,13 @@ def test_every_kind_of_ranker_is_saved_whole(data, interactions, tmp_path):
     assert float(loaded.compute_loss(features, training=False)) == float(model.compute_loss(features, training=False))
 
 
+def test_a_ranker_that_was_saved_compiled_is_attacked_again(data, tmp_path):
+    model = ranker(data)
+    model.compile("sgd", adversarial=0.3)
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
+
+
 @pytest.mark.parametrize("interactions", INTERACTIONS)
 def test_every_weight_is_trained(data, interactions):
     import tensorflow as tf
@@ -184,6 +191,8 @@ def test_what_does_not_fit_is_refused(data):
     head, layers = BinaryHead(name="like"), [Perceptron((4,))]
     with pytest.raises(ValueError, match="`heads` must hold one head a label, at least one; received \\[\\]"):
         Ranker(items, tower, [], interactions=layers)
+    with pytest.raises(ValueError, match="a label's name is letters, digits, .*; received 'my label'"):
+        Ranker(items, tower, [BinaryHead(name="my label")], interactions=layers)
     with pytest.raises(ValueError, match="`interactions` must hold at least one layer"):
         Ranker(items, tower, [head], interactions=[])
     with pytest.raises(ValueError, match="one width `dim`; received 4 of the item tower and 8"):

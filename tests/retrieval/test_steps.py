@@ -71,3 +71,11 @@ def test_an_attack_without_ids_or_below_0_is_refused():
     model.item_tower.ids = False
     with pytest.raises(ValueError, match="the item tower has none: `ids` is false"):
         model.compile("sgd", adversarial=0.1)
+
+
+def test_a_model_that_was_saved_compiled_is_attacked_again(tmp_path):
+    model = two_tower()
+    model.compile("sgd", adversarial=0.3)
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
+    assert two_tower().get_compile_config() == {}

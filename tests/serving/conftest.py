@@ -85,6 +85,21 @@ def exported(model, data, tmp_path_factory):
     return export(model, data, tmp_path_factory.mktemp("export"), k_max=K_MAX, about=about)
 
 
+@pytest.fixture(scope="session")
+def ranker():
+    from tests.serving.rankers import make_ranker
+
+    return make_ranker()
+
+
+@pytest.fixture(scope="session")
+def exported_ranker(ranker, tmp_path_factory):
+    """A ranker's version folder that tests must not change."""
+    from tests.serving.rankers import ranker_data
+
+    return export(ranker, ranker_data(), tmp_path_factory.mktemp("export_ranker"))
+
+
 @pytest.fixture
 def copied(exported, tmp_path) -> Path:
     """A version folder that a test may damage."""

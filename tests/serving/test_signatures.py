@@ -7,8 +7,9 @@ from tests.serving.conftest import DIM, IDS, K_MAX, MAX_LENGTH, NOT_CANDIDATES, 
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.retrieval import FullSoftmax, TwoTower
 from tfrec.serving.exporter import export
+from tfrec.serving.request_reader import newest, taken
 from tfrec.serving.session import open_session
-from tfrec.serving.signatures import NO_ITEM_SCORE, _portable, newest, taken
+from tfrec.serving.signatures import NO_ITEM_SCORE, portable
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder
 
 
@@ -179,6 +180,6 @@ def test_tracing_avoids_cudnn_and_leaves_the_layer_as_it_was():
     assert cells
     assert all(isinstance(cell, keras.layers.LSTM) and cell.units == DIM for cell in cells)
     before = [cell.use_cudnn for cell in cells]
-    with _portable(encoders):
+    with portable(encoders):
         assert not any(cell.use_cudnn for cell in cells)
     assert [cell.use_cudnn for cell in cells] == before

@@ -10,6 +10,10 @@ import pytest
 from tests import tiny_shop
 from tfrec import cli, config, stages
 from tfrec.evaluation import Predictions
+from tfrec.serving import manifest
+from tfrec.stages.ledger import Run
+from tfrec.stages.prepare import open_dataset
+from tfrec.stages.train import open_ranker
 
 RANKING = """\
 name: clicks
@@ -28,6 +32,7 @@ data:
 model: {{dim: 8, text: none, behavior: [lstm]}}
 ranking: {{context: [slot], neutral: [slot]}}
 training: {{epochs: 3, patience: null, tokens_per_batch: 128, schedule: constant, warmup_steps: 4, learning_rate: 0.02}}
+export: {{base_path: {folder}/saved_models}}
 """
 
 
@@ -99,6 +104,26 @@ def test_the_command_prints_each_label_and_a_second_run_does_nothing(finished, c
     told = capsys.readouterr().out
     assert "test split, like" in told and "test split, stars" in told and "item_and_user_mean" in told
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_a_published_version_that_predicts_what_was_measured(finished, capsys):
+    published = finished.parent / "saved_models" / "clicks"
+    told = manifest.read(published / "1")
+    assert [(each["label"], each["is"]) for each in told["labels"]] == [("like", "probability"), ("stars", "rating")]
+    assert told["gate"]["real"] > 0 and told["validation"]["like_log_loss"] > 0
+    assert set(told["inputs"].values()) == {"event_type", "timestamp", "slot", "stars"}
+    words = ["recommend", str(published), "--history", "001,002", "--candidates", "003,004,nothing", "--json"]
+    assert cli.main(words) == 0
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    assert {row["item_id"]: row["title"] for row in rows} == {"003": "跑步鞋", "004": "🎁 box", "nothing": ""}
+    run = Run(config.load(finished.parent / "p.yaml"), finished)
+    ids = open_dataset(run).items.item_id.tolist()
+    asked = {"history": ["001", "002"], "candidates": ["003", "004", ""]}
+    found = open_ranker(run).predictions({name: np.array([[*map(ids.index, one)]]) for name, one in asked.items()})
+    for row, label in ((row, label) for row in rows for label in ("like", "stars")):
+        place = ["003", "004", "nothing"].index(row["item_id"])
+        assert row[f"predicted_{label}"] == pytest.approx(float(found[label][0, place]), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -177,6 +202,8 @@ def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys)
         ("ranking.monitor=rmse", "ranking.monitor is rmse, which is not measured of the first label"),
         ("ranking.heads=3", "model.dim is 8 and ranking.heads 3: heads must divide dim"),
         ("evaluation.disturbed={}", "evaluation.disturbed is for rankings"),
+        ("export.index=ivf", "export.index is ivf, and a ranker judges what it is given"),
+        ("data.events.labels={a like: {column: stars, at_least: 4}}", "String should match pattern"),
         ("data.split={kind: folds_users, folds: 1000}", "split.folds is 1000, and there are 60 users"),
         ("data.split={kind: folds_users, fold: 5}", "fold is 5, and with 5 folds it goes from 0 to 4"),
         ("data.split={kind: folds_users, test_from: 80%}", "kind: folds_users takes no test_from"),
@@ -201,7 +228,7 @@ def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsy
     assert "`compare` sets rankings side by side" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_a_ranker_is_not_exported_yet_and_says_where_it_is(tmp_path, capsys):
-    path = write(tmp_path / "shop")
-    assert cli.main(["export", str(path), "--out", str(tmp_path / "run")]) == 1
-    assert "checkpoints/model.keras" in capsys.readouterr().err
+def test_another_catalogue_is_for_models_that_recommend(tmp_path, capsys):
+    path, items = write(tmp_path / "shop"), str(tmp_path / "shop" / "items.csv")
+    assert cli.main(["export", str(path), "--out", str(tmp_path / "run"), "--items", items]) == 1
+    assert "a ranker judges the items of its data set" in capsys.readouterr().err and not (tmp_path / "run").exists()

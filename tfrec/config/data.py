@@ -52,8 +52,10 @@ class Events(Settings):
     path: str = Field(description="CSV, CSV.gz or Parquet file")
     columns: EventColumns = Field(description="column names; at least one of `timestamp` and `position`")
     context: Names = Field((), description="further categorical columns of an event: device, channel")
-    labels: dict[str, Label] = Field(
-        default_factory=dict, description="name -> what the section `ranking` predicts of an event besides its item"
+    labels: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Label] = Field(
+        default_factory=dict,
+        description="name, of letters, digits, `_`, `.` and `-`, -> what the section `ranking` predicts of an event "
+        "besides its item",
     )
 
 

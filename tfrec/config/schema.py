@@ -207,6 +207,8 @@ class Pipeline(Settings):
     def _rankable(self) -> Self:
         if self.ranking is not None:
             problem = self.ranking.problem(self.data, self.model)
+            if self.export.index == "ivf":
+                problem = "export.index is ivf, and a ranker judges what it is given and searches nothing: leave it out"
             if self.evaluation.disturbed is not None:
                 problem = "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
             if problem:

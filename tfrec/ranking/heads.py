@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -180,6 +181,21 @@ class RatingHead(Head):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+def checked_names(heads: Sequence[Head]) -> list[str]:
+    """The labels of some heads, which outputs of an exported model will be called.
+
+    Raises:
+        ValueError: there is none, two of one name, or a name that is none.
+    """
+    names = [head.name for head in heads]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"`heads` must hold one head a label, at least one; received {names}.")
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise ValueError(f"`heads`: a label's name is letters, digits, '_', '.' and '-'; received {name!r}.")
+    return names
 
 
 def ranking_task(losses: Callable[[Any, Any], Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from keras import ops
 from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, context_feature, event_feature, label_feature
 from tfrec.ranking.candidate_context import CandidateContext
 from tfrec.ranking.collaborative import Collaborative
-from tfrec.ranking.heads import Head
+from tfrec.ranking.heads import Head, checked_names
 from tfrec.ranking.target_attention import TargetAttention
 from tfrec.ranking.weighting import LossWeights
 from tfrec.retrieval.compiling import check_compile, without_xla
@@ -22,6 +22,8 @@ from tfrec.towers import BehaviorTower, ItemTower
 
 PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
 LISTS = ("heads", "interactions", "collaborative")
+
+Encoder = Callable[[Any], Any] | None
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -64,12 +66,11 @@ class Ranker(keras.Model):
             **kwargs: as for any Keras model.
 
         Raises:
-            ValueError: no head, nothing for it to read, two heads of one name, or towers of two widths.
+            ValueError: no head, nothing for it to read, two heads of one name, a name that is none, or towers of two
+                widths.
         """
         super().__init__(**kwargs)
-        names = [head.name for head in heads]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"`heads` must hold one head a label, at least one; received {names}.")
+        names = checked_names(heads)
         if not interactions and (not collaborative or target_attention is not None):
             raise ValueError("`interactions` must hold at least one layer; received none.")
         if collaborative and len(collaborative) != len(names):
@@ -126,24 +127,27 @@ class Ranker(keras.Model):
             spec[name] = tf.TensorSpec([None, None], tf.int32, name)
         return spec
 
-    def call(self, features: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, features: Mapping[str, Any], training: bool = False, item_vectors: Encoder = None) -> dict[str, Any]:
         """Logits of each candidate by the label's name, float32 [B, C].
 
         Args:
             features: `HISTORY` int [B, T], right-padded, `CANDIDATES` int [B, C], and any of the other trained inputs;
                 an absent one is missing. Without `AFTER`, candidates are judged by the whole history.
             training: whether dropout is on.
+            item_vectors: rows int [N] -> vectors float [N, D], such as those that an export stores; the item tower's
+                where None.
         """
         history, candidates = features[HISTORY], features[CANDIDATES]
         after = features.get(AFTER)
         if after is None:
             length = ops.sum(ops.cast(history != PAD, "int32"), axis=1, keepdims=True)
             after = ops.broadcast_to(length, ops.shape(candidates))
-        found, shift = [], None
-        if self.context is not None:
-            embedded, shift = self.context(features, training=training)
+        embedded, shift = self.context(features, training=training) if self.context else ([], None)
+        found = []
         if self.interactions:
-            found = self._interacting(features, after, embedded if self.context else [], training)
+            encode = item_vectors or (lambda rows: self.item_tower(rows, training=training))
+            vectors = self._vectors(history, candidates, encode)
+            found = self._interacting(features, vectors, after, embedded, training)
         logits = {}
         for place, head in enumerate(self.heads):
             read = [*found, *self._expected(place, features, after, training)]
@@ -153,10 +157,10 @@ class Ranker(keras.Model):
         return logits
 
     def _interacting(
-        self, features: Mapping[str, Any], after: Any, context: Sequence[Any], training: bool
+        self, features: Mapping[str, Any], vectors: tuple[Any, Any], after: Any, context: Sequence[Any], training: bool
     ) -> list[Any]:
-        """What each interaction makes of the inputs, [B, C, its width]."""
-        past, judged = self._vectors(features[HISTORY], features[CANDIDATES], training)
+        """What each interaction makes of the inputs, [B, C, its width]; `vectors` are those of `_vectors`."""
+        past, judged = vectors
         events, times = self.behavior_tower.events(past, features, training)
         states = self.behavior_tower.states(events, times, features, training)
         user = tf.gather(states, after, batch_dims=1)
@@ -175,20 +179,23 @@ class Ranker(keras.Model):
         own = features.get(label_feature(self.heads[place].name)) if training else None
         return [ops.expand_dims(self.collaborative[place](features, after, own), axis=-1)]
 
-    def _vectors(self, history: Any, candidates: Any, training: bool) -> tuple[Any, Any]:
+    def _vectors(self, history: Any, candidates: Any, encode: Callable[[Any], Any]) -> tuple[Any, Any]:
         """Item vectors of the histories and of the candidates, [B, T, D] and [B, C, D]; each row is encoded once."""
         rows = tf.concat([tf.reshape(history, [-1]), tf.reshape(candidates, [-1])], axis=0)
         distinct, places = tf.unique(rows)
-        vectors = tf.gather(self.item_tower(distinct, training=training), places)
+        vectors = tf.gather(tf.cast(encode(distinct), self.item_tower.compute_dtype), places)
         past, judged = tf.split(vectors, [tf.size(history), tf.size(candidates)])
         dim = self.item_tower.dim
         shapes = (tf.concat([tf.shape(one), [dim]], axis=0) for one in (history, candidates))
         past, judged = (tf.reshape(part, shape) for part, shape in zip((past, judged), shapes, strict=True))
         return tf.ensure_shape(past, (None, None, dim)), tf.ensure_shape(judged, (None, None, dim))
 
-    def predictions(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        """What is predicted of each candidate, by the label's name, float32 [B, C]: probabilities, ratings."""
-        logits = self(features)
+    def predictions(self, features: Mapping[str, Any], item_vectors: Encoder = None) -> dict[str, Any]:
+        """What is predicted of each candidate, by the label's name, float32 [B, C]: probabilities, ratings.
+
+        Arguments as for `call`.
+        """
+        logits = self(features, item_vectors=item_vectors)
         return {head.name: head.value(logits[head.name]) for head in self.heads}
 
     # -- learning ---------------------------------------------------------------------------------------------------
@@ -222,6 +229,11 @@ class Ranker(keras.Model):
     def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
         """As for any Keras model, but without `shuffle`: batches come shuffled."""
         return super().fit(*args, shuffle=shuffle, **kwargs)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile`, for a model that is saved."""
+        config = super().get_compile_config()
+        return {**config, "adversarial": self.adversarial} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a loaded model as the saved one was."""

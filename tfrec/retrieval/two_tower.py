@@ -186,6 +186,11 @@ class TwoTower(keras.Model):
         """Give new items the ids of their neighbours, after training or another change of weights; see `NewItems`."""
         self.new_items.lend(self.item_tower)
 
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile`, for a model that is saved."""
+        config = super().get_compile_config()
+        return {**config, "adversarial": self.adversarial} if config else config
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a loaded model as the saved one was."""
         self.compile(**keras.saving.deserialize_keras_object(config))

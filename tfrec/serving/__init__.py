@@ -17,8 +17,10 @@ _NAMES = {
     "Limits": "tfrec.serving.gate",
     "RunningServer": "tfrec.serving.waiting",
     "load": "tfrec.serving.answers",
+    "load_ranker": "tfrec.serving.exported_ranker",
     "recommend_file": "tfrec.serving.answers",
     "ExportedModel": "tfrec.serving.answers",
+    "ExportedRanker": "tfrec.serving.exported_ranker",
     "Contract": "tfrec.serving.contract",
 }
 

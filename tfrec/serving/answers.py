@@ -17,8 +17,9 @@ from tfrec.data.events import user_offsets
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source
 from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TEXT, TIMESTAMP, TITLE, USER_ID
-from tfrec.serving import event_tables, manifest, requests, server_config
-from tfrec.serving.versions import SAVED_MODEL, text_folder, version_of, versions
+from tfrec.serving import event_tables, manifest, requests
+from tfrec.serving.opening import find, opened, warn_unknown
+from tfrec.serving.versions import SAVED_MODEL, text_folder, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +46,15 @@ class ExportedModel:
     def __init__(self, folder: Path) -> None:
         """Load a version folder; `load` finds it."""
         self.folder, self.version, self.manifest = folder, version_of(folder), manifest.read(folder)
+        if self.manifest.get(manifest.KIND) == manifest.RANKER:
+            raise ValueError(
+                f"{folder} is a ranker, which judges the candidates that it is given: ask it with `tfrec recommend "
+                "--history ... --candidates ...`, or load it with tfrec.serving.load_ranker."
+            )
         self.reads_text = self.manifest.get(manifest.KIND) == manifest.TEXT_MODEL
-        try:
-            table = pd.read_parquet(folder / manifest.ITEMS)
-            self._bundle = _loaded(folder, text_ops=self.reads_text)
-            self._signatures = self._bundle.signatures
-            self._signatures["serving_default"], self._signatures["embed_text" if self.reads_text else "recommend_full"]
-        except Exception as error:  # TensorFlow and Parquet raise many kinds for a damaged file.
-            reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
-            raise ValueError(f"{folder} cannot be loaded: {reason} Export the model again.") from error
+        needed = "embed_text" if self.reads_text else "recommend_full"
+        self._bundle, table = opened(folder, ("serving_default", needed), text_ops=self.reads_text)
+        self._signatures = self._bundle.signatures
         self.items = table.set_index(ITEM_ID)[TITLE]
         self.k_max, self.answer_size = int(self.manifest["k_max"]), int(self.manifest["answer_size"])
 
@@ -152,11 +153,7 @@ class ExportedModel:
 
     def warn_unknown(self, ids: Any) -> None:
         """Name the ids that the model does not know; they are left out of the histories."""
-        unique = pd.Index(pd.unique(pd.Series(ids, dtype=object)))
-        unknown = [item for item in unique[self.items.index.get_indexer(unique) < 0] if item]
-        if unknown:
-            named = ", ".join(unknown[:10]) + (", ..." if len(unknown) > 10 else "")
-            logger.warning("left out: %d item ids that the model does not know: %s", len(unknown), named)
+        warn_unknown(self.items.index, ids)
 
     def warn_unread(self, texts: Any) -> None:
         """Name a text of which the text model knows no word, among the first ones; it says nothing."""
@@ -169,38 +166,16 @@ class ExportedModel:
 
 
 def load(model: str | Path) -> ExportedModel:
-    """Load an exported model.
+    """Load an exported model that recommends.
 
     Args:
-        model: one version's folder, or a folder of versions: the one labelled `stable` where a `models.config` beside
-            the folder or in it says so, else the newest.
-
-    Returns:
-        The model.
+        model: as for `find`.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it is no exported model.
+        ValueError: it is no exported model, or a ranker.
     """
-    folder = Path(model)
-    if not folder.exists():
-        raise FileNotFoundError(f"There is no model {folder}; name a folder that `tfrec export` or `publish` wrote.")
-    if (folder / SAVED_MODEL).is_file():
-        return ExportedModel(folder)
-    found = versions(folder)
-    if not found:
-        raise ValueError(
-            f"{folder} is not a SavedModel, and holds no version of one: name a folder that tfrec exported."
-        )
-    folder = folder.resolve()
-    named = server_config.labels(folder.parent, folder.name) or server_config.labels(folder, folder.name)
-    stable = named.get(server_config.STABLE)
-    if stable not in found and (named or (folder.parent / server_config.FILE).is_file()):
-        raise ValueError(
-            f"{folder} has no version that is {server_config.STABLE} (there is {', '.join(map(str, found))}): run "
-            "`tfrec publish`, or name one version."
-        )
-    return ExportedModel(folder / str(stable or found[-1]))
+    return ExportedModel(find(model))
 
 
 def recommend_file(
@@ -218,7 +193,7 @@ def recommend_file(
     value at the user's last event. With nothing but ids, `serving_default` is asked.
 
     Args:
-        model: as for `load`, or a loaded model.
+        model: as for `find`, or a loaded model.
         events: .csv, .csv.gz or .parquet file, or DataFrame.
         output: the Parquet file to write; an old one is replaced when the new one is whole.
         k: items a user; fewer where the catalogue is exhausted.
@@ -281,14 +256,3 @@ def _inputs(model: ExportedModel, events: pd.DataFrame, lengths: np.ndarray) -> 
         of_event = len(signatures["recommend_full"]["inputs"][feature]["shape"]) > 1
         inputs[feature] = values if of_event else values[np.cumsum(lengths) - 1]
     return inputs
-
-
-def _loaded(folder: Path, *, text_ops: bool) -> Any:
-    import tensorflow as tf
-
-    from tfrec.serving.session import load_text_ops, quiet
-
-    if text_ops:
-        load_text_ops()
-    with quiet():
-        return tf.saved_model.load(str(folder))

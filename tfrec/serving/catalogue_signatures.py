@@ -33,7 +33,8 @@ from tfrec.serving.names import (
     SIMILAR_ITEMS,
     VECTOR,
 )
-from tfrec.serving.signatures import ServingGraph, code_table
+from tfrec.serving.request_reader import code_table
+from tfrec.serving.signatures import ServingGraph
 
 
 class CatalogueGraph(ServingGraph):

@@ -12,11 +12,25 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrec.features import HISTORY, ITEM_ID, PAD, TITLE, USER_TEXT, event_feature, user_feature
+from tfrec.features import (
+    AFTER,
+    CANDIDATES,
+    CONTEXT_PREFIX,
+    HISTORY,
+    ITEM_ID,
+    PAD,
+    TITLE,
+    USER_TEXT,
+    context_feature,
+    event_feature,
+    user_feature,
+)
+from tfrec.serving.names import KNOWN, KNOWN_EVENTS
 from tfrec.serving.served_categories import ServedCategories
 
 SEEN_RULES = ("remove", "keep")
-_OF_NO_COLUMN = (HISTORY, USER_TEXT)
+CANDIDATE = "candidate"  # A column of the items: whether they may be recommended.
+_OF_NO_COLUMN = (HISTORY, CANDIDATES, USER_TEXT)
 
 
 class ServedData(Protocol):
@@ -61,7 +75,9 @@ class Contract:
         categories: what a request may filter by.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
         max_length: the newest events that the model reads.
-        k_max: items that may be asked for.
+        k_max: items that may be asked for; none of a ranker, which judges what it is given.
+        labels: of a ranker, label -> the output that holds what is predicted; it has the label's name, with "_" as for
+            inputs.
     """
 
     items: pd.DataFrame
@@ -74,6 +90,7 @@ class Contract:
     seen: str
     max_length: int
     k_max: int
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def item_ids(self) -> np.ndarray:
@@ -82,12 +99,16 @@ class Contract:
 
     @property
     def width(self) -> int:
-        """Items an answer holds: `k_max`, or all candidates where there are fewer."""
+        """Items a recommendation holds: `k_max`, or all candidates where there are fewer."""
         return min(self.k_max, int(self.candidates.sum()))
 
     def of_events(self, name: str) -> bool:
         """Whether an input has a value for each event, beside the history, rather than for each user."""
-        return self.features[name] != USER_TEXT and len(self.specs[name].shape) > 1
+        return self.features[name] != USER_TEXT and len(self.specs[name].shape) > 1 and not self.of_candidates(name)
+
+    def of_candidates(self, name: str) -> bool:
+        """Whether an input has a value for each candidate that a ranker judges; the candidates themselves have."""
+        return self.features[name] == CANDIDATES or self.features[name].startswith(CONTEXT_PREFIX)
 
     def reordered(self, order: np.ndarray) -> Contract:
         """The same with the rows of the items at int [I] `order`, padding first."""
@@ -104,13 +125,31 @@ class Contract:
         """
         if isinstance(k_max, bool) or not isinstance(k_max, int) or k_max < 1:
             raise ValueError(f"`k_max` must be a whole number of at least 1; received {k_max!r}.")
+        candidates = _candidates(model)
+        return cls._of(model, data, candidates, k_max, categories=ServedCategories.of(data, len(candidates)))
+
+    @classmethod
+    def of_ranker(cls, model: Any, data: ServedData) -> Contract:
+        """The contract of a ranker, trained on `data`; it judges any item of the table.
+
+        Raises:
+            ValueError: as for `of`.
+        """
+        rows = model.item_tower.items
+        asked = data.items[CANDIDATE] if CANDIDATE in data.items else np.ones(len(data.items), bool)
+        names = _input_names([KNOWN, KNOWN_EVENTS, *(head.name for head in model.heads)])
+        labels = {label: name for name, label in names.items() if name not in (KNOWN, KNOWN_EVENTS)}
+        candidates = np.asarray(asked, bool) & (np.arange(len(data.items)) != PAD)
+        return cls._of(model, data, candidates, 0, categories=ServedCategories.none(rows), labels=labels)
+
+    @classmethod
+    def _of(cls, model: Any, data: ServedData, candidates: np.ndarray, k_max: int, **more: Any) -> Contract:
         if data.seen not in SEEN_RULES:
             raise ValueError(f"`seen` must be one of {', '.join(SEEN_RULES)}; received {data.seen!r}.")
         if data.max_length < 1:
             raise ValueError(f"`max_length` must be at least 1; received {data.max_length!r}.")
-        candidates = _candidates(model)
         columns = _columns(model)
-        items = _items(data.items, len(candidates))
+        items = _items(data.items, model.item_tower.items)
         features = _input_names([HISTORY, *columns])
         specs = {name: _request_spec(model.input_spec_dict[feature], name) for name, feature in features.items()}
         return cls(
@@ -124,10 +163,10 @@ class Contract:
                 for name, feature in features.items()
                 if feature not in _OF_NO_COLUMN and specs[name].dtype == tf.string
             },
-            categories=ServedCategories.of(data, len(candidates)),
             seen=data.seen,
             max_length=int(data.max_length),
             k_max=k_max,
+            **more,
         )
 
 
@@ -139,12 +178,26 @@ def _candidates(model: Any) -> np.ndarray:
 
 
 def _columns(model: Any) -> dict[str, str]:
-    """Feature name -> column, of everything the model was trained with besides the history."""
-    tower = model.behavior_tower
+    """Feature name -> column, of everything that a request says besides the history.
+
+    Of what a ranker reads of its candidates, neutral columns and the part of the history are not asked for: those are
+    missing, and that is all of it.
+    """
+    tower, context = model.behavior_tower, getattr(model, "context", None)
     events = {event_feature(column): column for column in tower.event_columns}
     users = {user_feature(column): column for column in tower.user_columns}
-    rest = set(model.input_spec_dict) - set(events) - set(users) - {HISTORY}
-    return {**events, **{name: name for name in sorted(rest)}, **users}
+    shown = {context_feature(column): column for column in (context.embedded if context else ())}
+    left = {HISTORY, AFTER, *map(context_feature, context.neutral if context else ())}
+    rest = set(model.input_spec_dict) - left - set(events) - set(users) - set(shown)
+    return {**events, **{name: name for name in sorted(rest)}, **shown, **users}
+
+
+def _sizes(model: Any) -> dict[str, int]:
+    """Feature name -> size of its vocabulary, of everything that a request says as a text."""
+    tower, context = model.behavior_tower, getattr(model, "context", None)
+    sizes = {event_feature(column): size for column, size in tower.event_columns.items()}
+    sizes |= {user_feature(column): size for column, size in tower.user_columns.items()}
+    return sizes | {context_feature(column): size for column, size in (context.columns if context else {}).items()}
 
 
 def _input_names(features: Sequence[str]) -> dict[str, str]:
@@ -165,15 +218,14 @@ def _request_spec(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
 
 def _values(model: Any, vocabularies: Mapping[str, Any], feature: str, column: str) -> tuple[str, ...]:
     """The values of a feature, of which the model knows exactly as many."""
-    found = vocabularies.get(feature, vocabularies.get(column))
-    if found is None:
+    of_events = event_feature(column) if feature == context_feature(column) else feature
+    found, size = vocabularies.get(of_events, vocabularies.get(column)), _sizes(model).get(feature)
+    if found is None or size is None:
         raise ValueError(f"`vocabularies` lacks {feature!r}, which the model was trained with.")
     values = tuple(getattr(found, "values", found))
-    tower = model.behavior_tower
-    sizes = tower.event_columns if event_feature(column) == feature else tower.user_columns
-    if len(values) + 1 != sizes[column]:
+    if len(values) + 1 != size:
         raise ValueError(
-            f"`vocabularies`: {feature!r} has {len(values)} values and the model was trained with {sizes[column] - 1}."
+            f"`vocabularies`: {feature!r} has {len(values)} values and the model was trained with {size - 1}."
         )
     return values
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrec.features import HISTORY, ITEM_ID, TEXT
+from tfrec.features import CANDIDATES, HISTORY, ITEM_ID, TEXT
 from tfrec.serving import c_runner, manifest, operations, stored_answers
 from tfrec.serving.names import SERVING_DEFAULT
 from tfrec.serving.session import SessionModel, load_text_ops, open_session
@@ -22,6 +22,7 @@ from tfrec.serving.versions import version_of
 logger = logging.getLogger(__name__)
 
 LENGTHS, ROUNDS = 5, 8  # histories of so many lengths, each asked so often
+JUDGED = 200  # candidates that a ranker is asked for beside each
 # Less than this is noise, or nothing that anybody would notice, however many times the figure of before it is.
 UNNOTICED_SECONDS, UNNOTICED_BYTES = 0.002, 32 * 2**20
 _TEXT = "something like what I had, in blue"
@@ -106,7 +107,13 @@ def _check_empty_histories(folder: Path, bundle: SessionModel, promised: Mapping
         request = {HISTORY: np.full(shape, "", object)}
         if _reads_text(promised):
             request[TEXT] = np.full(shape[:1], "", object)
+        if _judges(promised):
+            request[CANDIDATES] = np.full((shape[0], 2), "", object)
         answer = bundle.run(SERVING_DEFAULT, request)
+        if _judges(promised):
+            if not all(np.isfinite(values).all() for values in answer.values()):
+                raise ValueError(f"{folder}: what is predicted after an empty history is not finite; export again.")
+            continue
         if answer["scores"].shape != (shape[0], promised["answer_size"]) or not np.isfinite(answer["scores"]).all():
             raise ValueError(f"{folder}: the answer to an empty history is not finite; export the model again.")
         if not answer["item_ids"][0, 0]:
@@ -184,8 +191,10 @@ def _requests(folder: Path, about: Mapping[str, Any]) -> list[dict[str, np.ndarr
     ids = pd.read_parquet(folder / manifest.ITEMS, columns=[ITEM_ID])[ITEM_ID].to_numpy(object)
     rng = np.random.default_rng(0)
     lengths = np.linspace(1, about["max_length"], LENGTHS).astype(int)
-    text = {TEXT: np.array([_TEXT], object)} if _reads_text(about) else {}
-    return [{HISTORY: rng.choice(ids, (1, length)), **text} for length in lengths]
+    beside = {TEXT: np.array([_TEXT], object)} if _reads_text(about) else {}
+    if _judges(about):
+        beside[CANDIDATES] = rng.choice(ids, (1, JUDGED))
+    return [{HISTORY: rng.choice(ids, (1, length)), **beside} for length in lengths]
 
 
 def _seconds(bundles: Sequence[SessionModel], requests: Sequence[Sequence[Mapping[str, np.ndarray]]]) -> list[float]:
@@ -198,6 +207,10 @@ def _seconds(bundles: Sequence[SessionModel], requests: Sequence[Sequence[Mappin
                 bundles[which].run(SERVING_DEFAULT, requests[which][place])
                 took[which] += [time.perf_counter() - start] if turn else []
     return [float(np.median(each)) for each in took]
+
+
+def _judges(about: Mapping[str, Any]) -> bool:
+    return about.get(manifest.KIND) == manifest.RANKER
 
 
 def _reads_text(about: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfrec.serving import label_history, manifest, server_config
 from tfrec.serving.versions import versions
@@ -56,7 +57,12 @@ def _present(root: Path, name: str) -> dict[str, int]:
     return {label: version for label, version in found.items() if (root / name / str(version)).is_dir()}
 
 
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the newest version of a folder; None where it holds none."""
+    found = versions(folder)
+    return manifest.read(folder / str(found[-1])) if found else None
+
+
 def is_text(folder: Path) -> bool:
     """Whether a folder of versions is that of a text model, by its newest one."""
-    found = versions(folder)
-    return bool(found) and manifest.read(folder / str(found[-1])).get(manifest.KIND) == manifest.TEXT_MODEL
+    return (newest(folder) or {}).get(manifest.KIND) == manifest.TEXT_MODEL

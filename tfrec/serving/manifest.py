@@ -22,11 +22,13 @@ ITEMS = f"{EXTRA}/items.parquet"
 CATEGORIES = f"{EXTRA}/categories.parquet"  # What `recommend_filtered` may be asked; only where items have categories.
 FORMAT = 1
 REQUIRED = {
-    **dict.fromkeys(("items", "k_max", "answer_size", "max_length"), int),
+    **dict.fromkeys(("items", "max_length"), int),
     **dict.fromkeys(("inputs", "signatures", "files", "self_check"), dict),
 }
 SCORE = "score"  # What a score means, see `score_meaning`.
-KIND, TEXT_MODEL = "kind", "text"  # A manifest that says so is of a text model, `NAME_text`; others say nothing.
+# What else than recommending a history's next items: a text model, `NAME_text`; a ranker, which judges candidates.
+KIND, TEXT_MODEL, RANKER = "kind", "text", "ranker"
+LABELS = "labels"  # Of a ranker: of each `label` the `output` that holds its prediction, what that `is`, its `range`.
 
 
 def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -36,8 +38,7 @@ def write(folder: Path, contract: Contract, signatures: Mapping[str, Any], about
         "format": FORMAT,
         "items": len(contract.items) - 1,
         "candidates": int(contract.candidates.sum()),
-        "k_max": contract.k_max,
-        "answer_size": contract.width,
+        **({} if contract.labels else {"k_max": contract.k_max, "answer_size": contract.width}),
         "max_length": contract.max_length,
         "seen": contract.seen,
         "categories": contract.categories.described(),
@@ -75,7 +76,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MANIFEST} is damaged ({error}); export the model again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version of tfrec; export the model again.")
-    wrong = [name for name, kind in REQUIRED.items() if not isinstance(manifest.get(name), kind)]
+    required = REQUIRED | ({LABELS: list} if manifest.get(KIND) == RANKER else {"k_max": int, "answer_size": int})
+    wrong = [name for name, kind in required.items() if not isinstance(manifest.get(name), kind)]
     wrong += ["self_check.tolerance"] * ("self_check" not in wrong and not _has_limits(manifest["self_check"]))
     if wrong:
         raise ValueError(
@@ -83,6 +85,11 @@ def read(folder: Path) -> dict[str, Any]:
             "such value; export the model again."
         )
     return manifest
+
+
+def kind(told: Mapping[str, Any]) -> str:
+    """What a version does, in words, by its manifest."""
+    return {TEXT_MODEL: "text model", RANKER: "ranker"}.get(told.get(KIND, ""), "model that recommends")
 
 
 def _has_limits(self_check: Mapping[str, Any]) -> bool:

@@ -9,4 +9,6 @@ FULL_DELIMITED, FILTERED_DELIMITED = RECOMMEND_FULL + SUFFIX, RECOMMEND_FILTERED
 ALLOW_ITEMS, DENY_ITEMS = "allow_items", "deny_items"
 ALLOW_CATEGORIES, DENY_CATEGORIES = "allow_categories", "deny_categories"
 ITEM_IDS, SCORES = "item_ids", "scores"
+# Of a ranker, which judges `candidates`; its outputs are called as the labels are.
+PREDICT_FULL = "predict_full"
 VECTOR, KNOWN, KNOWN_EVENTS = "vector", "known", "known_events"

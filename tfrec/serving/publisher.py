@@ -126,7 +126,7 @@ def _compared(sources: Mapping[str, Path], root: Path, label: str, limits: Limit
     """What each source costs beside the version that is served, where there is one and it is another."""
     reports = {}
     for name, source in sources.items():
-        _refuse_other_kind(root / name, manifest.read(source).get(manifest.KIND))
+        _refuse_other_kind(root / name, manifest.read(source))
         labelled = server_config.labels(root, name)
         served = root / name / str(labelled.get(label, labelled.get(server_config.STABLE)))
         if not served.is_dir() or _same(source, served):
@@ -179,11 +179,21 @@ def _number(sources: Mapping[str, Path], root: Path) -> int:
     return number or next_version(*(root / name for name in sources))
 
 
-def _refuse_other_kind(folder: Path, kind: str | None) -> None:
-    """The pipelines `shop_text` and `shop`, the latter with a text model, would share a folder."""
+def _refuse_other_kind(folder: Path, told: Mapping[str, Any]) -> None:
+    """The pipelines `shop_text` and `shop`, the latter with a text model, would share a folder.
+
+    So would a pipeline that recommended and now judges candidates, with the clients of what it was.
+    """
+    kind = told.get(manifest.KIND)
     if versions(folder) and labels.is_text(folder) != (kind == manifest.TEXT_MODEL):
         present = "another pipeline" if kind == manifest.TEXT_MODEL else "a text model"
         raise ValueError(
             f"{folder} holds the versions of {present}, and the suffix {TEXT_SUFFIX!r} is that of text models: "
             "rename one of the pipelines."
+        )
+    before = labels.newest(folder)
+    if before is not None and manifest.kind(before) != manifest.kind(told):
+        raise ValueError(
+            f"{folder} holds the versions of a {manifest.kind(before)}, and this is a {manifest.kind(told)}, which "
+            "answers other requests: give the pipeline another name."
         )

@@ -76,7 +76,7 @@ class Check:
         known = sorted(self._drawn(rng), key=len)
         for history in ([], known[0], known[-1]):
             for signature in self._signatures():
-                yield signature, self._request(signature, self._inputs(signature, _padded([history]), rng))
+                yield signature, self._request(signature, self._inputs(signature, padded([history]), rng))
 
     def answered(
         self, histories: Sequence[Sequence[str]] | None = None
@@ -92,7 +92,7 @@ class Check:
         """
         rng = np.random.default_rng(1)
         asked = spread(histories, HISTORIES) if histories else [[], *self._drawn(rng)[:ANSWERED]]
-        history = _padded([list(map(str, row)) for row in asked])
+        history = padded([list(map(str, row)) for row in asked])
         for signature in self._recommending():
             inputs = self._inputs(signature, history, rng)
             scores = self._expected(inputs)
@@ -112,7 +112,7 @@ class Check:
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Histories that are asked at once: all of them, some without any step, and none."""
-        return [_padded(rows), _padded([[], []]), np.zeros((0, 3), object)]
+        return [padded(rows), padded([[], []]), np.zeros((0, 3), object)]
 
     def _drawn(self, rng: np.random.Generator, count: int = HISTORIES // 4) -> list[list[str]]:
         """Histories of any items."""
@@ -150,7 +150,7 @@ class Check:
             elif name in self.contract.vocabularies:
                 values = [*self.contract.vocabularies[name][:100], "", "no such value"]
                 inputs[name] = np.array(values, object)[rng.integers(0, len(values), shape)]
-            elif name != HISTORY:
+            elif self.contract.of_events(name) and name != HISTORY:
                 inputs[name] = np.maximum(rng.integers(-(10**6), 2 * 10**9, shape), 0)
         return inputs
 
@@ -284,7 +284,7 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     return np.sort(values)[::-1]
 
 
-def _padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
+def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
     """Object [N, T]: the rows, "" after their end."""
     table = np.full((len(rows), max(map(len, rows), default=0)), "", object)
     for row, items in zip(table, rows, strict=True):

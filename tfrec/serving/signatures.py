@@ -7,7 +7,7 @@ and is not part of what is saved: neither its item tower nor optimizer, metrics 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tfrec.serving.index.building import Index
 from tfrec.serving.index.inverted import InvertedFile
 from tfrec.serving.index.vectors import StoredVectors, VectorTable
 from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+from tfrec.serving.request_reader import RequestReader, known_events, to_ids
 from tfrec.serving.session import quiet
 
 ID_FILE = "item_ids.txt"
@@ -60,40 +61,30 @@ class ServingGraph:
         """
         if index is not None:
             vectors, contract = vectors.taken(index.order), contract.reordered(index.order)
-        id_file.write_text("".join(f"{item}\n" for item in contract.item_ids[1:]), encoding="utf-8", newline="\n")
         self._model, self._contract = model, contract
+        self._reader, self._ids = RequestReader(contract, id_file), to_ids(id_file)
         self._vectors = StoredVectors(vectors, "item_vectors")
         self._lists: InvertedFile | None = None
         if index is not None:
             self._starts = tf.Variable(index.starts, trainable=False, dtype=tf.int32, name="list_starts")
             self._lists = InvertedFile(index.answers, self._starts, self._vectors.scores_of, contract.width)
-        line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-        to_row = tf.lookup.TextFileInitializer(str(id_file), tf.string, line, tf.int64, number)
-        to_id = tf.lookup.TextFileInitializer(str(id_file), tf.int64, number, tf.string, line)
-        self._rows = tf.lookup.StaticHashTable(to_row, -1)
-        self._ids = tf.lookup.StaticHashTable(to_id, "")
-        self._codes = {name: code_table(values) for name, values in contract.vocabularies.items()}
         rows = tf.TensorSpec([None, None], tf.int32)  # One function for all signatures that read nothing else.
         self._alone = tf.function(self._query_of_rows, input_signature=[rows], autograph=False)
-        weights = [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in self._read()]
-        self._weights = weights
-        with _portable(model.behavior_tower):
+        self._weights = copies(self._read())
+        with portable(model.behavior_tower):
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
-        self.module.tables = [self._rows, self._ids, *self._codes.values()]
+        self.module.tables = [*self._reader.tables, self._ids]
         self.module.vectors, self.module.weights = self._vectors.variables, [copy for _, copy in self._weights]
         self.module.lists = [] if self._lists is None else [self._starts, *self._lists.variables]
 
     def save(self, folder: Path) -> None:
         """Write the SavedModel."""
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        with quiet():
-            tf.saved_model.save(self.module, str(folder), signatures=self.signatures, options=options)
+        save(self.module, self.signatures, folder)
 
     def _read(self) -> list[Any]:
         """The weights that the graph reads, those of the model's layers."""
-        of_items = {id(weight) for weight in self._model.item_tower.weights}
-        return [weight for weight in self._model.weights if id(weight) not in of_items]
+        return weights_beside(self._model, self._model.item_tower)
 
     def _traced(self) -> dict[str, Any]:
         specs = self._contract.specs
@@ -129,7 +120,7 @@ class ServingGraph:
 
     def _rows_of(self, ids: Any) -> Any:
         """Item rows int32 of the strings, of their shape; `PAD` for what is unknown."""
-        return tf.cast(self._rows.lookup(ids), tf.int32) + 1
+        return self._reader.rows(ids)
 
     def _best(self, scores: Any) -> dict[str, Any]:
         """Ids and scores of the best items, from float32 [B, I]."""
@@ -143,20 +134,7 @@ class ServingGraph:
 
     def _features(self, rows: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The model's inputs, the rows of the history compacted and cut to the newest events."""
-        places, live = newest(rows, self._contract.max_length)
-        features = {HISTORY: taken(rows, places, live)}
-        for name, values in inputs.items():
-            if name == HISTORY:
-                continue
-            of_event = self._contract.of_events(name)
-            rank = 2 if of_event else 1
-            what = f"{name} must have {'the shape' if of_event else 'as many rows as that'} of history"
-            tf.debugging.assert_equal(tf.shape(values)[:rank], tf.shape(rows)[:rank], message=what)
-            if name in self._codes:
-                values = self._codes[name].lookup(values)
-            feature = self._contract.features[name]
-            features[feature] = taken(values, places, live) if of_event else values
-        return features
+        return self._reader.features(rows, inputs)
 
     def _scores(self, features: Mapping[str, Any]) -> Any:
         """float32 [B, I] of the model's inputs."""
@@ -181,48 +159,29 @@ class ServingGraph:
 
 def _with_known(answer: dict[str, Any], rows: Any) -> dict[str, Any]:
     """The answer, and how many of the rows int32 [B, T] of a history are known."""
-    return {**answer, KNOWN_EVENTS: tf.math.count_nonzero(rows != PAD, axis=1, dtype=tf.int32)}
+    return {**answer, KNOWN_EVENTS: known_events(rows)}
 
 
-def newest(rows: Any, limit: int) -> tuple[Any, Any]:
-    """Where the newest known events of each row stand, in their order.
-
-    Args:
-        rows: int32 [B, T] item rows with `PAD` anywhere.
-        limit: events a row at most.
-
-    Returns:
-        places int32 [B, W] in 0..T and live bool [B, W]; W is the longest history left, at least 1. Slots that are not
-        live hold nothing.
-    """
-    unknown = tf.cast(_with_slot(rows) == PAD, tf.int32)
-    order = tf.argsort(unknown, axis=1, stable=True)
-    count = tf.reduce_sum(1 - unknown, axis=1)
-    width = tf.clip_by_value(tf.reduce_max(count), 1, limit)
-    steps = tf.range(width)[None, :]
-    places = tf.gather(order, tf.maximum(count - limit, 0)[:, None] + steps, batch_dims=1)
-    return places, steps < tf.minimum(count, limit)[:, None]
+def weights_beside(model: keras.Model, *parts: keras.layers.Layer) -> list[Any]:
+    """The weights of a model but for those of some of its parts."""
+    left = {id(weight) for part in parts for weight in part.weights}
+    return [weight for weight in model.weights if id(weight) not in left]
 
 
-def taken(values: Any, places: Any, live: Any) -> Any:
-    """[B, W]: the values at `places` of [B, T], 0 in slots that are not live."""
-    return tf.where(live, tf.gather(_with_slot(values), places, batch_dims=1), tf.zeros([], values.dtype))
+def copies(weights: Sequence[Any]) -> list[tuple[Any, tf.Variable]]:
+    """Each weight beside a variable of its value: what `keras.StatelessScope` takes, and a saved graph tracks."""
+    return [(weight, tf.Variable(weight.value, trainable=False, name="weight")) for weight in weights]
 
 
-def _with_slot(values: Any) -> Any:
-    """[B, T + 1]: an empty slot after the row, so that there is one even where T is 0."""
-    return tf.pad(values, [[0, 0], [0, 1]])
-
-
-def code_table(values: tuple[str, ...]) -> Any:
-    """Value -> code, `PAD` for any other; a table needs a key, and in a column without values "" is that."""
-    keys = tf.constant(list(values) or [""], tf.string)
-    codes = tf.range(1, len(values) + 1, dtype=tf.int32) if values else tf.constant([PAD], tf.int32)
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, codes), PAD)
+def save(module: tf.Module, signatures: Mapping[str, Any], folder: Path) -> None:
+    """Write a SavedModel."""
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with quiet():
+        tf.saved_model.save(module, str(folder), signatures=dict(signatures), options=options)
 
 
 @contextmanager
-def _portable(layer: keras.layers.Layer) -> Iterator[None]:
+def portable(layer: keras.layers.Layer) -> Iterator[None]:
     """Trace recurrent layers in their general form: on a GPU they would choose cuDNN, which no CPU server can run."""
     recurrent = [part for part in _parts(layer, {}) if getattr(part, "use_cudnn", False)]
     before = [part.use_cudnn for part in recurrent]

@@ -84,18 +84,21 @@ def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_f
     worst, shares, histories = 0.0, [], 0
     for signature, inputs, expected in prediction_logs.read(path):
         given = bundle.run(signature, inputs)
-        if any(given[name].shape != expected[name].shape for name in (ITEM_IDS, SCORES)):
+        if any(name not in given or given[name].shape != values.shape for name, values in expected.items()):
             raise ValueError(f"{folder}: {signature} answers in another shape than the model; export the model again.")
-        histories = max(histories, len(expected[SCORES]))
-        for row in range(len(expected[SCORES])):
-            answers = [{name: values[name][row] for name in (ITEM_IDS, SCORES)} for values in (expected, given)]
-            off, share = _difference(*answers, exact=recall_floor >= 1)
+        rows = len(next(iter(inputs.values())))
+        histories = max(histories, rows)
+        for row in range(rows):
+            answers = [{name: values[name][row] for name in expected} for values in (expected, given)]
+            ranked = ITEM_IDS in expected
+            off, share = _difference(*answers, exact=recall_floor >= 1) if ranked else _off(*answers)
             if not off <= tolerance:
-                how = f"scores differ by {off:.2g} of their scale, not {tolerance}"
+                what, others = ("scores", "left") if ranked else ("predictions", "known")
+                how = f"{what} differ by {off:.2g} of their scale, not {tolerance}"
                 raise ValueError(
                     f"{folder}: {signature} answers otherwise than the model did at its export, row {row + 1}: "
-                    f"{'other items are left' if np.isinf(off) else how}. Export the model again, with the TensorFlow "
-                    "that is to serve it."
+                    f"{f'other items are {others}' if np.isinf(off) else how}. Export the model again, with the "
+                    "TensorFlow that is to serve it."
                 )
             worst = max(worst, off)
             shares.append(share)
@@ -106,6 +109,18 @@ def _compare(path: Path, folder: Path, bundle: Asked, tolerance: float, recall_f
             f"{folder}: the index finds {np.mean(shares):.3f} of what it found before, not {recall_floor}."
         )
     return worst, histories
+
+
+def _off(expected: dict[str, np.ndarray], given: dict[str, np.ndarray]) -> tuple[float, float]:
+    """How far a ranker's predictions are off, of their scale, and 1; infinitely where it knows other items."""
+    off = [0.0]
+    for name, values in expected.items():
+        if values.dtype == np.float32:
+            scale = max(1.0, float(np.abs(values).max(initial=0.0)))
+            off.append(float(np.abs(given[name] - values).max(initial=0.0)) / scale)
+        elif not np.array_equal(values, given[name]):
+            return float("inf"), 0.0
+    return float(np.max(off)), 1.0
 
 
 def _difference(expected: dict[str, np.ndarray], given: dict[str, np.ndarray], *, exact: bool) -> tuple[float, float]:

@@ -16,13 +16,13 @@ from tfrec.features import HISTORY, TEXT, TITLE, USER_TEXT
 from tfrec.serving import manifest, score_meaning
 from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.delimited import joined
-from tfrec.serving.exporter import real_histories, said_of, stored, write_version
 from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
 from tfrec.serving.options import ExportOptions
 from tfrec.serving.selfcheck import Check, spread
 from tfrec.serving.served_categories import ServedCategories
 from tfrec.serving.session import SessionModel, load_text_ops
 from tfrec.serving.text_signatures import EMBED_TEXT, RECOMMEND, VECTOR, TextGraph, Words
+from tfrec.serving.version_writer import real_histories, said_of, stored, write_version
 from tfrec.towers.text import Embedder, TextEncoder
 
 HISTORIES = 16  # The text model reads a text for each: fewer than without.

@@ -14,7 +14,7 @@ from tfrec.serving import server_config, versions
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import embed_texts, open_model, text_encoder
+from tfrec.stages.train import embed_texts, open_model, open_ranker, text_encoder
 from tfrec.towers.text import TextEncoder
 
 EXPORT = "export"
@@ -50,7 +50,8 @@ def _content(items: Path) -> str:
 
 
 def _perform(run: Run, key: str, items: Path | None = None) -> None:
-    model, data, told = open_model(run), open_dataset(run), {}
+    data, told = open_dataset(run), {}
+    model: Any = open_model(run) if run.pipeline.ranking is None else open_ranker(run)
     if items is not None:
         told = {CATALOGUE: {"path": str(items.absolute()), "content_hash": _content(items)}}
         model, data = build.with_items(model, data, items, text=functools.partial(embed_texts, run))
@@ -58,7 +59,7 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
         path = catalogue(run)["path"]
         logger.warning("export: the pipeline's own items again; `tfrec export` with --items %s brings back those", path)
     about = {"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run), **told}
-    encoder = text_encoder(run) if run.pipeline.export.text_model else None
+    encoder = text_encoder(run) if run.pipeline.export.text_model and run.pipeline.ranking is None else None
     folder = serving.export(
         model,
         data,

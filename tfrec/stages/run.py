@@ -15,8 +15,6 @@ from tfrec.stages.publish import publish_stage
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import train_stage
 
-NOT_OF_RANKERS = ("export", "publish")
-
 logger = logging.getLogger(__name__)
 
 STAGES = {
@@ -58,6 +56,11 @@ def run(
         raise ValueError(f"`only` must be one of {', '.join(STAGES)}, or None for all; received {only!r}.")
     if items is not None and only != "export":
         raise ValueError(f"`items` is for the stage `export` alone; received {str(items)!r} with {only!r}.")
+    if items is not None and pipeline.ranking is not None:
+        raise ValueError(
+            "`--items` gives a model that recommends another catalogue, and this pipeline has the section `ranking`: a "
+            "ranker judges the items of its data set. Train it again for others."
+        )
     current = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
     with current.locked():
         _do(current, only, None if items is None else Path(items))
@@ -66,11 +69,9 @@ def run(
 
 def _do(current: Run, only: str | None, items: Path | None) -> None:
     """The stages, or the one, that are not done yet."""
-    if current.pipeline.ranking is not None:
-        _refuse_export(only)
     stages = STAGES if items is None else {**STAGES, "export": export_of(items)}
     as_it_is = items is not None or (only == "publish" and bool(catalogue(current)))
-    names = _all_of(current.pipeline) if only is None else _path_to(only)
+    names = [*STAGES] if only is None else _path_to(only)
     for name, key, done in _states(current, stages, names, recorded=as_it_is):
         if only in (None, name):
             if done:
@@ -83,19 +84,6 @@ def _do(current: Run, only: str | None, items: Path | None) -> None:
                 f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
                 f"Run `tfrec {name}` first, or `tfrec run` for all."
             )
-
-
-def _all_of(pipeline: config.Pipeline) -> list[str]:
-    """The stages that a pipeline has."""
-    return [name for name in STAGES if pipeline.ranking is None or name not in NOT_OF_RANKERS]
-
-
-def _refuse_export(only: str | None) -> None:
-    if only in NOT_OF_RANKERS:
-        raise ValueError(
-            f"`{only}` does not serve a pipeline with the section `ranking` yet: its model is the run's "
-            "checkpoints/model.keras, and `tfrec.load_ranker` reads it."
-        )
 
 
 def pending(pipeline: config.Pipeline, out: Path, last: str) -> list[str]:

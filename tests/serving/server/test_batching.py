@@ -79,7 +79,7 @@ def test_many_rows_are_computed_in_parts(version, monkeypatch):
 class Stand:
     """A version that refuses the item "bad", fails on "worse", and waits for `go`."""
 
-    name, number, rows_a_run = NAME, 1, 100
+    name, number, rows_a_run, candidates_a_run = NAME, 1, 100, 100
 
     def __init__(self):
         self.in_use, self.runs, self.go = 0, [], threading.Event()

@@ -18,8 +18,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tfrec.features import HISTORY
-from tfrec.serving.names import DELIMITER, RECOMMEND_FULL, SUFFIX
+from tfrec.features import CANDIDATES, CONTEXT_PREFIX, HISTORY
+from tfrec.serving.names import DELIMITER, PREDICT_FULL, RECOMMEND_FULL, SUFFIX
 from tfrec.serving.server.loaded import LoadedVersion
 from tfrec.serving.server.problems import ProblemError, exhausted
 
@@ -127,7 +127,7 @@ class Batcher:
                 continue
             most = min(self._batch_rows, job.version.rows_a_run)
             enough = rows + job.size.rows > most or cells + job.size.cells > CELLS_A_RUN
-            if jobs and enough:
+            if jobs and (enough or _judged([*jobs, job]) > job.version.candidates_a_run):
                 break
             jobs.append(waiting.popleft())
             rows, cells = rows + job.size.rows, cells + job.size.cells
@@ -162,7 +162,22 @@ def compute(jobs: Sequence[Job]) -> list[Arrays | Exception]:
         return [error] if len(jobs) == 1 else [compute([job])[0] for job in jobs]
     ends = np.cumsum([job.size.rows for job in jobs])[:-1]
     parts = {name: np.split(array, ends) for name, array in outputs.items()}
-    return [{name: parts[name][place] for name in parts} for place in range(len(jobs))]
+    return [
+        {name: _without_filling(parts[name][place], job.inputs) for name in parts} for place, job in enumerate(jobs)
+    ]
+
+
+def _without_filling(output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a ranker says of the candidates of one request, [B, C], without those that its rows were filled up with."""
+    if CANDIDATES not in inputs or output.ndim < 2:
+        return output
+    return output[:, : inputs[CANDIDATES].shape[1]]
+
+
+def _judged(jobs: Sequence[Job]) -> int:
+    """The candidates of requests that are computed together, those that fill up rows among them; 0 of no ranker."""
+    widths = [job.inputs[CANDIDATES].shape[1] for job in jobs if CANDIDATES in job.inputs]
+    return max(widths, default=0) * sum(job.size.rows for job in jobs)
 
 
 def merged(requests: Sequence[Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
@@ -186,6 +201,8 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _in_runs(version: LoadedVersion, signature: str, inputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
     """One run, or as many as keep each within the memory of one."""
     step = version.rows_a_run
+    if CANDIDATES in inputs:
+        step = max(1, version.candidates_a_run // max(1, inputs[CANDIDATES].shape[1]))
     if rows <= step:
         return version.run(signature, inputs)
     parts = [
@@ -198,16 +215,22 @@ def _in_runs(version: LoadedVersion, signature: str, inputs: Mapping[str, np.nda
 def _group(job: Job) -> Any:
     """Requests with the same key may be merged: their lengths are between the same powers of two.
 
-    What describes events must be as long as the history, which filling up would hide: one that is longer or shorter
-    goes with those alone that are so by as much, and fails as it would by itself.
+    What describes events must be as long as the history, and what describes candidates as many as they are, which
+    filling up would hide: one that is longer or shorter goes with those alone that are so by as much, and fails as it
+    would by itself.
     """
     lengths = [(name, *(max(_SHORT, size).bit_length() for size in job.inputs[name].shape[1:])) for name in job.inputs]
     beside: list[int] = []
-    if job.signature == RECOMMEND_FULL:
-        arrays = [job.inputs[name] for name in sorted(job.inputs)]
-        events = [array.shape[1] for array in arrays if array.ndim > 1 and array.dtype.kind != "f"]
-        beside = [length - job.inputs[HISTORY].shape[1] for length in events]
+    if job.signature in (RECOMMEND_FULL, PREDICT_FULL):
+        arrays = [(name, job.inputs[name]) for name in sorted(job.inputs)]
+        described = [(name, array.shape[1]) for name, array in arrays if array.ndim > 1 and array.dtype.kind != "f"]
+        beside = [length - job.inputs[_described_by(name)].shape[1] for name, length in described]
     return id(job.version), job.signature, tuple(sorted(lengths)), tuple(beside)
+
+
+def _described_by(name: str) -> str:
+    """The input whose values another one describes, place by place."""
+    return CANDIDATES if name == CANDIDATES or name.startswith(CONTEXT_PREFIX) else HISTORY
 
 
 def _told(error: BaseException, job: Job) -> BaseException:

@@ -49,6 +49,7 @@ class LoadedVersion:
         number: of the version.
         signatures: name -> signature.
         rows_a_run: rows that may be computed together.
+        candidates_a_run: of a ranker, candidates that may be judged together, those that fill up rows among them.
         in_use: requests that hold it; it is closed when there are none left.
     """
 
@@ -62,7 +63,9 @@ class LoadedVersion:
         if told.get(manifest.KIND) == manifest.TEXT_MODEL:
             load_text_ops()
         self.name, self.number, self.in_use = name, number, 0
-        self.rows_a_run = max(1, SCORES_A_RUN // max(1, int(told["items"])))
+        ranks = told.get(manifest.KIND) == manifest.RANKER  # Each candidate looks at each event; else at all items.
+        self.rows_a_run = SCORES_A_RUN if ranks else max(1, SCORES_A_RUN // max(1, int(told["items"])))
+        self.candidates_a_run = max(1, SCORES_A_RUN // max(1, int(told["max_length"])))
         # Each run computes in the thread that calls: the server's threads are the parallelism, and no run waits for
         # another one's.
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
@@ -178,5 +181,6 @@ def _type(dtype: np.dtype) -> str:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """The first line of what the graph says."""
-    return (error.message or "").strip().split("\n")[0][:300] or type(error).__name__
+    """The first line of what the graph says, without the heading that TensorFlow puts above it."""
+    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith("error:")), type(error).__name__)[:300]

@@ -1,0 +1,92 @@
+"""How long a ranker takes to judge candidates: one request at a time on one core, after warm-up.
+
+python benchmarks/ranker_latency.py MODEL                      an exported or published ranker
+python benchmarks/ranker_latency.py defaults [ENCODER ...]     one of the default settings (or with these encoders, such
+                                                               as lstm), untrained: weights do not change the time
+
+Each request is of one user: 200 drawn events, of which the model reads as many as it was trained to, and 200 drawn
+candidates. It is asked as `tfrec serve` asks it, without the network: a session with one thread. The processor's time
+is what the wall clock shows where no other work shares the core.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+EVENTS, CANDIDATES, REQUESTS, WARM = 200, 200, 500, 20
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+ITEMS, USERS = 2000, 8
+
+
+def milliseconds(version: Path, requests: int = REQUESTS, clock: Callable[[], float] = time.perf_counter) -> np.ndarray:
+    """What each request to a version took by a clock of seconds, float [requests]."""
+    from tfrec.serving import manifest
+    from tfrec.serving.server.loaded import LoadedVersion
+
+    ids = pd.read_parquet(version / manifest.ITEMS)["item_id"].to_numpy(object)
+    rng, took = np.random.default_rng(0), []
+    loaded = LoadedVersion("ranker", 1, version)
+    for place in range(WARM + requests):
+        request = {"history": rng.choice(ids, (1, EVENTS)), "candidates": rng.choice(ids, (1, CANDIDATES))}
+        start = clock()
+        loaded.run("serving_default", request)
+        took += [1000 * (clock() - start)] if place >= WARM else []
+    loaded.close()
+    return np.array(took)
+
+
+def exported_defaults(folder: Path, *encoders: str) -> Path:
+    """A version of an untrained ranker of the default settings, or with other sequence encoders."""
+    import tfrec
+    from tfrec import build, config
+    from tfrec.data import EventColumns, Label, PrepareOptions, prepare
+
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {
+            "user_id": np.repeat([f"u{user}" for user in range(USERS)], EVENTS + 10),
+            "item_id": [f"i{item}" for item in rng.integers(0, ITEMS, USERS * (EVENTS + 10))],
+            "position": np.tile(np.arange(EVENTS + 10), USERS),
+            "clicked": rng.integers(0, 2, USERS * (EVENTS + 10)),
+        }
+    )
+    behavior = {"behavior": encoders} if encoders else {}
+    columns = EventColumns(position="position", labels={"click": Label("clicked")})
+    data = prepare(events, options=PrepareOptions(events=columns, max_length=EVENTS))
+    model = build.ranker(data, config.Model(text=config.Text(source="none"), **behavior), seed=1)
+    return tfrec.export(model, data, folder)
+
+
+def main(words: list[str]) -> None:
+    """Measure and print a table."""
+    if not words or (len(words) > 1 and words[0] != "defaults"):
+        sys.exit(__doc__)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        if words[0] == "defaults":
+            version = exported_defaults(Path(folder), *words[1:])
+        else:
+            from tfrec.serving.opening import find
+
+            version = find(words[0])
+        took = {name: milliseconds(version, clock=clock) for name, clock in CLOCKS.items()}
+    title = f"{CANDIDATES} candidates on {EVENTS} events, {REQUESTS} requests, one thread on one core"
+    table = Table("clock", "median ms", "95th percentile ms", "largest ms", title=title)
+    for name, each in took.items():
+        table.add_row(name, *(f"{np.quantile(each, share):.1f}" for share in (0.5, 0.95, 1.0)))
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
