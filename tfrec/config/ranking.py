@@ -78,20 +78,20 @@ class Ranking(Settings):
 
     def problem(self, data: Data, model: Model) -> str | None:
         """What of the other sections the section `ranking` does not go with, in words."""
-        events = data.events
-        if events is None or not events.labels:
+        labels = data.labels
+        if not labels:
             return (
                 "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}"
             )
         for name in (*(self.labels or ()), *(self.weights if isinstance(self.weights, dict) else ())):
-            if name not in events.labels:
-                return f"ranking names the label {name}; data.events.labels has {', '.join(events.labels)}"
+            if name not in labels:
+                return f"ranking names the label {name}; data.events.labels has {', '.join(labels)}"
         for column in self.context:
-            if column not in events.context:
+            if column not in data.context:
                 return f"ranking.context names {column}, which is not in data.events.context"
-            if any(label.column == column for label in events.labels.values()):
+            if any(label.column == column for label in labels.values()):
                 return f"ranking.context names {column}, the column of a label, which tells the answer"
-        first = events.labels[(self.labels or tuple(events.labels))[0]]
+        first = labels[(self.labels or tuple(labels))[0]]
         if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
             return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
         if "target_attention" in self.interactions and model.dim % self.heads:

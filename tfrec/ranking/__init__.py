@@ -1,6 +1,7 @@
 """Ranking: the second stage, which judges candidates in the light of a history: clicks, purchases, ratings."""
 
 from tfrec.ranking.candidate_context import CandidateContext as CandidateContext
+from tfrec.ranking.ensemble import RankerEnsemble as RankerEnsemble
 from tfrec.ranking.heads import BinaryHead as BinaryHead
 from tfrec.ranking.heads import Head as Head
 from tfrec.ranking.heads import RatingHead as RatingHead

@@ -16,7 +16,7 @@ from tfrec.ranking.heads import Head
 from tfrec.ranking.target_attention import TargetAttention
 from tfrec.ranking.weighting import LossWeights
 from tfrec.retrieval.compiling import check_compile, without_xla
-from tfrec.retrieval.steps import check_adversarial, training_step
+from tfrec.retrieval.steps import check_adversarial, shifted, training_step
 from tfrec.towers import BehaviorTower, ItemTower
 
 PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
@@ -124,6 +124,7 @@ class Ranker(keras.Model):
             length = ops.sum(ops.cast(history != PAD, "int32"), axis=1, keepdims=True)
             after = ops.broadcast_to(length, ops.shape(candidates))
         past, judged = self._vectors(history, candidates, training)
+        past = shifted(past, features)
         events, times = self.behavior_tower.events(past, features, training)
         states = self.behavior_tower.states(events, times, features, training)
         user = tf.gather(states, after, batch_dims=1)
@@ -169,7 +170,13 @@ class Ranker(keras.Model):
             head.start(labels[head.name])
 
     def compile(
-        self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
+        self,
+        optimizer: Any = "adamw",
+        *,
+        jit_compile: bool = False,
+        adversarial: float = 0.0,
+        attack: str = "items",
+        **kwargs: Any,
     ) -> None:
         """Choose the optimizer; the loss is that of the heads. The arguments are those of `TwoTower.compile`.
 
@@ -177,7 +184,7 @@ class Ranker(keras.Model):
             ValueError: an optimizer of another library, a loss or a metric.
         """
         check_compile(optimizer, kwargs)
-        self.adversarial = check_adversarial(self, adversarial)
+        self.adversarial, self.attack = check_adversarial(self, adversarial, attack)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
