@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tfrec.data.simulated import AGE_BANDS, DEVICES, START
+from tfrec.data.simulated import AGE_BANDS, DEVICES, START, check_size
 from tfrec.data.simulated_catalogue import BRANDS, DEPARTMENTS, PRODUCTS
 from tfrec.data.simulated_process import DAY
 from tfrec.features import ITEM_ID, TIMESTAMP, TITLE, USER_ID
@@ -92,11 +92,11 @@ def ad_log(*, seed: int = 0, users: int = 10_000, ads: int = 200, mean_impressio
     Raises:
         ValueError: an argument is outside its bounds.
     """
-    _check("seed", seed, 0, 2**63)
-    _check("users", users, 1, 10**6)
-    _check("ads", ads, len(DEPARTMENTS), 10**5)
-    _check("mean_impressions", mean_impressions, MIN_IMPRESSIONS, 1000)
-    _check("days", days, 1, 3650)
+    check_size("seed", seed, 0, 2**63)
+    check_size("users", users, 1, 10**6)
+    check_size("ads", ads, len(DEPARTMENTS), 10**5)
+    check_size("mean_impressions", mean_impressions, MIN_IMPRESSIONS, 1000)
+    check_size("days", days, 1, 3650)
     rng = np.random.default_rng(seed)
     items, quality = _ads(ads, rng)
     categories = np.arange(ads) % len(DEPARTMENTS)
@@ -108,16 +108,10 @@ def ad_log(*, seed: int = 0, users: int = 10_000, ads: int = 200, mean_impressio
         }
     )
     shown = _impressions(users, mean_impressions, days, categories, rng)
-    logits = _logits(shown, quality, categories, rng) + _tastes(people, rng)[
-        np.arange(users)[:, None], categories[shown.ads]
-    ]  # fmt: skip
+    logits = _logits(shown, quality, categories, rng)
+    logits += np.take_along_axis(_tastes(people, rng), categories[shown.ads], axis=1)
     clicks, probabilities = _walk(logits, categories[shown.ads], rng)
     return _tables(shown, clicks, probabilities, items, people)
-
-
-def _check(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"`{name}` must be a whole number from {low} to {high}; received {value!r}: choose another.")
 
 
 def _ads(ads: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:

@@ -37,13 +37,16 @@ def evaluate_ranker(run: Run, key: str) -> None:
     started, data, model = time.perf_counter(), open_batches(run), open_ranker(run)
     labelled = build.ranking_data(data, run.pipeline.ranking)
     tokens = build.batch_tokens(data, run.pipeline.training)
-    tables = {split: predicted(model, labelled, split, tokens) for split in ("validation", "test")}
     oracle = open_oracle(run)
-    if oracle is not None:
-        tables = {split: _beside_truth(table, labelled, oracle) for split, table in tables.items()}
+
+    def table_of(each: Ranker | RankerEnsemble, split: str) -> pd.DataFrame:
+        table = predicted(each, labelled, split, tokens)
+        return table if oracle is None else _beside_truth(table, labelled, oracle)
+
+    tables = {split: table_of(model, split) for split in ("validation", "test")}
     found = {head.name: label_results(labelled, head.name, tables) for head in model.heads}
     for place, member in enumerate(model.members if isinstance(model, RankerEnsemble) else []):
-        table = predicted(member, labelled, "test", tokens)
+        table = table_of(member, "test")
         for name, each in found.items():
             own = _predictions(table, name, labelled.data.labels[name], f"predicted_{name}")
             found[name] = each.beside({f"seed {run.pipeline.seed + place} alone": measured(own)})
