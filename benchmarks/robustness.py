@@ -35,7 +35,10 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 def main(plain: Path, attacked: Path) -> None:
     """Print both models' figures, what noise takes from each, and how the two losses differ."""
     folders = {"plain": plain, "attacked": attacked}
-    tables = {name: [_parts(run) for run in results.runs_in(folder)] for name, folder in folders.items()}
+    try:
+        tables = {name: [_parts(run) for run in results.runs_in(folder)] for name, folder in folders.items()}
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     for name, each in tables.items():
         for figure in FIGURES:
             clean, noisy = (pd.concat([pair[part][figure] for pair in each]).mean() for part in (0, 1))
@@ -43,8 +46,9 @@ def main(plain: Path, attacked: Path) -> None:
             print(f"{name}, {figure}: {told}")
     drops = {name: [clean - noisy for clean, noisy in each] for name, each in tables.items()}
     _print("the drop of plain less that of attacked", drops["plain"], drops["attacked"])
-    as_they_are = {name: [clean for clean, _ in each] for name, each in tables.items()}
-    _print("attacked less plain, histories as they are", as_they_are["attacked"], as_they_are["plain"])
+    for place, histories in enumerate(("as they are", "disturbed")):
+        attacked, plain = ([pair[place] for pair in tables[name]] for name in ("attacked", "plain"))
+        _print(f"attacked less plain, histories {histories}", attacked, plain)
 
 
 def _print(what: str, ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tests.benchmark_scripts import run, script
 from tfrec import config
-from tfrec.stages.train import CHECKPOINTS, OWNER
+from tfrec.stages.fit import CHECKPOINTS, OWNER
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from tfrec import config
-from tfrec.config.data import Simulated
+from tfrec.config.data import Simulated, SimulatedAds
 from tfrec.config.reference import page
 from tfrec.config.schema import Objective
 from tfrec.data.simulated import shop
+from tfrec.data.simulated_ads import CLICK, CLICKED, CONTEXT, ad_log
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOP = "name: shop\ndata: {simulated: {users: 10}}\n"
@@ -131,6 +132,7 @@ def test_an_unknown_key_is_named_with_the_nearest(override, told):
         ("data.split={kind: time, validation_from: [1], test_from: 2}", "is [1]: must be text (quote it"),
         ("data.events={path: x, columns: {timestamp: t}}", "data: give either events or simulated, not both"),
         ("data.simulated=null", "data: give either events or simulated"),
+        ("data.simulated_ads={}", "data: give either simulated or simulated_ads, not both"),
         ("data.items={path: x}", "simulated brings its own items and users"),
         ("data=null", "data is null: must be a section of settings"),
     ],
@@ -245,9 +247,16 @@ def test_factors_that_a_ranker_does_not_have_are_no_setting_of_its_training():
     assert plain == other and "factors" not in plain["ranking"] and with_factors != otherwise
 
 
-def test_the_simulated_shop_has_these_settings():
-    known = {name: field.default for name, field in Simulated.model_fields.items()}
-    assert known == {name: one.default for name, one in inspect.signature(shop).parameters.items()}
+@pytest.mark.parametrize(("section", "made"), [(Simulated, shop), (SimulatedAds, ad_log)])
+def test_what_is_simulated_has_these_settings(section, made):
+    known = {name: field.default for name, field in section.model_fields.items()}
+    assert known == {name: one.default for name, one in inspect.signature(made).parameters.items()}
+
+
+def test_what_is_known_of_simulated_ads_is_what_they_hold():
+    data = config.parse("name: ads\ndata: {simulated_ads: {}}\n").data
+    assert (list(data.labels), data.labels["click"].column, data.context) == ([CLICK], CLICKED, CONTEXT)
+    assert "simulated_ads" not in config.stage_settings(config.parse(SHOP), "prepare")["data"]
 
 
 def test_the_documentation_is_what_the_settings_say():

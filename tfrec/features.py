@@ -34,6 +34,7 @@ SEEN = "seen"  # int32 [B, S]: distinct item rows of the whole history, before t
 RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
 CANDIDATES = "candidates"  # int32 [B, C]: item rows that a ranker judges; PAD where there is none
 AFTER = "after"  # int32 [B, C]: how many events of the history each candidate is judged by, the oldest ones
+SHIFT = "shift"  # float32 [B, T, D]: moves the vectors of the history's events; in training under attack alone
 BARRED = "barred"  # int32 [X]: item rows that the split recommends to nobody; absent where there are none
 
 # Prefixes of the optional features; the name after the prefix is the column's, or the label's.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfrec.data.batches import EvaluationUsers
-from tfrec.data.perturbation import perturbed
-from tfrec.data.sequences import Ragged
+from tfrec.data.perturbation import Noise, disturbed_windows, perturbed
+from tfrec.data.sequences import Ragged, Windows
 from tfrec.features import HISTORY, RELEVANT, SEEN
 
 USERS, ITEMS = 400, 50
@@ -73,3 +73,49 @@ def test_the_seed_decides(users):
 def test_what_is_no_probability_is_refused(users, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a probability from 0 to 1"):
         perturbed(users, COUNTS, **wrong)
+
+
+def windows(targets=None):
+    """Two users' windows: one whole history, and one whose first event is no target."""
+    rows = np.arange(20, 32, dtype=np.int32)
+    return Windows(
+        owners=np.array([0, 1]), starts=np.array([0, 5]), lengths=np.array([4, 6]), whole=np.array([True, False]),
+        slack=np.array([0, 0]), rows=rows, targets=rows if targets is None else targets,
+        events={"timestamp": np.arange(100, 112)},
+    )  # fmt: skip
+
+
+def played(found):
+    """What each window reads, and what it asks for after each event."""
+    return [
+        (found.rows[start : start + length].tolist(), found.targets[start : start + length + 1].tolist())
+        for start, length in zip(found.starts, found.lengths, strict=True)
+    ]
+
+
+def test_windows_stay_what_they_are_where_nothing_is_asked():
+    assert played(disturbed_windows(Noise(COUNTS, 0, 0), windows(), np.random.default_rng(0))) == played(windows())
+
+
+def test_windows_ask_for_the_next_true_event_and_neither_read_nor_ask_for_what_was_taken_out():
+    own = [list(range(20, 25)), list(range(25, 32))]
+    noise, rng, seen = Noise(COUNTS * (COUNTS > 1), 0.4, 0.4), np.random.default_rng(1), set()
+    for _ in range(60):
+        found = disturbed_windows(noise, windows(), rng)
+        assert found.whole.tolist() == [True, False] and not found.slack.any()
+        for (read, asked), events in zip(played(found), own, strict=True):
+            kept = [row for row in asked if row in events]
+            assert kept == asked and asked == sorted(asked) and asked[-1] == events[-1]
+            true = [row for row in read if row >= 20]
+            assert set(true) == set(asked) - {asked[-1]}
+            for place, row in enumerate([*read, asked[-1]]):
+                following = next((each for each in [*read, asked[-1]][place:] if each >= 20), None)
+                assert asked[place] == following
+                seen.add(row >= 20)
+    assert seen == {True, False}
+
+
+def test_what_is_no_target_stays_none_in_a_disturbed_window():
+    targets = np.where(np.arange(12) == 2, 0, np.arange(20, 32)).astype(np.int32)
+    found = disturbed_windows(Noise(COUNTS, 0, 0.5), windows(targets), np.random.default_rng(0))
+    assert (found.targets == 0).any() and 22 not in found.targets

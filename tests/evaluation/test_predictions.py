@@ -1,5 +1,6 @@
 """Figures of predictions against their definitions written out, pair by pair and bin by bin."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -44,6 +45,22 @@ def test_log_loss_and_decisions_are_their_definitions():
         "f1": 2 * hits / (said.sum() + labels.sum()),
     }  # fmt: skip
     assert {name: found.figures()[name] for name in expected} == pytest.approx(expected)
+
+
+def test_where_the_truth_is_known_predictions_are_held_against_it():
+    found = clicks(events=3000, decimals=6)
+    truth = np.clip(found.values + np.linspace(-0.05, 0.1, 3000), 0.01, 0.99)
+    figures = dataclasses.replace(found, truth=truth).figures()
+    values = np.clip(found.values, 1e-7, 1 - 1e-7)
+    divergence = truth * np.log(truth / values) + (1 - truth) * np.log((1 - truth) / (1 - values))
+    assert figures["excess_log_loss"] == pytest.approx(divergence.mean()) and divergence.mean() > 0
+    gaps = [(truth - found.values)[part].sum() for part in np.array_split(np.argsort(found.values), 15)]
+    assert figures["true_calibration_error"] == pytest.approx(np.abs(gaps).sum() / 3000)
+    best = dataclasses.replace(found, values=truth, truth=truth)
+    assert [best.figures()[name] for name in ("excess_log_loss", "true_calibration_error")] == pytest.approx([0, 0])
+    part = best.take(np.arange(3000) < 10)
+    np.testing.assert_array_equal(part.truth, truth[:10])
+    assert "excess_log_loss" not in found.figures()
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins():

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.retrieval.cycles import train_batch, two_tower
+from tfrec.features import HISTORY, SHIFT
 
 
 def tensors(batch):
@@ -79,3 +80,34 @@ def test_a_model_that_was_saved_compiled_is_attacked_again(tmp_path):
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
     assert two_tower().get_compile_config() == {}
+
+
+def test_an_attack_on_the_history_moves_each_of_its_events_for_itself():
+    batch, share = tensors(train_batch()), 0.3
+    model, again = two_tower(), two_tower()
+    again.set_weights(model.get_weights())
+    first = gradients(again, batch)
+    shift = tf.zeros((*batch[HISTORY].shape, again.item_tower.dim))
+    with tf.GradientTape() as tape:
+        tape.watch(shift)
+        plain = again.compute_loss({**batch, SHIFT: shift}, training=True)
+    slope = tape.gradient(plain, shift).numpy()
+    lengths = np.linalg.norm(slope, axis=-1, keepdims=True)
+    direction = np.divide(slope, lengths, out=np.zeros_like(slope), where=lengths > 0)
+    there = batch[HISTORY].numpy() > 0
+    assert (np.linalg.norm(direction, axis=-1) > 0.99)[there].mean() > 0.5 and not direction[~there].any()
+    attacked = {**batch, SHIFT: tf.constant(share * direction)}
+    assert float(again.compute_loss(attacked, training=True)) > float(plain)
+    for found, one, other in zip(
+        stepped(model, batch, adversarial=share, attack="history"), first, gradients(again, attacked), strict=True
+    ):
+        np.testing.assert_allclose(found, 0 * found if one is None else (one + other) / 2, atol=2e-5)
+
+
+def test_an_attack_on_the_history_needs_no_ids_and_another_one_is_refused():
+    with pytest.raises(ValueError, match="`attack` must be one of items, history; received 'users'"):
+        two_tower().compile("sgd", adversarial=0.1, attack="users")
+    model = two_tower()
+    model.item_tower.ids = False
+    model.compile("sgd", adversarial=0.1, attack="history")
+    assert (model.adversarial, model.attack) == (0.1, "history")

@@ -14,8 +14,9 @@ import pytest
 from tests import tiny_shop
 from tfrec import build, cli, config, serving, stages
 from tfrec.stages import train
+from tfrec.stages.fit import CHECKPOINTS, compiled
 from tfrec.stages.prepare import open_dataset
-from tfrec.stages.train import CHECKPOINTS, _save, compiled
+from tfrec.stages.train import _save
 
 RUN = importlib.import_module("tfrec.stages.run")  # `tfrec.stages.run` is the function.
 EVERY = 40  # More items than there are: an answer holds all that may be recommended.

@@ -10,8 +10,9 @@ import pytest
 from tests import tiny_presets, tiny_shop
 from tfrec import build, config, stages
 from tfrec.data import Dataset
+from tfrec.stages.fit import compiled
 from tfrec.stages.ledger import Run
-from tfrec.stages.train import compiled, open_model, text_encoder
+from tfrec.stages.train import open_model, text_encoder
 from tfrec.towers.text import MINILM_PACKAGE
 
 TEXT = ["model.text.max_tokens=16", "model.behavior=lstm", "model.text.source={}"]

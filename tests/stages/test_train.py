@@ -10,9 +10,10 @@ import pytest
 
 from tests import tiny_shop
 from tfrec import config, stages
+from tfrec.stages.fit import CHECKPOINTS, _clear_unless_mine, _mark, compiled
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
-from tfrec.stages.train import CHECKPOINTS, _clear_unless_mine, _mark, compiled, open_model
+from tfrec.stages.train import open_model
 from tfrec.training import TrainingCheckpoint
 
 
@@ -31,9 +32,9 @@ def contents(folder):
 
 
 def clear_unless(run, mark, patience=None):
-    _clear_unless_mine(
-        run, mark, TrainingCheckpoint(run.path(CHECKPOINTS), patience=patience), run.pipeline.training.epochs
-    )
+    folders = (run.path(CHECKPOINTS), run.path("tensorboard"))
+    checkpoint = TrainingCheckpoint(folders[0], patience=patience)
+    _clear_unless_mine(folders, mark, checkpoint, run.pipeline.training.epochs)
 
 
 @pytest.fixture

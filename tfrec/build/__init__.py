@@ -14,10 +14,11 @@ from tfrec.build.pretraining import language_objective as language_objective
 from tfrec.build.pretraining import language_optimizer as language_optimizer
 from tfrec.build.ranker import ranker as ranker
 from tfrec.build.ranker import ranking_data as ranking_data
+from tfrec.build.simulation import made_up as made_up
+from tfrec.build.simulation import oracle_applies as oracle_applies
+from tfrec.build.simulation import simulated_options as simulated_options
 from tfrec.build.tables import dataset as dataset
-from tfrec.build.tables import oracle_applies as oracle_applies
 from tfrec.build.tables import prepare_options as prepare_options
-from tfrec.build.tables import simulated_options as simulated_options
 from tfrec.build.tables import tables as tables
 from tfrec.build.text import decided_text as decided_text
 from tfrec.build.text import read_user_texts as read_user_texts

@@ -15,7 +15,7 @@ from tfrec.data import Dataset
 from tfrec.data.catalogue import with_catalogue
 from tfrec.data.tables import Source
 from tfrec.features import ITEM_ID, TEXT
-from tfrec.retrieval import TextTunedTwoTower, TwoTower
+from tfrec.retrieval import JoinedItemTower, TextTunedTwoTower, TwoTower
 from tfrec.towers import ItemTower
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ def with_items(model: TwoTower, data: Dataset, items: Source, *, text: Embedding
     """
     model = model.without_text if isinstance(model, TextTunedTwoTower) else model
     tower = model.item_tower
+    if isinstance(tower, JoinedItemTower):
+        raise ValueError(
+            f"`model` is an ensemble of {len(tower.towers)}, whose catalogue cannot be changed: train it with the new "
+            "items in its table, or take training.ensemble out."
+        )
     _check_pair(tower, data)
     extended = with_catalogue(data, items)
     _refuse_indescribable(tower, data, extended)

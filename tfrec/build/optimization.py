@@ -117,9 +117,8 @@ def monitor(pipeline: config.Pipeline) -> tuple[str, bool]:
     ranking = pipeline.ranking
     if ranking is None:
         return pipeline.training.monitor, False
-    assert pipeline.data.events is not None
-    names = ranking.labels or tuple(pipeline.data.events.labels)
-    binary = pipeline.data.events.labels[names[0]].range is None
+    names = ranking.labels or tuple(pipeline.data.labels)
+    binary = pipeline.data.labels[names[0]].range is None
     figure = ranking.monitor or ("log_loss" if binary else "rmse")
     return f"val_{names[0]}_{figure}" if len(names) > 1 else f"val_{figure}", figure != "auc"
 

@@ -8,6 +8,7 @@ import keras
 
 from tfrec import config
 from tfrec.build.optimization import optimizer
+from tfrec.build.simulation import made_up, simulated_options
 from tfrec.build.tables import prepare_options, tables
 from tfrec.build.text import text_encoder
 from tfrec.data.items import read_items
@@ -29,10 +30,8 @@ def catalogue_texts(data: config.Data) -> list[str]:
         FileNotFoundError: the table of items is not there.
         ValueError: there is no such table or no text column, or the table cannot be read.
     """
-    if data.simulated is not None:
-        from tfrec.data.simulated import shop
-
-        texts = read_items(shop(**data.simulated.model_dump()).items)[TEXT]
+    if data.made_up:
+        texts = read_items(made_up(data).items, simulated_options(data).items)[TEXT]
     else:
         _, items, _ = tables(data)
         if data.items is None or items is None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from tfrec import config
 from tfrec.data import Dataset, EventColumns, Folds, ItemColumns, Label, PrepareOptions, UserColumns, prepare
-from tfrec.features import EVENT_TYPE
 
 
 def prepare_options(data: config.Data) -> PrepareOptions:
@@ -40,23 +38,6 @@ def prepare_options(data: config.Data) -> PrepareOptions:
 def _event_columns(events: config.Events) -> EventColumns:
     labels = {name: Label(**label.model_dump()) for name, label in events.labels.items()}
     return EventColumns(**events.columns.model_dump(), context=tuple(events.context), labels=labels)
-
-
-def simulated_options(data: config.Data) -> PrepareOptions:
-    """What `prepare` is told of the simulated shop, whose columns are known, and all of whose items are on sale."""
-    return dataclasses.replace(
-        prepare_options(data),
-        events=EventColumns(timestamp="timestamp", event_type=EVENT_TYPE, context=("device",)),
-        items=ItemColumns(text=("title",), categorical={"category": None}, numeric=("price",)),
-        users=UserColumns(categorical=("region", "age_band")),
-        candidates="items",
-    )
-
-
-def oracle_applies(data: config.Data) -> bool:
-    """Whether the simulated shop's oracle answers the test: each user's last event, of the whole log."""
-    filtered = data.min_user_events > 1 or data.min_item_events > 1 or data.target_events
-    return data.split.kind == "leave_last" and data.seen == "remove" and not filtered
 
 
 def _ids_table(data: config.Data, name: str | None) -> str | tuple[str, ...]:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import click
 
 import tfrec
-from tfrec.cli import compare, cross_validate, pipelines, recommend, rollback, serve
+from tfrec.cli import compare, cross_validate, pipelines, recommend, rollback, search, serve
 from tfrec.cli.group import command
 
-__all__ = ["command", "compare", "cross_validate", "main", "pipelines", "recommend", "rollback", "serve"]
+__all__ = ["command", "compare", "cross_validate", "main", "pipelines", "recommend", "rollback", "search", "serve"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

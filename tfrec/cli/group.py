@@ -30,7 +30,7 @@ def console() -> Any:
     """Rich's console on standard output; where that is no terminal, wide enough to cut nothing."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return Console(width=None if sys.stdout.isatty() else 260)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from tfrec.config.model import Model, Text
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
+from tfrec.config.search import Search, load_search
 
 __all__ = [
     "STAGES",
@@ -19,6 +20,7 @@ __all__ = [
     "Plan",
     "Pretraining",
     "Ranking",
+    "Search",
     "Text",
     "Training",
     "Variant",
@@ -26,6 +28,7 @@ __all__ = [
     "dump",
     "load",
     "load_plan",
+    "load_search",
     "parse",
     "stage_settings",
 ]

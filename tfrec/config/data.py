@@ -125,11 +125,26 @@ class Simulated(Settings):
     days: Count = Field(365, description="days that the log covers")
 
 
+class SimulatedAds(Settings):
+    """A log of advertisements made up from a seed; its click probabilities are known."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="the log follows from it")
+    users: Count = Field(10_000, description="users")
+    ads: Count = Field(200, description="advertisements")
+    mean_impressions: Count = Field(50, description="impressions of a user, on average, most of them not clicked")
+    days: Count = Field(60, description="days that the log covers")
+
+
 class Data(Settings):
     """Tables, how they are filtered and split."""
 
     root: str = Field("data", description="folder that the tables' paths are relative to; `TFREC_DATA` goes before it")
     simulated: Simulated | None = Field(None, description="a made-up shop, in place of tables")
+    simulated_ads: SimulatedAds | None = Field(
+        None,
+        description="a made-up log of advertisements, in place of tables: its label is `click`, its context `clicked`, "
+        "`slot`, `device` and `daypart`",
+    )
     events: Events | None = Field(None, description="the table of what users did")
     items: Items | None = Field(None, description="the table of items, where there is one")
     users: Users | None = Field(None, description="the table of users, where there is one")
@@ -161,15 +176,38 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.events is None) == (self.simulated is None):
-            raise ValueError("give either events or simulated" + ("" if self.events is None else ", not both"))
-        if self.simulated is not None and (self.items or self.users):
-            raise ValueError("simulated brings its own items and users; take the items and users sections out")
+        sources = ("events", "simulated", "simulated_ads")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if not given:
+            raise ValueError("give either events or simulated, or simulated_ads")
+        if given[1:]:
+            raise ValueError(f"give either {given[0]} or {given[1]}, not both")
+        if self.made_up and (self.items or self.users):
+            raise ValueError(f"{given[0]} brings its own items and users; take the items and users sections out")
         if self.target_events and self.events and self.events.columns.event_type is None:
             raise ValueError("target_events needs the column events.columns.event_type")
-        if self.candidates == "items" and self.items is None and self.simulated is None:
+        if self.candidates == "items" and self.items is None and not self.made_up:
             raise ValueError("candidates: items needs an items section")
         return self
+
+    @property
+    def made_up(self) -> bool:
+        """Whether there are no tables: a shop or a log is simulated."""
+        return self.simulated is not None or self.simulated_ads is not None
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """What can be predicted of an event besides its item."""
+        if self.simulated_ads is not None:
+            return {"click": Label(column="clicked")}
+        return self.events.labels if self.events else {}
+
+    @property
+    def context(self) -> Names:
+        """Further categorical columns of the events."""
+        if self.simulated_ads is not None:
+            return ("clicked", "slot", "device", "daypart")
+        return self.events.context if self.events else ()
 
     def path(self, name: str) -> Path:
         """Where `name` of this pipeline lies: an absolute path as it is, any other one under the root."""

@@ -98,15 +98,15 @@ class Ranking(Settings):
 
     def problem(self, data: Data, model: Model) -> str | None:
         """What of the other sections the section `ranking` does not go with, in words."""
-        events = data.events
-        if events is None or not events.labels:
+        labels = data.labels
+        if not labels:
             return (
                 "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}"
             )
-        for problem in (self._misnamed(events.labels, events.context), self._unread(events.labels, events.context)):
+        for problem in (self._misnamed(labels, data.context), self._unread(labels, data.context)):
             if problem is not None:
                 return problem
-        first = events.labels[(self.labels or tuple(events.labels))[0]]
+        first = labels[(self.labels or tuple(labels))[0]]
         if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
             return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
         if "target_attention" in self.interactions and model.dim % self.heads:

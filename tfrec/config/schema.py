@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from tfrec.config.data import Data
 from tfrec.config.model import Model
+from tfrec.config.noise import Disturbed, Noise
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
-from tfrec.config.values import Count, Counts, Positive, Settings, Share
+from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
 _CUTS = ("validation_from", "test_from")
@@ -72,12 +73,27 @@ class Training(Settings):
     tokens_per_batch: Count | None = Field(
         None, description="events of a batch, padding included; `null`: 4096, and fewer where an epoch has few steps"
     )
+    ensemble: Annotated[int, Field(ge=1, le=32)] = Field(
+        1,
+        description="trainings, each from its own seed, `seed` and those after it; the model is their mean: of scores, "
+        "or of a ranker's logits",
+    )
     accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     adversarial: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="each step learns as much from the batch with the items' id vectors moved against it, by this "
         "share of their mean length; 0: not at all, else a step takes twice as long",
+    )
+    attack: Literal["items", "history"] = Field(
+        "items",
+        description="what `adversarial` moves: `items`, their id vectors wherever they stand; `history`, the vector of "
+        "each event of a history for itself",
+    )
+    disturbed: Noise | None = Field(
+        None,
+        description="noise in the histories that each epoch trains, drawn anew; `disturbed: {}` for the defaults; next "
+        "items only",
     )
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
@@ -86,14 +102,6 @@ class Training(Settings):
     mixed_precision: bool = Field(
         False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"
     )
-
-
-class Disturbed(Settings):
-    """Noise in the histories of the test split."""
-
-    delete: Share = Field(0.2, description="share of the events that are taken out")
-    insert: Share = Field(0.2, description="share of the events before which a popular item is put in")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="the noise follows from it")
 
 
 class Evaluation(Settings):
@@ -195,6 +203,8 @@ class Pipeline(Settings):
             what = f"model.text.tuning is {self.model.text.tuning}"
             if self.training.jit:
                 raise ValueError(f"{what}, and training.jit is true: XLA compiles no texts of changing lengths")
+            if self.training.ensemble > 1:
+                raise ValueError(f"{what}, and training.ensemble is above 1: an ensemble shares a frozen text model")
             users = self.data.users
             if users is not None and users.text and self.model.user_text:
                 raise ValueError(
@@ -209,8 +219,10 @@ class Pipeline(Settings):
             problem = self.ranking.problem(self.data, self.model)
             if self.export.index == "ivf":
                 problem = "export.index is ivf, and a ranker judges what it is given and searches nothing: leave it out"
-            if self.evaluation.disturbed is not None:
-                problem = "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
+            for section in ("evaluation", "training"):
+                if getattr(self, section).disturbed is not None:
+                    what = "for rankings, and with ranking set nothing is ranked"
+                    problem = f"{section}.disturbed is {what}: leave it out"
             if problem:
                 raise ValueError(problem)
         return self
@@ -222,8 +234,7 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
     The places of the tables are left out: what counts is their content, which `prepare` takes as its input.
     """
     plain = pipeline.model_dump(mode="json")
-    if not plain["training"]["adversarial"]:  # Keys of runs without it stay what they were.
-        del plain["training"]["adversarial"]
+    _leave_out_unused(plain["training"])
     chosen = {
         "prepare": {"data": _without_places(plain["data"])},
         "train": {
@@ -247,6 +258,22 @@ def _without_unused(ranking: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in ranking.items() if key != "factors" or "factors" in ranking["interactions"]}
 
 
+def _leave_out_unused(training: dict[str, Any]) -> None:
+    """Take out of the section what came later and is not used, so that the keys of runs without it stay what they were.
+
+    Where nothing is attacked, it does not count what would be.
+    """
+    if not training["adversarial"]:
+        del training["adversarial"]
+        training["attack"] = "items"
+    if training["attack"] == "items":
+        del training["attack"]
+    if training["disturbed"] is None:
+        del training["disturbed"]
+    if training["ensemble"] == 1:
+        del training["ensemble"]
+
+
 def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
     """The section `model` without the places of what training starts from, whose content counts."""
     return {**model, "text": {**model["text"], "start": None, "tuned": None}}
@@ -256,6 +283,8 @@ def _without_places(data: dict[str, Any]) -> dict[str, Any]:
     """The section `data` without where its tables lie."""
     kept = {key: value for key, value in data.items() if key != "root"} | {"cold_items": None}
     kept["cold_items_validation"] = None
+    if kept["simulated_ads"] is None:  # Keys of runs without it stay what they were.
+        del kept["simulated_ads"]
     for table in ("events", "items", "users"):
         if kept[table] is not None:
             kept[table] = {key: value for key, value in kept[table].items() if key != "path"}

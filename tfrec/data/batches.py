@@ -52,16 +52,25 @@ class EpochPlan(LengthBuckets):
         users: feature name -> codes [users], or vectors of texts.
         tokens_per_batch: most events of a batch, padding included: rows x longest window.
         seed: of the shuffling; epoch `e` depends on (seed, e) alone.
+        disturb: (windows of an epoch, generator) -> what is trained in their place; None for themselves.
 
     Attributes:
         epoch: the epoch that the next pass over `dataset()` plays; each pass raises it by one. Set it to resume.
     """
 
-    def __init__(self, windows: Windows, users: Users, *, tokens_per_batch: int = 4096, seed: int = 0) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        users: Users,
+        *,
+        tokens_per_batch: int = 4096,
+        seed: int = 0,
+        disturb: Callable[[Windows, np.random.Generator], Windows] | None = None,
+    ) -> None:
         """See the class."""
         super().__init__(windows.lengths + 1, tokens_per_batch, seed)
         self.epoch = 0
-        self._windows, self._users = windows, users
+        self._windows, self._users, self._disturb = windows, users, disturb
 
     def dataset(self) -> tf.data.Dataset:
         """Batches of `HISTORY` [B, T], `TARGET` [B, T + 1], the event features [B, T] and the user features [B].
@@ -77,6 +86,8 @@ class EpochPlan(LengthBuckets):
     def _play(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         windows = self._windows.drawn(np.random.default_rng([self._seed, epoch, 1]))
+        if self._disturb is not None:
+            windows = self._disturb(windows, np.random.default_rng([self._seed, epoch, 2]))
         for members in self.batches(epoch):
             yield training_batch(windows, self._users, members)
 

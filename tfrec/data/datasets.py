@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import pandas as pd
 from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
 from tfrec.data.folders import read_manifest
 from tfrec.data.labels import Label
-from tfrec.data.perturbation import perturbed
+from tfrec.data.perturbation import Noise, disturbed_windows, perturbed
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
     Ragged,
@@ -155,7 +155,7 @@ class Dataset:
         """Categorical columns of the items -> number of codes, 0 included."""
         return {name: self.vocabularies["item_" + name].size for name in self.item_categories}
 
-    @cached_property
+    @functools.cached_property
     def sequences(self) -> Sequences:
         """All users' events, read from the shards once."""
         shards = self.manifest["options"]["shards"]
@@ -166,10 +166,21 @@ class Dataset:
         """Training batches; each pass is a new epoch. See `EpochPlan.dataset`."""
         return self.train_plan(tokens_per_batch, seed).dataset()
 
-    def train_plan(self, tokens_per_batch: int = 4096, seed: int = 0) -> EpochPlan:
-        """The plan behind `train`, whose `epoch` can be set to play an epoch again."""
+    def train_plan(
+        self, tokens_per_batch: int = 4096, seed: int = 0, *, delete: float = 0.0, insert: float = 0.0
+    ) -> EpochPlan:
+        """The plan behind `train`, whose `epoch` can be set to play an epoch again.
+
+        Args:
+            tokens_per_batch: see `EpochPlan`.
+            seed: see `EpochPlan`.
+            delete: share of the events that each epoch takes out, other ones in each; see `tfrec.data.perturbation`.
+            insert: share of the events before which each epoch puts a popular item in.
+        """
         windows = training_windows(self.sequences, self.held_out > 0, self.max_length, drawn=self.draws_windows)
-        return EpochPlan(windows, self.user_features(), tokens_per_batch=tokens_per_batch, seed=seed)
+        noise = Noise(self.items["count"].to_numpy(), delete, insert)
+        disturb = functools.partial(disturbed_windows, noise) if delete or insert else None
+        return EpochPlan(windows, self.user_features(), tokens_per_batch=tokens_per_batch, seed=seed, disturb=disturb)
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose next events validate. See `EvaluationUsers.dataset`."""
@@ -179,9 +190,11 @@ class Dataset:
         """Users whose last events test, those without a history too. See `EvaluationUsers.dataset`."""
         return self._evaluation("test").dataset(batch_size)
 
-    def disturbed(self, *, delete: float, insert: float, seed: int = 0, batch_size: int = 256) -> tf.data.Dataset:
-        """The users of `test` with disturbed histories. See `tfrec.data.perturbation`."""
-        users, counts = self._evaluation("test"), self.items["count"].to_numpy()
+    def disturbed(
+        self, split: str = "test", *, delete: float, insert: float, seed: int = 0, batch_size: int = 256
+    ) -> tf.data.Dataset:
+        """The users of "validation" or "test" with disturbed histories. See `tfrec.data.perturbation`."""
+        users, counts = self._evaluation(split), self.items["count"].to_numpy()
         return perturbed(users, counts, delete=delete, insert=insert, seed=seed).dataset(batch_size)
 
     def candidates(self, split: str) -> np.ndarray:

@@ -89,11 +89,11 @@ def shop(*, seed: int = 0, users: int = 6000, items: int = 1600, mean_events: in
     Raises:
         ValueError: an argument is outside its bounds.
     """
-    _check("seed", seed, 0, 2**63)
-    _check("users", users, 1, 10**6)
-    _check("items", items, 200, cat.LIMIT)
-    _check("mean_events", mean_events, 10, 40)
-    _check("days", days, 90, 3650)
+    check_size("seed", seed, 0, 2**63)
+    check_size("users", users, 1, 10**6)
+    check_size("items", items, 200, cat.LIMIT)
+    check_size("mean_events", mean_events, 10, 40)
+    check_size("days", days, 90, 3650)
     rng = np.random.default_rng(seed)
     goods = cat.catalogue(items, ZIPF, rng)
     launches = _launches(items, days, rng)
@@ -112,7 +112,8 @@ def shop(*, seed: int = 0, users: int = 6000, items: int = 1600, mean_events: in
     )
 
 
-def _check(name: str, value: int, low: int, high: int) -> None:
+def check_size(name: str, value: int, low: int, high: int) -> None:
+    """Refuse what is no whole number from `low` to `high`."""
     if not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ValueError(f"`{name}` must be a whole number from {low} to {high}; received {value!r}: choose another.")
 

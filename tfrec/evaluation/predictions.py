@@ -19,7 +19,8 @@ from tfrec.evaluation.metrics import HALF_WIDTH
 
 BINS = 15
 _SMALLEST = 1e-7  # Probabilities are kept this far from 0 and 1, so that one mistake is not infinitely bad.
-_ASCENDING = ("rmse", "mae", "log_loss", "calibration_error")  # Where less is better.
+# Where less is better.
+_ASCENDING = ("rmse", "mae", "log_loss", "calibration_error", "excess_log_loss", "true_calibration_error")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Predictions:
         binary: whether they are probabilities.
         threshold: the probability from which on a yes is predicted, chosen on validation; None leaves the figures of
             decisions (accuracy, precision, recall, F1) out.
+        truth: float [N], the true probabilities, of simulated data alone.
     """
 
     users: np.ndarray
@@ -40,6 +42,7 @@ class Predictions:
     values: np.ndarray
     binary: bool
     threshold: float | None = None
+    truth: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -56,7 +59,9 @@ class Predictions:
 
     def take(self, which: np.ndarray) -> Predictions:
         """Those of some events, bool [N]."""
-        return Predictions(self.users[which], self.labels[which], self.values[which], self.binary, self.threshold)
+        users, labels, values = (part[which] for part in (self.users, self.labels, self.values))
+        truth = None if self.truth is None else self.truth[which]
+        return Predictions(users, labels, values, self.binary, self.threshold, truth)
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -90,9 +95,11 @@ def measured(predictions: Predictions, *, seed: int = 0, resamples: int = 300) -
         `events`, `users` and, of probabilities, `auc` (the area under the ROC curve, NaN where all labels are the
         same), `user_auc` (its mean over the users who have both labels), `log_loss` (nats), `calibration_error` (the
         expected one: mean distance of predicted and observed share over 15 bins of as many events each; Nguyen and
-        O'Connor, 2015), `accuracy`, `precision`, `recall` and `f1` at the threshold; of ratings `rmse` and `mae`. Each
-        has a `_half_width`, 1.96 standard deviations over draws of users. What is undefined is NaN: the precision
-        where nothing passes the threshold.
+        O'Connor, 2015), `accuracy`, `precision`, `recall` and `f1` at the threshold; of ratings `rmse` and `mae`. Where
+        the truth is known, `true_calibration_error` has it in place of what was observed, and `excess_log_loss` is the
+        mean divergence of the predicted from the true probabilities, nats: what the log loss is above the best one, but
+        for the chance of the labels. Each has a `_half_width`, 1.96 standard deviations over draws of users. What is
+        undefined is NaN: the precision where nothing passes the threshold.
     """
     found = predictions.figures()
     draws = _replicates(predictions, seed, resamples)
@@ -209,6 +216,12 @@ class _Binary:
         self.bins = [np.bincount(codes * BINS + places, each, len(self.counts) * BINS).reshape(-1, BINS)
                      for each in (labels, values)]  # fmt: skip
         self.user_auc = _user_auc(codes, labels, values)
+        self.excess: np.ndarray | None = None
+        if predictions.truth is not None:
+            truth = np.clip(predictions.truth.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+            gaps = truth * np.log(truth / kept) + (1 - truth) * np.log((1 - truth) / (1 - kept))
+            self.excess = np.bincount(codes, gaps)
+            self.bins.append(np.bincount(codes * BINS + places, truth, len(self.counts) * BINS).reshape(-1, BINS))
         self.decisions: Mapping[str, np.ndarray] = {}
         if predictions.threshold is not None:
             said = values >= predictions.threshold
@@ -227,6 +240,9 @@ class _Binary:
             "log_loss": float(weights @ self.losses / total),
             "calibration_error": float(np.abs(seen - shares).sum() / total),
         }
+        if self.excess is not None:
+            result["excess_log_loss"] = float(weights @ self.excess / total)
+            result["true_calibration_error"] = float(np.abs(weights @ self.bins[2] - shares).sum() / total)
         return {**result, **self._decided(weights, total)}
 
     def _decided(self, weights: np.ndarray, total: float) -> dict[str, float]:

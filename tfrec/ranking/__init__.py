@@ -2,6 +2,7 @@
 
 from tfrec.ranking.candidate_context import CandidateContext as CandidateContext
 from tfrec.ranking.collaborative import Collaborative as Collaborative
+from tfrec.ranking.ensemble import RankerEnsemble as RankerEnsemble
 from tfrec.ranking.factor_sampling import Ratings as Ratings
 from tfrec.ranking.factor_sampling import sample_factors as sample_factors
 from tfrec.ranking.factors import LatentFactors as LatentFactors

@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import CANDIDATES, PAD
+from tfrec.ranking.ensemble import RankerEnsemble
 from tfrec.ranking.ranker import Ranker
 
 
-def predict(model: Ranker, batches: tf.data.Dataset) -> dict[str, np.ndarray]:
+def predict(model: Ranker | RankerEnsemble, batches: tf.data.Dataset) -> dict[str, np.ndarray]:
     """What the model says of each candidate.
 
     Args:

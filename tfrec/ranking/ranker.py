@@ -16,8 +16,8 @@ from tfrec.ranking.collaborative import Collaborative
 from tfrec.ranking.heads import Head, checked_names
 from tfrec.ranking.target_attention import TargetAttention
 from tfrec.ranking.weighting import LossWeights
-from tfrec.retrieval.compiling import check_compile, without_xla
-from tfrec.retrieval.steps import check_adversarial, training_step
+from tfrec.retrieval.compiling import check_compile, check_width, without_xla
+from tfrec.retrieval.steps import check_adversarial, shifted, training_step
 from tfrec.towers import BehaviorTower, ItemTower
 
 PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
@@ -77,11 +77,7 @@ class Ranker(keras.Model):
             raise ValueError(
                 f"`collaborative` must hold one layer a head, {len(names)}; received {len(collaborative)}."
             )
-        if item_tower.dim != behavior_tower.dim:
-            raise ValueError(
-                f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
-                f"{behavior_tower.dim} of the behaviour tower."
-            )
+        check_width(item_tower, behavior_tower)
         self.item_tower, self.behavior_tower, self.target_attention = item_tower, behavior_tower, target_attention
         self.heads, self.interactions, self.context = list(heads), list(interactions), context
         self.collaborative = list(collaborative)
@@ -161,6 +157,7 @@ class Ranker(keras.Model):
     ) -> list[Any]:
         """What each interaction makes of the inputs, [B, C, its width]; `vectors` are those of `_vectors`."""
         past, judged = vectors
+        past = shifted(past, features)
         events, times = self.behavior_tower.events(past, features, training)
         states = self.behavior_tower.states(events, times, features, training)
         user = tf.gather(states, after, batch_dims=1)
@@ -210,7 +207,13 @@ class Ranker(keras.Model):
             head.start(labels[head.name], expected=bool(self.collaborative))
 
     def compile(
-        self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
+        self,
+        optimizer: Any = "adamw",
+        *,
+        jit_compile: bool = False,
+        adversarial: float = 0.0,
+        attack: str = "items",
+        **kwargs: Any,
     ) -> None:
         """Choose the optimizer; the loss is that of the heads. The arguments are those of `TwoTower.compile`.
 
@@ -222,7 +225,7 @@ class Ranker(keras.Model):
             raise ValueError(
                 "`adversarial` attacks the items' id vectors, which are not read: there is no interaction."
             )
-        self.adversarial = check_adversarial(self, adversarial)
+        self.adversarial, self.attack = check_adversarial(self, adversarial, attack)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
@@ -233,7 +236,7 @@ class Ranker(keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, for a model that is saved."""
         config = super().get_compile_config()
-        return {**config, "adversarial": self.adversarial} if config else config
+        return {**config, "adversarial": self.adversarial, "attack": self.attack} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a loaded model as the saved one was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from tfrec.evaluation import Difference
 from tfrec.evaluation.metrics import HALF_WIDTH
 from tfrec.report import tables
 from tfrec.report.markdown import costs, pictures, rerun
-from tfrec.report.results import write_text
+from tfrec.report.results import ORACLE, write_text
 
 Figures = Mapping[str, float]
 
@@ -24,6 +24,8 @@ _COLUMNS = {
     "user_auc": ("AUC by user (0-1)", 4),
     "log_loss": ("log loss (nats)", 4),
     "calibration_error": ("calibration error (0-1)", 4),
+    "true_calibration_error": ("error to the truth (0-1)", 4),
+    "excess_log_loss": ("excess loss (nats)", 4),
     "accuracy": ("accuracy (0-1)", 4),
     "precision": ("precision (0-1)", 4),
     "recall": ("recall (0-1)", 4),
@@ -36,6 +38,9 @@ _NOTES = """\
 user: its mean over users who have both. Calibration error: mean distance between predicted and observed share over 15
 bins of as many events each. Accuracy, precision, recall and F1: at the threshold with the best F1 on validation. Of log
 loss, calibration error, RMSE and MAE less is better."""
+_TRUTH = """\
+Error to the truth: the calibration error with the true probability in place of what was observed. Excess loss: mean
+divergence of the predicted from the true probabilities, which is free of the chance of the clicks."""
 _VERDICTS = """\
 Paired bootstrap over users; above 0 the model is the better one, whatever the figure. The interval covers the choice of
 users, not that of the seed: one trained model stands behind it."""
@@ -53,6 +58,7 @@ class LabelResults:
         differences: name of the baseline -> figure -> paired difference.
         reliability: `evaluation.reliability` of the test split; None for ratings.
         threshold: the probability from which on a yes is predicted; None for ratings.
+        members: name -> figures of the test split of each model of an ensemble; none where there is one model.
     """
 
     validation: Figures
@@ -62,6 +68,11 @@ class LabelResults:
     differences: Mapping[str, Mapping[str, Difference]]
     reliability: pd.DataFrame | None = None
     threshold: float | None = None
+    members: Mapping[str, Figures] = field(default_factory=dict)
+
+    def beside(self, members: Mapping[str, Figures]) -> LabelResults:
+        """The same with figures of further members of the ensemble."""
+        return replace(self, members={**self.members, **members})
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class PredictionResults:
             "labels": list(self.labels),
             "validation": dict(self._named(lambda each: each.validation)),
             "test": dict(self._named(lambda each: each.test)),
+            **({"members": members} if (members := self._by_name("members")) else {}),
             "baselines": self._by_name("baselines"),
             "slices": self._by_name("slices"),
             "thresholds": {name: each.threshold for name, each in self.labels.items() if each.threshold is not None},
@@ -119,7 +131,7 @@ def load_prediction_tables(path: str | os.PathLike[str]) -> dict[str, tuple[list
     found = {}
     for label in document["labels"]:
         prefix = f"{label}_" if len(document["labels"]) > 1 else ""
-        rows = {document["name"]: document["test"], **document["baselines"]}
+        rows = {document["name"]: document["test"], **document.get("members", {}), **document["baselines"]}
         own = {
             row: {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
             for row, figures in rows.items()
@@ -146,9 +158,12 @@ def write_prediction_report(
 
 
 def _label(name: str, each: LabelResults) -> list[str]:
-    rows = {name: each.test, **each.baselines}
+    rows = {name: each.test, **each.members, **each.baselines}
     told = [tables.markdown(*prediction_table(rows))]
     told.append(f"On validation: {_spelled(each.validation)}.")
+    if ORACLE in each.baselines:
+        excess = each.test["log_loss"] / each.baselines[ORACLE]["log_loss"] - 1
+        told.append(f"The log loss is {excess:.1%} above that of the oracle, the true probabilities. {_TRUTH}")
     if each.threshold is not None:
         told.append(f"A yes is predicted from a probability of {each.threshold:.3f} on.")
     if each.differences:

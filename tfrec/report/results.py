@@ -31,6 +31,7 @@ class Results:
         test: the model's evaluation on the test split.
         baselines: name -> evaluation of the same users, in the order of the tables; `oracle` is the best answer known.
         variants: the same model asked otherwise, such as "history alone" -> evaluation.
+        validation_variants: those of them that settings may be chosen by, on the validation split.
         timing: seconds and counts, at least `TIMING_KEYS` where they apply; `epoch_seconds` is a median.
         peak_memory_mb: MiB.
         environment: see `environment.describe`.
@@ -41,6 +42,7 @@ class Results:
     test: Evaluation
     baselines: Mapping[str, Evaluation] = field(default_factory=dict)
     variants: Mapping[str, Evaluation] = field(default_factory=dict)
+    validation_variants: Mapping[str, Evaluation] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: float = float("nan")
     environment: Mapping[str, str | int | float] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class Results:
         }
         if self.variants:
             document["variants"] = {name: evaluation.metrics for name, evaluation in self.variants.items()}
+        for name, evaluation in self.validation_variants.items():
+            document.setdefault("validation_variants", {})[name] = evaluation.metrics
         return document
 
 

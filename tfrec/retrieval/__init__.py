@@ -1,5 +1,8 @@
 """Retrieval: the two-tower model that finds candidates, its objectives, and the recommendations it makes."""
 
+from tfrec.retrieval.ensemble import JoinedItemTower as JoinedItemTower
+from tfrec.retrieval.ensemble import joined as joined
+from tfrec.retrieval.ensemble import members as members
 from tfrec.retrieval.loading import load_model as load_model
 from tfrec.retrieval.new_items import NewItems as NewItems
 from tfrec.retrieval.objectives import GBCE as GBCE

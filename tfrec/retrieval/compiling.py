@@ -1,4 +1,4 @@
-"""What models with a loss of their own ask of `compile`, and steps that XLA never compiles; of both stages' models."""
+"""What the models of both stages ask of their towers and of `compile`, and steps that XLA never compiles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+
+
+def check_width(item_tower: Any, behavior_tower: Any) -> None:
+    """Refuse towers that cannot be joined.
+
+    Raises:
+        ValueError: their widths `dim` differ.
+    """
+    if item_tower.dim != behavior_tower.dim:
+        raise ValueError(
+            f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
+            f"{behavior_tower.dim} of the behaviour tower."
+        )
 
 
 def check_compile(optimizer: Any, given: Mapping[str, Any]) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import keras
 
 from tfrec.retrieval.two_tower import TwoTower
-
-Model = TypeVar("Model", bound=keras.Model)
 
 
 def load_model(path: str | Path) -> TwoTower:
@@ -19,11 +17,11 @@ def load_model(path: str | Path) -> TwoTower:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds something else.
     """
-    return load_saved(path, TwoTower, "two-tower model")
+    return load_saved(path, (TwoTower,), "two-tower model")
 
 
-def load_saved(path: str | Path, kind: type[Model], called: str) -> Model:
-    """A model of a kind, which errors call by a name of its own.
+def load_saved(path: str | Path, kinds: tuple[type[Any], ...], called: str) -> Any:
+    """A model of one of these kinds, which errors call by a name of its own.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,6 +35,6 @@ def load_saved(path: str | Path, kind: type[Model], called: str) -> Model:
     except Exception as error:  # Keras, HDF5 and zipfile raise many kinds.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"{path} is damaged ({reason})") from error
-    if not isinstance(model, kind):
+    if not isinstance(model, kinds):
         raise ValueError(f"{path} holds a {type(model).__name__}, and no {called}")
     return model

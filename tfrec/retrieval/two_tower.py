@@ -13,11 +13,11 @@ from keras import ops
 
 from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
-from tfrec.retrieval.compiling import check_compile, without_xla
+from tfrec.retrieval.compiling import check_compile, check_width, without_xla
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.past import Past
 from tfrec.retrieval.ranks import ranking_metrics, remove_seen
-from tfrec.retrieval.steps import check_adversarial, training_step
+from tfrec.retrieval.steps import check_adversarial, shifted, training_step
 from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
 
@@ -69,11 +69,7 @@ class TwoTower(keras.Model):
             raise ValueError(f"`similarity` must be 'dot' or 'cosine'; received {similarity!r}.")
         if not isinstance(temperature, Temperature):
             temperature = Temperature.of(temperature, similarity)
-        if item_tower.dim != behavior_tower.dim:
-            raise ValueError(
-                f"the towers must have one width `dim`; received {item_tower.dim} of the item tower and "
-                f"{behavior_tower.dim} of the behaviour tower."
-            )
+        check_width(item_tower, behavior_tower)
         self.item_tower, self.behavior_tower, self.objective = item_tower, behavior_tower, objective
         self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
         self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
@@ -106,7 +102,7 @@ class TwoTower(keras.Model):
     def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
         vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
-        vectors = _unit(vectors) if self.similarity == "cosine" else vectors
+        vectors = unit(vectors) if self.similarity == "cosine" else vectors
         return self.new_items.beside_items(vectors, self.item_tower, rows)
 
     def states(self, history_vectors: Any, features: Mapping[str, Any], training: bool = False) -> Any:
@@ -119,12 +115,12 @@ class TwoTower(keras.Model):
             features: the other inputs, as for `query`.
             training: whether dropout is on.
         """
-        history_vectors = history_vectors[..., : self.item_tower.dim]
+        history_vectors = shifted(history_vectors[..., : self.item_tower.dim], features)
         if self.similarity == "cosine":  # Unit vectors of a wide space have small entries; encoders like them near 1.
             history_vectors = history_vectors * self.item_tower.dim**0.5
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
         if self.similarity == "cosine":
-            states = _unit(states)
+            states = unit(states)
         return self.new_items.beside_queries(self.temperature(states))
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
@@ -154,7 +150,13 @@ class TwoTower(keras.Model):
     # -- learning ---------------------------------------------------------------------------------------------------
 
     def compile(
-        self, optimizer: Any = "adamw", *, jit_compile: bool = False, adversarial: float = 0.0, **kwargs: Any
+        self,
+        optimizer: Any = "adamw",
+        *,
+        jit_compile: bool = False,
+        adversarial: float = 0.0,
+        attack: str = "items",
+        **kwargs: Any,
     ) -> None:
         """Choose the optimizer; the loss is the objective's.
 
@@ -162,16 +164,18 @@ class TwoTower(keras.Model):
             optimizer: a `keras.optimizers` optimizer or its name.
             jit_compile: whether XLA compiles the steps. It compiles anew for each shape of a batch, and batches of
                 sequences have many; hence False, also where Keras's "auto" would say True.
-            adversarial: each step learns as much from the batch with the items' id vectors moved against it, by this
-                share of their mean length along the gradient of the loss; 0 for not at all. Source: adversarial
-                personalized ranking, arXiv:1808.03908.
+            adversarial: each step learns as much from the batch with vectors moved against it, by this share of their
+                length along the gradient of the loss; 0 for not at all. Source: adversarial personalized ranking,
+                arXiv:1808.03908.
+            attack: what is moved: "items", their id vectors wherever they stand, by a share of the mean length, or
+                "history", the vector of each event of a history for itself.
             **kwargs: as for `keras.Model.compile`.
 
         Raises:
             ValueError: an optimizer of another library, a loss or a metric.
         """
         check_compile(optimizer, kwargs)
-        self.adversarial = check_adversarial(self, adversarial)
+        self.adversarial, self.attack = check_adversarial(self, adversarial, attack)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
 
@@ -189,7 +193,7 @@ class TwoTower(keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, for a model that is saved."""
         config = super().get_compile_config()
-        return {**config, "adversarial": self.adversarial} if config else config
+        return {**config, "adversarial": self.adversarial, "attack": self.attack} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a loaded model as the saved one was."""
@@ -278,6 +282,6 @@ class TwoTower(keras.Model):
         return cls(**{**config, **rebuilt})
 
 
-def _unit(vectors: Any) -> Any:
+def unit(vectors: Any) -> Any:
     """Vectors of length 1; the zero vector stays."""
     return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True) + 1e-9)

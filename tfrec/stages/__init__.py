@@ -5,3 +5,4 @@ from tfrec.stages.cross_validation import cross_validate as cross_validate
 from tfrec.stages.evaluate import evaluate as evaluate
 from tfrec.stages.pretrain import pretrain as pretrain
 from tfrec.stages.run import run as run
+from tfrec.stages.trials import search as search

@@ -10,7 +10,7 @@ import pandas as pd
 from tfrec import build, config, evaluation
 from tfrec.data import Dataset
 from tfrec.evaluation import Catalogue, Histories
-from tfrec.features import TEXT, USER_ID
+from tfrec.features import RANK, TEXT, USER_ID
 from tfrec.report.results import ORACLE, Results
 from tfrec.report.tables import main_cutoff
 from tfrec.stages.ledger import Run
@@ -35,8 +35,8 @@ def baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
     if vectors is not None:
         found["text_neighbours"] = evaluation.text_neighbours(catalogue, histories, vectors, k=depth, keep_seen=keep)
     oracle = open_oracle(run)
-    if oracle is not None:
-        found["oracle"] = oracle[oracle["rank"] <= depth]
+    if oracle is not None and RANK in oracle:
+        found["oracle"] = oracle[oracle[RANK] <= depth]
     return found
 
 

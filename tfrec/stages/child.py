@@ -9,18 +9,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tfrec
 
 _ERROR = "tfrec: error: "
+STOPPED = "ended before its time"
 
 logger = logging.getLogger(__name__)
 
 
-def perform(stage: str, pipeline: Path, out: Path, overrides: Sequence[str], label: str) -> str | None:
+def perform(
+    stage: str,
+    pipeline: Path,
+    out: Path,
+    overrides: Sequence[str],
+    label: str,
+    *,
+    watch: Callable[[], bool] | None = None,
+) -> str | None:
     """Run `tfrec STAGE PIPELINE --out OUT`; a stage that fails is no exception.
 
     If this process is interrupted or told to end, so is the stage, which goes on from there when it is run again.
@@ -31,9 +40,10 @@ def perform(stage: str, pipeline: Path, out: Path, overrides: Sequence[str], lab
         out: folder of the run.
         overrides: `key.path=value` each.
         label: goes before each line that the stage says.
+        watch: asked whenever it has said one; where the answer is true the stage is ended.
 
     Returns:
-        None, or in one line why the stage failed.
+        None, or in one line why the stage failed; `STOPPED` where `watch` ended it.
     """
     command = [sys.executable, "-P", "-m", "tfrec.cli", stage, str(pipeline), "--out", str(out)]
     command += [part for override in overrides for part in ("--set", override)]
@@ -44,6 +54,9 @@ def perform(stage: str, pipeline: Path, out: Path, overrides: Sequence[str], lab
                 last = line.strip()
                 if not last.startswith(_ERROR):  # That is for the caller to say.
                     logger.info("%s: %s", label, line.rstrip())
+            if watch is not None and watch():
+                process.terminate()
+                return STOPPED
         status = process.wait()
     return None if status == 0 else _reason(stage, status, last)
 

@@ -24,9 +24,10 @@ from tfrec.report.cost_plot import write_cost_plot
 from tfrec.report.summaries import write_hparams
 from tfrec.stages.child import perform
 from tfrec.stages.evaluate import METRICS
+from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run, write_text
 from tfrec.stages.run import pending
-from tfrec.stages.train import TENSORBOARD, text_settings
+from tfrec.stages.train import text_settings
 
 RECORD, RUNS, VARIANTS, PLOT = "comparison.yaml", "runs", "variants", "comparison.png"
 LAST = "evaluate"

@@ -31,13 +31,14 @@ from tfrec.features import (
 )
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
-from tfrec.retrieval import TwoTower, recommend
+from tfrec.retrieval import TwoTower, members, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.evaluate_ranker import METRICS, PLOTS, REPORT, evaluate_ranker, timing_of
+from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run
 from tfrec.stages.prepare import DATASET
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import TENSORBOARD, open_batches, open_model
+from tfrec.stages.train import open_batches, open_model
 
 HISTORY_ALONE, DISTURBED = "history alone", "histories disturbed"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
@@ -115,18 +116,27 @@ def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> R
     """The figures of the recommendations `table`, of the baselines, and of the model asked with the history alone."""
     measured = run.pipeline.evaluation
     shared = {"cutoffs": measured.cutoffs, "vectors": model.item_vectors().numpy()}
-    variants = {}
+    variants, disturbed = {}, {}
     if len(model.input_spec_dict) > 1:
         variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=measured.depth)
+    for place, member in enumerate(members(model)):
+        found = recommend(member, data.test(), data.items[ITEM_ID], k=measured.depth)
+        variants[f"seed {run.pipeline.seed + place} alone"] = found
     if measured.disturbed is not None:
-        noisy = data.disturbed(**measured.disturbed.model_dump())
-        variants[DISTURBED] = recommend(model, noisy, data.items[ITEM_ID], k=measured.depth)
+        for split in ("validation", "test"):
+            noisy = data.disturbed(split, **measured.disturbed.model_dump())
+            found = recommend(model, noisy, data.items[ITEM_ID], k=measured.depth)
+            disturbed[split] = _measure(found, data, split, **shared)
     return Results(
         name=run.pipeline.name,
         validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth),
         test=_measure(table, data, "test", **shared),
         baselines={name: _measure(found, data, "test", **shared) for name, found in baselines(run, data).items()},
-        variants={name: _measure(found, data, "test", **shared) for name, found in variants.items()},
+        variants={
+            **{name: _measure(found, data, "test", **shared) for name, found in variants.items()},
+            **({DISTURBED: disturbed["test"]} if disturbed else {}),
+        },
+        validation_variants={DISTURBED: disturbed["validation"]} if disturbed else {},
     )
 
 

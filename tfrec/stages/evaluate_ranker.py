@@ -15,14 +15,17 @@ from tfrec.data import Label, RankingData
 from tfrec.data.sequences import training_events
 from tfrec.evaluation import Predictions, best_threshold, compare_predictions, measured, reliability
 from tfrec.evaluation.label_baselines import LabelledEvents, label_baselines
-from tfrec.features import USER_ID
-from tfrec.ranking import Ranker, predict
+from tfrec.features import TIMESTAMP, USER_ID
+from tfrec.ranking import Ranker, RankerEnsemble, predict
 from tfrec.report import describe, peak_memory_mb, write_metrics
 from tfrec.report.prediction_plots import write_prediction_plots
 from tfrec.report.prediction_results import LabelResults, PredictionResults, write_prediction_report
+from tfrec.report.results import ORACLE
 from tfrec.report.summaries import write_test
+from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run
-from tfrec.stages.train import TENSORBOARD, open_batches, open_ranker
+from tfrec.stages.prepare import open_oracle
+from tfrec.stages.train import open_batches, open_ranker
 
 METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 PREDICTIONS = "predictions_test.parquet"
@@ -34,10 +37,22 @@ def evaluate_ranker(run: Run, key: str) -> None:
     started, data, model = time.perf_counter(), open_batches(run), open_ranker(run)
     labelled = build.ranking_data(data, run.pipeline.ranking)
     tokens = build.batch_tokens(data, run.pipeline.training)
-    tables = {split: predicted(model, labelled, split, tokens) for split in ("validation", "test")}
+    oracle = open_oracle(run)
+
+    def table_of(each: Ranker | RankerEnsemble, split: str) -> pd.DataFrame:
+        table = predicted(each, labelled, split, tokens)
+        return table if oracle is None else _beside_truth(table, labelled, oracle)
+
+    tables = {split: table_of(model, split) for split in ("validation", "test")}
+    found = {head.name: label_results(labelled, head.name, tables) for head in model.heads}
+    for place, member in enumerate(model.members if isinstance(model, RankerEnsemble) else []):
+        table = table_of(member, "test")
+        for name, each in found.items():
+            own = _predictions(table, name, labelled.data.labels[name], f"predicted_{name}")
+            found[name] = each.beside({f"seed {run.pipeline.seed + place} alone": measured(own)})
     results = PredictionResults(
         run.pipeline.name,
-        {head.name: label_results(labelled, head.name, tables) for head in model.heads},
+        found,
         timing={**timing_of(run), "evaluate_seconds": time.perf_counter() - started},
         peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
         environment=describe(),
@@ -46,7 +61,7 @@ def evaluate_ranker(run: Run, key: str) -> None:
     run.finish("evaluate", key, _write(run, results, tables["test"]))
 
 
-def predicted(model: Ranker, labelled: RankingData, split: str, tokens: int = 4096) -> pd.DataFrame:
+def predicted(model: Ranker | RankerEnsemble, labelled: RankingData, split: str, tokens: int = 4096) -> pd.DataFrame:
     """The candidates of a split and what the model says of them.
 
     Args:
@@ -65,6 +80,14 @@ def predicted(model: Ranker, labelled: RankingData, split: str, tokens: int = 40
     return table.sort_values("event", ignore_index=True)
 
 
+def _beside_truth(table: pd.DataFrame, labelled: RankingData, oracle: pd.DataFrame) -> pd.DataFrame:
+    """The table with `true_...`, the true probability of each label that the oracle knows, by user and time."""
+    times = labelled.data.sequences.events[TIMESTAMP][table["event"]]
+    keys = [USER_ID, TIMESTAMP]
+    known = oracle.rename(columns={name: f"true_{name}" for name in oracle.columns.difference(keys)})
+    return table.assign(**{TIMESTAMP: times}).merge(known, how="left", on=keys, validate="1:1").drop(columns=TIMESTAMP)
+
+
 def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.DataFrame]) -> LabelResults:
     """What the predictions of the splits say of one label."""
     label = labelled.data.labels[name]
@@ -75,13 +98,15 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
     known = tables["test"][name].notna().to_numpy()
     events = tables["test"]["event"].to_numpy()[known]
     baselines = {
-        each: Predictions(test.users, test.labels, values, label.binary)
+        each: dataclasses.replace(test, values=values, threshold=None)
         for each, values in _baselines(labelled, name, events).items()
     }
+    if test.truth is not None:
+        baselines[ORACLE] = dataclasses.replace(test, values=test.truth, threshold=None)
     new = labelled.new_users(events)
     slices = {part: test.take(which) for part, which in ((NEW_USERS, new), (KNOWN_USERS, ~new)) if which.any()}
     main = ("auc", "log_loss") if label.binary else ("rmse", "mae")
-    differences = {each: compare_predictions(test, values) for each, values in baselines.items()}
+    differences = {each: compare_predictions(test, values) for each, values in baselines.items() if each != ORACLE}
     return LabelResults(
         validation=measured(found["validation"]),
         test=measured(test),
@@ -98,7 +123,8 @@ def _predictions(table: pd.DataFrame, name: str, label: Label, column: str) -> P
     if not len(table):
         raise ValueError(f"The label {name!r} is known of no event that is to be predicted: nothing can be measured.")
     users, labels, values = (table[part].to_numpy() for part in (USER_ID, name, column))
-    return Predictions(users, labels, values, label.binary)
+    truth = table[f"true_{name}"].to_numpy() if f"true_{name}" in table else None
+    return Predictions(users, labels, values, label.binary, truth=truth)
 
 
 def _baselines(labelled: RankingData, name: str, events: np.ndarray) -> dict[str, np.ndarray]:

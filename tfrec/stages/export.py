@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,11 @@ def _export_text(
 
 
 def _validation(run: Run) -> dict[str, Any]:
-    """The validation figures of the epoch that is exported."""
+    """The validation figures of the epoch that is exported; of an ensemble the means of its members'."""
     trained = run.figures("train")
-    chosen = trained["history"][trained["best_epoch"] - 1]
-    return {name.removeprefix("val_"): value for name, value in chosen.items() if name.startswith("val_")}
+    chosen = trained.get("members") or [trained["history"][trained["best_epoch"] - 1]]
+    names = [name for name in chosen[0] if name.startswith("val_")]
+    return {name.removeprefix("val_"): statistics.fmean(each[name] for each in chosen) for name in names}
 
 
 export_stage = export_of(None)

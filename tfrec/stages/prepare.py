@@ -1,4 +1,4 @@
-"""Stage 1: tables, or the simulated shop, become a data set folder."""
+"""Stage 1: tables, or simulated ones, become a data set folder."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def open_dataset(run: Run) -> Dataset:
 
 
 def open_oracle(run: Run) -> pd.DataFrame | None:
-    """The best answers known for the test users, of simulated data alone."""
+    """The best answers known, of simulated data alone: see `build.made_up`."""
     path = run.path(ORACLE)
     return pd.read_parquet(path) if path.exists() else None
 
 
 def _inputs(run: Run) -> str:
     data = run.pipeline.data
-    if data.simulated is None:
+    if not data.made_up:
         return content_hash(*build.tables(data), options=build.prepare_options(data))
     cold = data.cold_items or data.cold_items_validation
     return content_hash(None, options=build.simulated_options(data)) if cold else "simulated"
@@ -42,7 +42,7 @@ def _inputs(run: Run) -> str:
 def _recorded(run: Run) -> Any:
     """What `_inputs` was when the data set was prepared; of tables it is the content hash of the data set."""
     data = run.pipeline.data
-    return run.figures("prepare").get("content_hash") if data.simulated is None else _inputs(run)
+    return run.figures("prepare").get("content_hash") if not data.made_up else _inputs(run)
 
 
 def _complete(run: Run) -> bool:
@@ -57,7 +57,7 @@ def _perform(run: Run, key: str) -> None:
     start = time.perf_counter()
     _remove_damaged(run)
     with run.opened():
-        if run.pipeline.data.simulated is None:
+        if not run.pipeline.data.made_up:
             prepared = build.dataset(run.pipeline.data, run.path(DATASET))
             run.path(ORACLE).unlink(missing_ok=True)
         else:
@@ -77,15 +77,10 @@ def _remove_damaged(run: Run) -> None:
 
 
 def _simulate(run: Run) -> Dataset:
-    """The simulated shop's data set, and beside it the best answers to its test."""
-    from tfrec.data.simulated import shop
-
-    data = run.pipeline.data
-    made = shop(**data.simulated.model_dump()) if data.simulated else None
-    assert made is not None
-    options = build.simulated_options(data)
+    """The data set of simulated tables, and beside it the best answers to its test."""
+    made, options = build.made_up(run.pipeline.data), build.simulated_options(run.pipeline.data)
     prepared = prepare(made.events, made.items, made.users, options=options, folder=run.path(DATASET), replace=True)
-    if build.oracle_applies(data):
+    if made.oracle is not None:
         temporary = run.path("." + ORACLE)
         made.oracle.astype({USER_ID: str}).to_parquet(temporary)
         os.replace(temporary, run.path(ORACLE))

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import copy
 import json
 import logging
-import math
 import os
-import shutil
 import statistics
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from tfrec import build, config
-from tfrec.build import starting
-from tfrec.data import Dataset, EpochPlan, ExamplePlan
+from tfrec.data import Dataset
 from tfrec.features import ITEM_ID, TITLE
-from tfrec.ranking import Ranker, load_ranker
+from tfrec.ranking import Ranker, RankerEnsemble, load_ranker
 from tfrec.report import peak_memory_mb
-from tfrec.report.summaries import ProjectorWriter, ThroughputSummary
-from tfrec.retrieval import TextTunedTwoTower, TwoTower, load_model
+from tfrec.report.summaries import ProjectorWriter
+from tfrec.retrieval import TextTunedTwoTower, TwoTower, joined, load_model
+from tfrec.stages.fit import CHECKPOINTS, TENSORBOARD, Trained, fitted, inputs, start_mark
 from tfrec.stages.ledger import CONFIG, LEDGER, Run, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
 from tfrec.towers import text_weights
 from tfrec.towers.text import TextEncoder
-from tfrec.training import TrainingCheckpoint, train
 
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
-MODEL, OWNER, TEXT_WEIGHTS = "model.keras", "key", "text"
+MODEL, TEXT_WEIGHTS = "model.keras", "text"
 
-Model = TypeVar("Model", TwoTower, Ranker)
+Model = TypeVar("Model")
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +43,8 @@ def open_model(run: Run) -> TwoTower:
     return _opened(run, load_model)
 
 
-def open_ranker(run: Run) -> Ranker:
-    """The trained ranker of a run, its best epoch.
+def open_ranker(run: Run) -> Ranker | RankerEnsemble:
+    """The trained ranker of a run, its best epoch, or the ensemble.
 
     Raises:
         ValueError: the file is damaged.
@@ -93,113 +85,70 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 
 def _perform(run: Run, key: str) -> None:
-    settings, data = run.pipeline.training, open_batches(run)
-    epochs = build.epochs(data, settings)
-    plan, validation = _batches(run, data)
-    model = compiled(run, data, len(plan))
-    run.begin("train")
-    monitor, lower = build.monitor(run.pipeline)
-    checkpoint = TrainingCheckpoint(
-        run.path(CHECKPOINTS), monitor=monitor, patience=settings.patience, lower=lower
-    )  # fmt: skip
-    _clear_unless_mine(run, _mark(run, data, model), checkpoint, epochs)
-    throughput = ThroughputSummary(run.path(TENSORBOARD), data.manifest["counts"]["train_targets"])
-    with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
-        history = train(
-            model,
-            plan,
-            validation,
-            checkpoint,
-            epochs=epochs,
-            seed=run.pipeline.seed,
-            callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD)))],
-            verbose=1 if sys.stderr.isatty() else 2,
-        )
+    data, number = open_batches(run), run.pipeline.training.ensemble
+    trained = [fitted(_member(run, place), data, _parts(number, place)) for place in range(number)]
+    model = _as_one(trained)
     files = _save(run, model)
     _write_projector(run, data, model)
-    seconds = [epoch["epoch_seconds"] for epoch in history]
+    first = trained[0]
     run.finish(
         "train",
         key,
         files,
-        start=_start(run),
+        start=start_mark(run),
         start_seconds=_start_seconds(run),
-        seconds=sum(seconds),
-        epochs=len(history),
-        best_epoch=checkpoint.best_epoch + 1,
-        epoch_seconds=statistics.median(seconds),
-        events_per_second=statistics.median(epoch["events_per_second"] for epoch in history),
-        parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        seconds=sum(each.seconds for each in trained),
+        epochs=len(first.history),
+        best_epoch=first.best_epoch,
+        epoch_seconds=statistics.median(epoch["epoch_seconds"] for epoch in first.history),
+        events_per_second=statistics.median(epoch["events_per_second"] for epoch in first.history),
+        parameters=sum(each.parameters for each in trained),
         peak_memory_mb=peak_memory_mb(),
-        history=history,
+        history=first.history,
+        **({"members": [_told(each) for each in trained]} if number > 1 else {}),
     )
 
 
-def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
-    """The plan of the training batches, and those that validate: of next items, or of labelled events."""
-    tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
-    if ranking is None:
-        return data.train_plan(tokens, run.pipeline.seed), data.validation()
-    labelled = build.ranking_data(data, ranking)
-    return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
+def _member(run: Run, place: int) -> Run:
+    """The run with the seed of one of its trainings; the first has the pipeline's own."""
+    member = copy.copy(run)
+    member.pipeline = run.pipeline.model_copy(update={"seed": run.pipeline.seed + place})
+    return member
 
 
-def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker:
-    """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
-    pipeline, text = run.pipeline, run.pipeline.model.text
-    settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
-    shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
-    if pipeline.ranking is not None:
-        model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)
-    else:
-        model = build.two_tower(data, pipeline.model, **shared)
-    optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
-    model.compile(optimizer=optimizer, jit_compile=settings.jit, adversarial=settings.adversarial)
-    return model
+def _parts(number: int, place: int) -> list[str]:
+    """Where the checkpoints of one of so many trainings lie, below those of the run."""
+    return [] if number == 1 else [f"member_{place + 1}"]
 
 
-def _mark(run: Run, data: Dataset, model: TwoTower | Ranker) -> str:
-    """A hash of all that an epoch computes follows from.
-
-    `epochs` and `patience` only say when to stop, so that a training goes on where they are raised. Where the
-    schedule follows from `epochs`, the optimizer's own settings say so.
-    """
-    settings = config.stage_settings(run.pipeline, "train")
-    training = {name: value for name, value in settings["training"].items() if name not in ("epochs", "patience")}
-    text = _inputs(run)
-    optimizer = {**model.optimizer.get_config(), "name": ""}  # Keras counts names from model to model of a process.
-    parts = [{**settings, "training": training}, data.manifest["content_hash"], text, optimizer]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def _as_one(trained: Sequence[Trained]) -> TwoTower | Ranker | RankerEnsemble:
+    """The model of a run: what was trained, or the mean of all that was."""
+    models = [each.model for each in trained]
+    if not models[1:]:
+        return models[0]
+    if isinstance(models[0], TwoTower):
+        for model in models:
+            model.lend_ids()
+        return joined(models)
+    return RankerEnsemble(models, name="ranker_ensemble")
 
 
-def _clear_unless_mine(run: Run, mark: str, checkpoint: TrainingCheckpoint, epochs: int) -> None:
-    """Keep checkpoints of this very training, so that it goes on; take away those of another, and say so."""
-    owner = run.path(CHECKPOINTS, OWNER)
-    if not owner.exists() or owner.read_text(encoding="utf-8") != mark:
-        reason = "of a training with other settings, data or text model"
-    elif checkpoint.overshoots(epochs):
-        reason = "of a training longer than training.epochs and training.patience now allow"
-    else:
-        return
-    there = [folder for folder in map(run.path, (CHECKPOINTS, TENSORBOARD)) if folder.exists()]
-    if there:
-        logger.warning("train: removing %s: %s", " and ".join(map(str, there)), reason)
-    owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
-    for folder in there:
-        shutil.rmtree(folder, ignore_errors=True)
-    owner.parent.mkdir(parents=True)
-    write_text(owner, mark)
+def _told(each: Trained) -> dict[str, Any]:
+    """What is remembered of one training of several."""
+    figures = {name: value for name, value in each.history[each.best_epoch - 1].items() if name.startswith("val_")}
+    return {"seed": each.seed, "epochs": len(each.history), "best_epoch": each.best_epoch, **figures}
 
 
-def _write_projector(run: Run, data: Dataset, model: TwoTower | Ranker) -> None:
-    if isinstance(model, Ranker) and not model.interactions:  # The item tower has learnt nothing.
+def _write_projector(run: Run, data: Dataset, model: TwoTower | Ranker | RankerEnsemble) -> None:
+    ranker = model.members[0] if isinstance(model, RankerEnsemble) else model
+    if isinstance(ranker, Ranker) and not ranker.interactions:  # The item tower has learnt nothing.
         return
     ids, titles = data.items[ITEM_ID].tolist(), data.items[TITLE].tolist()
-    vectors = np.asarray(model.item_vectors() if isinstance(model, TwoTower) else model.item_tower(), np.float32)
+    vectors = np.asarray(ranker.item_vectors() if isinstance(ranker, TwoTower) else ranker.item_tower(), np.float32)
     ProjectorWriter(run.path(TENSORBOARD)).write(vectors, ids, titles)
 
 
-def _save(run: Run, model: TwoTower | Ranker) -> list[Path]:
+def _save(run: Run, model: TwoTower | Ranker | RankerEnsemble) -> list[Path]:
     """Write the towers, and the tuned text weights beside them, under temporary names first; what was written."""
     written = []
     if isinstance(model, TextTunedTwoTower):
@@ -219,32 +168,6 @@ def _save(run: Run, model: TwoTower | Ranker) -> list[Path]:
     return [path, settings, *written]
 
 
-def _inputs(run: Run) -> list[str] | None:
-    """What the training reads besides the data set, by content: the text model, and the run that it starts from.
-
-    Raises:
-        ValueError: a folder is missing, or is the run's own, which the training would overwrite.
-    """
-    text = run.pipeline.model.text
-    for name in ("start", "tuned"):
-        folder = getattr(text, name)
-        if folder is not None and Path(folder).resolve().is_relative_to(run.out.resolve()):
-            raise ValueError(
-                f"model.text.{name} is {folder!r}, which this training would overwrite: give it another --out, and "
-                "another name."
-            )
-    marks = [build.text_mark(text), _start(run)]
-    return [mark for mark in marks if mark] or None
-
-
-def _start(run: Run) -> str | None:
-    """A hash of the model to start from; once a training has, the run that it came from may go."""
-    start = run.pipeline.model.text.start
-    if start is not None and not Path(start).exists() and run.figures("train").get("start"):
-        return run.figures("train")["start"]
-    return None if start is None else starting.mark(start)
-
-
 def _start_seconds(run: Run) -> float | None:
     """What the training of the run to start from took, and that of its own start."""
     start = run.pipeline.model.text.start
@@ -257,4 +180,4 @@ def _start_seconds(run: Run) -> float | None:
         return None
 
 
-train_stage = Stage(_perform, reads="prepare", inputs=_inputs)
+train_stage = Stage(_perform, reads="prepare", inputs=inputs)

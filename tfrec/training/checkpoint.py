@@ -145,6 +145,16 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return self.folder / BEST.format(epoch + 1)
 
 
+def stored_history(folder: str | Path) -> list[dict[str, float]]:
+    """The figures of each epoch that the checkpoint in a folder holds; none where there is no checkpoint.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / LAST
+    return _read(path, values=False)[0]["history"] if path.exists() else []
+
+
 def _variables(model: keras.Model, *, optimizer: bool) -> dict[str, Any]:
     """Place and name -> variable.
 
@@ -161,12 +171,12 @@ def _variables(model: keras.Model, *, optimizer: bool) -> dict[str, Any]:
     return variables
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """State and values of a checkpoint; what is none, or half of one, is a ValueError that says what to do."""
+def _read(path: Path, *, values: bool = True) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """State and values, where wanted, of a checkpoint; what is none, or half of one, is a ValueError that says more."""
     try:
         with np.load(path) as stored:
-            values = {name: stored[name] for name in stored.files}
-        return json.loads(str(values.pop(STATE))), values
+            found = {name: stored[name] for name in stored.files if values and name != STATE}
+            return json.loads(str(stored[STATE])), found
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is damaged ({reason}). Remove the folder {path.parent} to train anew.") from error

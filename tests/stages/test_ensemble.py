@@ -1,0 +1,96 @@
+"""Several seeds of a pipeline are one model: trained one after the other, measured beside each, exported as one."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import tiny_shop
+from tests.stages.test_ranker import write
+from tfrec import cli, config, stages
+from tfrec.ranking import RankerEnsemble
+from tfrec.retrieval import members
+from tfrec.stages import fit
+from tfrec.stages.ledger import Run
+from tfrec.stages.train import open_model, open_ranker
+
+TWO = ["training.ensemble=2", "training.epochs=2", "training.patience=null"]
+
+
+def ledger(run):
+    return json.loads((run / "stages.json").read_text("utf-8"))["train"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_ensemble_goes_on_with_the_member_it_was_at_and_is_exported_as_one(tmp_path, monkeypatch):
+    pipeline, out = config.load(tiny_shop.write(tmp_path / "shop"), TWO), tmp_path / "run"
+    train, seeds = fit.train, []
+
+    def interrupted(model, *args, seed, **kwargs):
+        seeds.append(seed)
+        if len(seeds) == 2:
+            raise KeyboardInterrupt
+        return train(model, *args, seed=seed, **kwargs)
+
+    monkeypatch.setattr(fit, "train", interrupted)
+    stages.run(pipeline, out, only="prepare")
+    with pytest.raises(KeyboardInterrupt):
+        stages.run(pipeline, out, only="train")
+    first = {path: path.stat().st_mtime_ns for path in (out / "checkpoints" / "member_1").iterdir()}
+    assert first and not (out / "checkpoints" / "model.keras").exists()
+    for stage in ("train", "evaluate", "export"):
+        stages.run(pipeline, out, only=stage)
+    assert seeds == [3, 4, 3, 4]
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+    told = ledger(out)["members"]
+    assert [each["seed"] for each in told] == [3, 4] and all(each["epochs"] == 2 for each in told)
+    document = json.loads((out / "metrics.json").read_text("utf-8"))
+    assert {"seed 3 alone", "seed 4 alone"} <= set(document["variants"])
+    assert len(members(open_model(Run(pipeline, out)))) == 2
+    assert (out / "export" / "1" / "saved_model.pb").exists()  # Checked against the model, or it had no name.
+    with pytest.raises(ValueError, match="is an ensemble of 2, whose catalogue cannot be changed"):
+        stages.run(pipeline, out, only="export", items=tmp_path / "shop" / "items.csv")
+
+    alone = config.load(tmp_path / "shop" / "tiny.yaml", ["seed=4", *TWO[1:]])
+    for stage in ("prepare", "train"):
+        stages.run(alone, tmp_path / "alone", only=stage)
+    history = ledger(tmp_path / "alone")["history"]
+    assert told[1]["val_ndcg@10"] == pytest.approx(history[told[1]["best_epoch"] - 1]["val_ndcg@10"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_rankers_predict_what_the_mean_of_their_logits_says(tmp_path):
+    pipeline = config.load(write(tmp_path / "shop"), TWO)
+    for stage in ("prepare", "train", "evaluate"):
+        run = stages.run(pipeline, tmp_path / "run", only=stage)
+    document = json.loads((run / "metrics.json").read_text("utf-8"))
+    assert set(document["members"]) == {"seed 3 alone", "seed 4 alone"}
+    figures = [each["like_auc"] for each in (document["test"], *document["members"].values())]
+    assert len(set(figures)) == 3 and "| seed 4 alone |" in (run / "report.md").read_text("utf-8")
+    model = open_ranker(Run(pipeline, run))
+    assert isinstance(model, RankerEnsemble)
+    features = {"history": np.array([[1, 2, 0], [3, 0, 0]], "int32"), "candidates": np.array([[4, 5], [6, 0]], "int32")}
+    logits = [member(features)["stars"].numpy() for member in model.members]
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+    np.testing.assert_allclose(model(features)["stars"], np.mean(logits, axis=0), rtol=1e-5)
+    head = model.heads[1]
+    np.testing.assert_allclose(
+        model.predictions(features)["stars"], head.value(np.mean(logits, axis=0, dtype="float32")), rtol=1e-5
+    )
+    assert pd.read_parquet(run / "predictions_test.parquet").predicted_stars.between(1, 5).all()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.ensemble=0", "training.ensemble is 0: must be greater than or equal to 1"),
+        ("model.text={source: minilm, tuning: lora}", "training.ensemble is above 1"),
+    ],
+)
+def test_what_is_no_ensemble_is_one_line(override, words, tmp_path, capsys):
+    path = tiny_shop.write(tmp_path / "shop")
+    options = [part for each in (TWO[0], override) for part in ("--set", each)]
+    assert cli.main(["train", str(path), "--out", str(tmp_path / "run"), *options]) == 1
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]

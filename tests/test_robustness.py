@@ -1,0 +1,82 @@
+"""What noise costs two models is told from their runs, with an interval that pairs the users."""
+
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from tests.benchmark_scripts import script
+
+USERS = 400
+
+
+@pytest.fixture
+def robustness(monkeypatch):
+    monkeypatch.setitem(sys.modules, "results", script("results"))
+    return script("robustness")
+
+
+def row(folder, clean, noisy, *, seeds=(1, 2), disturbed=True):
+    """Runs whose users hit with these probabilities, the same users in each, in another order."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        draws, tables = rng.random(USERS), []
+        for name, share in (("tfrec", clean), ("tfrec, histories disturbed", noisy), ("popularity", 0.1)):
+            hits = (draws < share).astype(float)
+            tables.append(
+                pd.DataFrame({"user_id": [f"u{user:03d}" for user in range(USERS)], "hr@10": hits, "ndcg@10": hits / 2})
+            )
+            tables[-1] = tables[-1].assign(model=name).sample(frac=1, random_state=seed)
+        (folder / f"seed_{seed}").mkdir(parents=True)
+        table = pd.concat(tables)
+        table = table if disturbed else table[table.model != "tfrec, histories disturbed"]
+        table.to_parquet(folder / f"seed_{seed}" / "per_user.parquet")
+    return folder
+
+
+def told(robustness, *folders):
+    return CliRunner().invoke(robustness.main, [str(folder) for folder in folders])
+
+
+def test_the_drop_of_each_and_the_difference_of_the_drops(robustness, tmp_path):
+    found = told(robustness, row(tmp_path / "plain", 0.6, 0.3), row(tmp_path / "attacked", 0.5, 0.45))
+    assert found.exit_code == 0, found.output
+    tables = {name: [pd.read_parquet(path) for path in sorted((tmp_path / name).rglob("*.parquet"))]
+              for name in ("plain", "attacked")}  # fmt: skip
+    drops = {}
+    for name, each in tables.items():
+        hits = pd.concat(each).groupby("model")["hr@10"].mean()
+        clean, noisy = hits["tfrec"], hits["tfrec, histories disturbed"]
+        drops[name] = clean - noisy
+        line = f"{name}, hr@10: {clean:.4f}, disturbed {noisy:.4f}, drop {drops[name]:.4f} ({drops[name] / clean:.1%})"
+        assert line in found.output.splitlines()
+    gap, low, high = numbers(found.output, "the drop of plain less that of attacked, hr@10")
+    assert gap == pytest.approx(drops["plain"] - drops["attacked"], abs=1e-4) and 0 < low < gap < high
+    gap, low, high = numbers(found.output, "attacked less plain, histories as they are, ndcg@10")
+    assert gap < 0 and low < gap < high < 0
+    gap, low, high = numbers(found.output, "attacked less plain, histories disturbed, hr@10")
+    assert 0 < low < gap < high
+
+
+def numbers(output, what):
+    (line,) = [line for line in output.splitlines() if line.startswith(what + ":")]
+    return [float(each) for each in re.findall(r"[+-]\d\.\d+", line)]
+
+
+def test_two_of_the_same_kind_differ_by_nothing_that_the_interval_excludes(robustness, tmp_path):
+    found = told(robustness, row(tmp_path / "one", 0.5, 0.4), row(tmp_path / "other", 0.5, 0.4, seeds=(3, 4)))
+    _, low, high = numbers(found.output, "the drop of plain less that of attacked, hr@10")
+    assert low < 0 < high
+
+
+def test_what_was_not_measured_is_one_line(robustness, tmp_path):
+    whole, bare = row(tmp_path / "whole", 0.5, 0.4), row(tmp_path / "bare", 0.5, 0.4, disturbed=False)
+    found = told(robustness, whole, bare)
+    assert found.exit_code == 1
+    assert found.output.splitlines()[-1].endswith("was evaluated without disturbed histories: set evaluation.disturbed")
+    (tmp_path / "empty").mkdir()
+    found = told(robustness, whole, tmp_path / "empty")
+    assert found.exit_code == 1 and "holds no finished run" in found.output

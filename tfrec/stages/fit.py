@@ -1,0 +1,176 @@
+"""One training of stage 2: from a seed's initial weights, or from where it was interrupted, to its best epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrec import build, config
+from tfrec.build import starting
+from tfrec.data import Dataset, EpochPlan, ExamplePlan
+from tfrec.ranking import Ranker
+from tfrec.report.summaries import ThroughputSummary
+from tfrec.retrieval import TwoTower
+from tfrec.stages.ledger import Run, write_text
+from tfrec.training import TrainingCheckpoint, train
+
+CHECKPOINTS, TENSORBOARD, OWNER = "checkpoints", "tensorboard", "key"
+FREE = ("epochs", "patience", "ensemble")  # Settings of training that no epoch depends on.
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model at its best epoch, and how it came there."""
+
+    model: TwoTower | Ranker
+    seed: int
+    history: list[dict[str, float]]
+    best_epoch: int
+
+    @property
+    def seconds(self) -> float:
+        """What its epochs took."""
+        return sum(epoch["epoch_seconds"] for epoch in self.history)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
+
+
+def fitted(run: Run, data: Dataset, parts: Sequence[str]) -> Trained:
+    """One training, from the seed's initial weights, or from where it was interrupted, to its best epoch."""
+    settings, seed = run.pipeline.training, run.pipeline.seed
+    epochs = build.epochs(data, settings)
+    plan, validation = _batches(run, data)
+    model = compiled(run, data, len(plan))
+    run.begin("train")
+    monitor, lower = build.monitor(run.pipeline)
+    folder, board = run.path(CHECKPOINTS, *parts), run.path(TENSORBOARD, *parts)
+    checkpoint = TrainingCheckpoint(folder, monitor=monitor, patience=settings.patience, lower=lower)
+    _clear_unless_mine((folder, board), _mark(run, data, model), checkpoint, epochs)
+    throughput = ThroughputSummary(board, data.manifest["counts"]["train_targets"])
+    if parts:
+        logger.info("train: seed %d", seed)
+    with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
+        history = train(
+            model,
+            plan,
+            validation,
+            checkpoint,
+            epochs=epochs,
+            seed=seed,
+            callbacks=[throughput, keras.callbacks.TensorBoard(str(board))],
+            verbose=1 if sys.stderr.isatty() else 2,
+        )
+    return Trained(model, seed, history, checkpoint.best_epoch + 1)
+
+
+def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
+    """The plan of the training batches, and those that validate: of next items, or of labelled events."""
+    tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
+    if ranking is None:
+        noise = run.pipeline.training.disturbed
+        shares = noise.model_dump() if noise is not None else {}
+        return data.train_plan(tokens, run.pipeline.seed, **shares), data.validation()
+    labelled = build.ranking_data(data, ranking)
+    return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
+
+
+def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker:
+    """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
+    pipeline, text = run.pipeline, run.pipeline.model.text
+    settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
+    shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
+    if pipeline.ranking is not None:
+        model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)
+    else:
+        model = build.two_tower(data, pipeline.model, **shared)
+    optimizer = build.optimizer(settings, steps_per_epoch, model=model, text=text)
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=settings.jit,
+        adversarial=settings.adversarial,
+        attack=settings.attack,
+    )
+    return model
+
+
+def _mark(run: Run, data: Dataset, model: TwoTower | Ranker) -> str:
+    """A hash of all that an epoch computes follows from.
+
+    `epochs` and `patience` only say when to stop, so that a training goes on where they are raised, and `ensemble` how
+    many others there are. Where the schedule follows from `epochs`, the optimizer's own settings say so.
+    """
+    settings = config.stage_settings(run.pipeline, "train")
+    training = {name: value for name, value in settings["training"].items() if name not in FREE}
+    text = inputs(run)
+    optimizer = {**model.optimizer.get_config(), "name": ""}  # Keras counts names from model to model of a process.
+    parts = [{**settings, "training": training}, data.manifest["content_hash"], text, optimizer]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _clear_unless_mine(folders: Sequence[Path], mark: str, checkpoint: TrainingCheckpoint, epochs: int) -> None:
+    """Keep checkpoints of this very training, so that it goes on; take away those of another, and say so.
+
+    Args:
+        folders: those of the checkpoints and of TensorBoard.
+        mark: of this training.
+        checkpoint: what would go on.
+        epochs: at most so many.
+    """
+    owner = folders[0] / OWNER
+    if not owner.exists() or owner.read_text(encoding="utf-8") != mark:
+        reason = "of a training with other settings, data or text model"
+    elif checkpoint.overshoots(epochs):
+        reason = "of a training longer than training.epochs and training.patience now allow"
+    else:
+        return
+    there = [folder for folder in folders if folder.exists()]
+    if there:
+        logger.warning("train: removing %s: %s", " and ".join(map(str, there)), reason)
+    owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
+    for folder in there:
+        shutil.rmtree(folder, ignore_errors=True)
+    owner.parent.mkdir(parents=True)
+    write_text(owner, mark)
+
+
+def inputs(run: Run) -> list[str] | None:
+    """What the training reads besides the data set, by content: the text model, and the run that it starts from.
+
+    Raises:
+        ValueError: a folder is missing, or is the run's own, which the training would overwrite.
+    """
+    text = run.pipeline.model.text
+    for name in ("start", "tuned"):
+        folder = getattr(text, name)
+        if folder is not None and Path(folder).resolve().is_relative_to(run.out.resolve()):
+            raise ValueError(
+                f"model.text.{name} is {folder!r}, which this training would overwrite: give it another --out, and "
+                "another name."
+            )
+    marks = [build.text_mark(text), start_mark(run)]
+    return [mark for mark in marks if mark] or None
+
+
+def start_mark(run: Run) -> str | None:
+    """A hash of the model to start from; once a training has, the run that it came from may go."""
+    start = run.pipeline.model.text.start
+    if start is not None and not Path(start).exists() and run.figures("train").get("start"):
+        return run.figures("train")["start"]
+    return None if start is None else starting.mark(start)
