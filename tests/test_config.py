@@ -236,9 +236,12 @@ def test_where_the_tables_lie_is_no_setting_of_a_stage():
 
 
 def test_factors_that_a_ranker_does_not_have_are_no_setting_of_its_training():
-    labels = "data.events.labels={click: {column: rating, at_least: 4}}"
+    text = (
+        "name: x\ndata: {events: {path: e.csv, columns: {timestamp: at}, context: [rating], "
+        "labels: {click: {column: rating, at_least: 4}}}}\nranking: {}\n"
+    )
     plain, other, with_factors, otherwise = (
-        config.stage_settings(changed(labels, "data.events.context=[rating]", "ranking={}", *more), "train")
+        config.stage_settings(config.parse(text, more), "train")
         for more in (
             [], ["ranking.factors.rank=3"], ["ranking.interactions=[factors]"],
             ["ranking.interactions=[factors]", "ranking.factors.rank=3"],

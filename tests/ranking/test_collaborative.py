@@ -93,6 +93,13 @@ def test_heads_begin_at_what_is_expected(data, features):
     np.testing.assert_allclose(model.predictions(features)["like"], 1 / (1 + np.exp(-logit)), atol=1e-5)
 
 
+def test_it_goes_with_interactions_of_half_precision(data, features):
+    half = ranker(data, "factors", "mlp", training=config.Training(mixed_precision=True))
+    whole = ranker(data, "factors", "mlp")
+    assert half.interactions[0].compute_dtype == "bfloat16"
+    np.testing.assert_allclose(half(features)["like"], whole(features)["like"], atol=0.05)
+
+
 def test_it_comes_back_from_disk_the_same(alone, features, tmp_path):
     alone.compile(keras.optimizers.AdamW(0.01))
     alone.save(tmp_path / "model.keras")

@@ -147,7 +147,7 @@ class Ranker(keras.Model):
         logits = {}
         for place, head in enumerate(self.heads):
             read = [*found, *self._expected(place, features, after, training)]
-            logits[head.name] = head(ops.concatenate(read, axis=-1))
+            logits[head.name] = head(ops.concatenate([ops.cast(part, "float32") for part in read], axis=-1))
             if shift is not None:
                 logits[head.name] = logits[head.name] + shift[..., place]
         return logits
