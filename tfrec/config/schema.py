@@ -14,6 +14,7 @@ from tfrec.config.values import Count, Counts, Positive, Settings, Share
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
 _CUTS = ("validation_from", "test_from")
+_OF_ANSWERS = ("rank", "diversity")
 _OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
@@ -178,7 +179,9 @@ class Pipeline(Settings):
     data: Data = Field(description="tables, filters, split")
     model: Model = Field(default_factory=Model, description="the two towers")
     ranking: Ranking | None = Field(
-        None, description="predict labels of events, such as clicks, in place of the next item"
+        None,
+        description="predict labels of events, such as clicks, in place of the next item; or, with `recall`, order "
+        "what the retrieval model recalls",
     )
     training: Training = Field(default_factory=Training, description="how the weights are found")
     pretraining: Pretraining = Field(
@@ -186,6 +189,11 @@ class Pipeline(Settings):
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
     export: Export = Field(default_factory=Export, description="what is handed to TensorFlow Serving")
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether a ranker orders what the retrieval model recalls."""
+        return self.ranking is not None and self.ranking.recall is not None
 
     @model_validator(mode="after")
     def _tunable(self) -> Self:
@@ -204,14 +212,23 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _rankable(self) -> Self:
         if self.ranking is not None:
-            problem = self.ranking.problem(self.data, self.model)
-            if self.export.index == "ivf":
-                problem = "export.index is ivf, and a ranker judges what it is given and searches nothing: leave it out"
-            if self.evaluation.disturbed is not None:
+            problem = self.ranking.problem(self.data, self.model) or self._unserved()
+            if self.evaluation.disturbed is not None and self.ranking.recall is None:
                 problem = "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
             if problem:
                 raise ValueError(problem)
         return self
+
+    def _unserved(self) -> str | None:
+        """What of the section `export` the section `ranking` does not go with, in words."""
+        if self.export.index == "ivf":
+            return "export.index is ivf, and a ranker judges every candidate: leave it out"
+        if self.two_stages and self.export.quantization != "float32":
+            return (
+                f"export.quantization is {self.export.quantization}, and the second stage reads the scores of float32 "
+                "vectors: leave it out"
+            )
+        return None
 
 
 def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
@@ -228,16 +245,36 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
             "seed": plain["seed"],
             "model": _without_starts(plain["model"]),
             "training": plain["training"],
-            **({"ranking": plain["ranking"]} if plain["ranking"] else {}),
+            **({"ranking": pipeline.ranking.settings()} if pipeline.ranking and not pipeline.two_stages else {}),
         },
-        "evaluate": {"evaluation": {key: value for key, value in plain["evaluation"].items() if value is not None}},
-        "export": {name: plain["export"][name] for name in _OF_EXPORT},
+        "rank": {"seed": plain["seed"], "monitor": plain["training"]["monitor"], **_of_second_stage(pipeline)},
+        "evaluate": {
+            "evaluation": {key: value for key, value in plain["evaluation"].items() if value is not None},
+            **_of_answers(pipeline),
+        },
+        "export": {**{name: plain["export"][name] for name in _OF_EXPORT}, **_of_answers(pipeline)},
         "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
         "publish": {"name": plain["name"], **plain["export"]},
     }
     if stage not in chosen:
         raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
     return chosen[stage]
+
+
+def _of_second_stage(pipeline: Pipeline) -> dict[str, Any]:
+    """What the training of a second stage follows from."""
+    if pipeline.ranking is None:
+        return {}
+    plain = pipeline.ranking.model_dump(mode="json")
+    return {"ranking": {name: value for name, value in plain.items() if name not in _OF_ANSWERS}}
+
+
+def _of_answers(pipeline: Pipeline) -> dict[str, Any]:
+    """What of two stages only their answers follow from."""
+    if not pipeline.two_stages or pipeline.ranking is None:
+        return {}
+    plain = pipeline.ranking.model_dump(mode="json")
+    return {"ranking": {name: plain[name] for name in _OF_ANSWERS}}
 
 
 def _without_starts(model: dict[str, Any]) -> dict[str, Any]:

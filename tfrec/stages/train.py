@@ -138,7 +138,7 @@ def _perform(run: Run, key: str) -> None:
 def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
-    if ranking is None:
+    if ranking is None or run.pipeline.two_stages:
         return data.train_plan(tokens, run.pipeline.seed), data.validation()
     labelled = build.ranking_data(data, ranking)
     return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
@@ -149,7 +149,7 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker
     pipeline, text = run.pipeline, run.pipeline.model.text
     settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
     shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
-    if pipeline.ranking is not None:
+    if pipeline.ranking is not None and not pipeline.two_stages:
         model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)
     else:
         model = build.two_tower(data, pipeline.model, **shared)
