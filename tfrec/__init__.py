@@ -22,11 +22,13 @@ _ROOMS = (
 _NAMES = {
     "Client": "tfrec.serving.client",
     "Ranker": "tfrec.ranking",
+    "TwoStage": "tfrec.ranking",
     "TwoTower": "tfrec.retrieval",
     "evaluate": "tfrec.stages",
     "export": "tfrec.serving",
     "load_model": "tfrec.retrieval",
     "load_ranker": "tfrec.ranking",
+    "load_two_stage": "tfrec.ranking",
     "recommend": "tfrec.retrieval",
 }
 

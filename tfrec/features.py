@@ -35,6 +35,7 @@ RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
 CANDIDATES = "candidates"  # int32 [B, C]: item rows that a ranker judges; PAD where there is none
 AFTER = "after"  # int32 [B, C]: how many events of the history each candidate is judged by, the oldest ones
 SHIFT = "shift"  # float32 [B, T, D]: moves the vectors of the history's events; in training under attack alone
+NORMALISER = "normaliser"  # float32 [B]: log of the sum of exp(score) over what was recalled; a second stage reads it
 BARRED = "barred"  # int32 [X]: item rows that the split recommends to nobody; absent where there are none
 
 # Prefixes of the optional features; the name after the prefix is the column's, or the label's.
@@ -42,6 +43,8 @@ EVENT_PREFIX = "event_"  # int32 [B, T]: a categorical column of the events, cod
 USER_PREFIX = "user_"  # int32 [B]: a categorical column of the users, code 0 = missing
 CONTEXT_PREFIX = "context_"  # int32 [B, C]: a categorical column of the event that shows the candidate, 0 = missing
 LABEL_PREFIX = "label_"  # float32 [B, C]: what is predicted of the candidate, NaN = unknown
+
+NEXT = "next"  # the label of a second stage: whether a candidate came next
 
 # float32 [B, W]: the vector that the text model gives a user's text (a profile, a query); zeros = missing.
 USER_TEXT = USER_PREFIX + TEXT

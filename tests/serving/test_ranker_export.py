@@ -213,3 +213,17 @@ def test_it_is_published_beside_its_own_kind_alone(exported_ranker, exported, tm
     with pytest.raises(ValueError, match="holds the versions of a ranker, and this is a model that recommends"):
         publish(exported, tmp_path / "models", "clicks")
     assert sorted(path.name for path in (tmp_path / "models" / "clicks").iterdir()) == ["1", "2"]
+
+
+def test_an_input_beside_those_of_the_towers_is_asked_for_by_its_column():
+    grid = [tf.TensorSpec([None, None], tf.int32)] * 4
+    model = SimpleNamespace(
+        item_tower=SimpleNamespace(items=len(IDS) + 1),
+        behavior_tower=SimpleNamespace(event_columns={}, user_columns={}),
+        heads=[SimpleNamespace(name="click")],
+        input_spec_dict=dict(zip(("history", "candidates", "after", "event_slot"), grid, strict=True)),
+    )
+    contract = Contract.of_ranker(model, ranker_data())
+    assert contract.columns == {"event_slot": "slot"} and contract.vocabularies == {"event_slot": ("first", "later")}
+    assert set(contract.specs) == {"history", "candidates", "event_slot"} and contract.of_events("event_slot")
+    assert not contract.of_events("candidates")

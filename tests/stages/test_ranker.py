@@ -202,7 +202,7 @@ def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys)
         ("ranking.monitor=rmse", "ranking.monitor is rmse, which is not measured of the first label"),
         ("ranking.heads=3", "model.dim is 8 and ranking.heads 3: heads must divide dim"),
         ("evaluation.disturbed={}", "evaluation.disturbed is for rankings"),
-        ("export.index=ivf", "export.index is ivf, and a ranker judges what it is given"),
+        ("export.index=ivf", "export.index is ivf, and a ranker judges every candidate"),
         ("data.events.labels={a like: {column: stars, at_least: 4}}", "String should match pattern"),
         ("data.split={kind: folds_users, folds: 1000}", "split.folds is 1000, and there are 60 users"),
         ("data.split={kind: folds_users, fold: 5}", "fold is 5, and with 5 folds it goes from 0 to 4"),

@@ -14,6 +14,10 @@ from tfrec.build.pretraining import language_objective as language_objective
 from tfrec.build.pretraining import language_optimizer as language_optimizer
 from tfrec.build.ranker import ranker as ranker
 from tfrec.build.ranker import ranking_data as ranking_data
+from tfrec.build.second_stage import candidate_plan as candidate_plan
+from tfrec.build.second_stage import diversity as diversity
+from tfrec.build.second_stage import positions as positions
+from tfrec.build.second_stage import two_stage as two_stage
 from tfrec.build.simulation import made_up as made_up
 from tfrec.build.simulation import oracle_applies as oracle_applies
 from tfrec.build.simulation import simulated_options as simulated_options

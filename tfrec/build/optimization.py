@@ -115,7 +115,7 @@ def optimizer(
 def monitor(pipeline: config.Pipeline) -> tuple[str, bool]:
     """The figure of an epoch's logs that chooses the epoch, and whether less of it is better."""
     ranking = pipeline.ranking
-    if ranking is None:
+    if ranking is None or pipeline.two_stages:
         return pipeline.training.monitor, False
     names = ranking.labels or tuple(pipeline.data.labels)
     binary = pipeline.data.labels[names[0]].range is None

@@ -76,7 +76,7 @@ def ranker(
             item_tower(data, settings, vectors),
             behavior_tower(data, settings, user_text),
             [_head(data, name, ranking, known[name]) for name in names],
-            interactions=_interactions(settings, ranking),
+            interactions=interactions(ranking, settings.dropout),
             collaborative=collaborative(labelled, names, ranking, seed or 0),
             target_attention=_target_attention(settings, ranking),
             context=_context(data, settings, ranking, len(names)),
@@ -102,10 +102,11 @@ def _head(data: Dataset, name: str, ranking: config.Ranking, known: np.ndarray) 
     return BinaryHead(weight, name=name)
 
 
-def _interactions(settings: config.Model, ranking: config.Ranking) -> list[keras.layers.Layer]:
+def interactions(ranking: config.Ranking, dropout: float) -> list[keras.layers.Layer]:
+    """The layers that the section `ranking` names, which read all inputs side by side."""
     made: dict[str, keras.layers.Layer] = {}
     if "mlp" in ranking.interactions:
-        made["mlp"] = Perceptron(ranking.mlp.units, settings.dropout, name="mlp")
+        made["mlp"] = Perceptron(ranking.mlp.units, dropout, name="mlp")
     if "cross" in ranking.interactions:
         made["cross"] = CrossNetwork(ranking.cross.layers, ranking.cross.rank, name="cross")
     return list(made.values())

@@ -37,7 +37,7 @@ def _run(
 
     folder = stages.run(settings, out or Path("runs") / settings.name, only=only, **options)
     if only in (None, "evaluate"):
-        _print_results(folder, ranker=settings.ranking is not None)
+        _print_results(folder, ranker=settings.ranking is not None and not settings.two_stages)
 
 
 def _print_results(folder: Path, *, ranker: bool) -> None:
@@ -75,6 +75,13 @@ def prepare(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
 def train(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
     """Train on the prepared data set; an interrupted training goes on where it was."""
     _run(pipeline, out, overrides, only="train")
+
+
+@command.command()
+@_pipeline_options
+def rank(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+    """Train the second stage, where ranking.recall is set, on what the trained model recalls."""
+    _run(pipeline, out, overrides, only="rank")
 
 
 @command.command()

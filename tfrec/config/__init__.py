@@ -6,8 +6,9 @@ from tfrec.config.loading import change, dump, load, parse
 from tfrec.config.model import Model, Text
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
-from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training, stage_settings
+from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training
 from tfrec.config.search import Search, load_search
+from tfrec.config.stage_settings import stage_settings
 
 __all__ = [
     "STAGES",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from tfrec.config.data import Data, Label
 from tfrec.config.model import Model
+from tfrec.config.second_stage import Diversity, Learning, Negatives
 from tfrec.config.values import Count, Counts, Names, Positive, Settings, one_or_more
 
 Interaction = Literal["mlp", "cross", "target_attention", "factors", "neighbourhood"]
+
+# What is said of one kind of ranking alone: of labels, and of a second stage after retrieval.
+OF_LABELS = ("labels", "context", "neutral", "weights", "positive_weight", "monitor")
+OF_RECALL = ("recall", "rank", "vectors", "negatives", "learning", "diversity")
 
 
 class Mlp(Settings):
@@ -37,8 +42,14 @@ class Factors(Settings):
 
 
 class Ranking(Settings):
-    """The ranker; with this section a pipeline predicts `data.events.labels` in place of the next item."""
+    """The ranker: of `data.events.labels` in place of the next item, or with `recall` the second stage after it."""
 
+    recall: Count | None = Field(
+        None,
+        description="items that the retrieval model hands to the ranker, in a pipeline without labels; `null`: the "
+        "ranker predicts labels",
+    )
+    rank: Count = Field(10, description="with `recall`: items that an answer of both stages holds")
     labels: Names | None = Field(None, description="labels that are predicted, each by a head; `null`: all")
     interactions: Annotated[tuple[Interaction, ...], BeforeValidator(one_or_more), Field(min_length=1)] = Field(
         ("target_attention", "mlp"),
@@ -72,6 +83,16 @@ class Ranking(Settings):
         description="validation figure of the first label that chooses the epoch; `null`: `log_loss` of yes and no, "
         "`rmse` of a rating",
     )
+    vectors: bool = Field(
+        False,
+        description="with `recall`: the vectors of user and candidate and their product are inputs too, beside the "
+        "score and what else speaks for a candidate",
+    )
+    negatives: Negatives = Field(default_factory=Negatives, description="with `recall`: what it learns to put below")
+    learning: Learning = Field(default_factory=Learning, description="with `recall`: how it learns")
+    diversity: Diversity | None = Field(
+        None, description="with `recall`: lists of items unlike one another; `diversity: {}` for the defaults"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -89,6 +110,7 @@ class Ranking(Settings):
             unknown = [name for name in self.weights if name not in self.labels]
             if unknown:
                 raise ValueError(f"weights names {unknown[0]}, which is not in labels")
+        self._of_one_kind()
         return self
 
     @property
@@ -96,12 +118,54 @@ class Ranking(Settings):
         """Those of `interactions` that say what a label will be from those of the history."""
         return [name for name in self.interactions if name in ("factors", "neighbourhood")]
 
+    def _of_one_kind(self) -> None:
+        foreign = [name for name in (OF_RECALL if self.recall is None else OF_LABELS) if self._changed(name)]
+        if foreign and self.recall is None:
+            raise ValueError(f"{foreign[0]} is of a second stage, and needs recall, such as recall: 200")
+        if foreign:
+            raise ValueError(f"{foreign[0]} is of labels, and with recall the next item is predicted: leave one out")
+        if self.recall is not None and self.recall < self.rank:
+            raise ValueError(f"recall is {self.recall}, less than rank, which is {self.rank}: nothing is left to rank")
+
+    def _changed(self, name: str) -> bool:
+        return getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)
+
+    def settings(self) -> dict[str, Any]:
+        """What a ranker of labels follows from, as plain values: without what is of a second stage alone."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name not in OF_RECALL}
+
     def problem(self, data: Data, model: Model) -> str | None:
         """What of the other sections the section `ranking` does not go with, in words."""
+        return self._of_recall(data, model) if self.recall is not None else self._of_labels(data, model)
+
+    def _of_recall(self, data: Data, model: Model) -> str | None:
+        if data.events is not None and data.events.labels:
+            return (
+                f"ranking.recall is {self.recall}, for a second stage that orders next items, and data.events.labels "
+                f"names {', '.join(data.events.labels)}, for a ranker of labels: leave one of them out"
+            )
+        if self.collaborative:
+            return f"ranking.interactions names {self.collaborative[0]}, which is of labels, and ranking.recall is set"
+        category = self.diversity.category if self.diversity is not None else None
+        known = tuple(data.items.categorical) if data.items is not None else ("category",) if data.simulated else ()
+        if category is not None and category not in known:
+            told = ", ".join(known) or "none"
+            return f"ranking.diversity.category is {category}, and data.items.categorical has {told}"
+        if data.split.kind == "folds_events":
+            return "ranking.recall needs validation events that come after training: another data.split.kind"
+        return self._indivisible(model)
+
+    def _indivisible(self, model: Model) -> str | None:
+        if "target_attention" in self.interactions and model.dim % self.heads:
+            return f"model.dim is {model.dim} and ranking.heads {self.heads}: heads must divide dim"
+        return None
+
+    def _of_labels(self, data: Data, model: Model) -> str | None:
         labels = data.labels
         if not labels:
             return (
-                "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}"
+                "ranking predicts data.events.labels, and none is named, such as click: {column: rating, at_least: 4}; "
+                "for a second stage after retrieval say ranking.recall, such as 200"
             )
         for problem in (self._misnamed(labels, data.context), self._unread(labels, data.context)):
             if problem is not None:
@@ -109,8 +173,8 @@ class Ranking(Settings):
         first = labels[(self.labels or tuple(labels))[0]]
         if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
             return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
-        if "target_attention" in self.interactions and model.dim % self.heads:
-            return f"model.dim is {model.dim} and ranking.heads {self.heads}: heads must divide dim"
+        if self._indivisible(model):
+            return self._indivisible(model)
         if model.text.tuning != "frozen":
             return f"model.text.tuning is {model.text.tuning}, and a ranker reads a frozen text model"
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,8 +14,6 @@ from tfrec.config.ranking import Ranking
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
-_CUTS = ("validation_from", "test_from")
-_OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
 class Objective(Settings):
@@ -188,7 +186,9 @@ class Pipeline(Settings):
     data: Data = Field(description="tables, filters, split")
     model: Model = Field(default_factory=Model, description="the two towers")
     ranking: Ranking | None = Field(
-        None, description="predict labels of events, such as clicks, in place of the next item"
+        None,
+        description="predict labels of events, such as clicks, in place of the next item; or, with `recall`, order "
+        "what the retrieval model recalls",
     )
     training: Training = Field(default_factory=Training, description="how the weights are found")
     pretraining: Pretraining = Field(
@@ -196,6 +196,11 @@ class Pipeline(Settings):
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
     export: Export = Field(default_factory=Export, description="what is handed to TensorFlow Serving")
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether a ranker orders what the retrieval model recalls."""
+        return self.ranking is not None and self.ranking.recall is not None
 
     @model_validator(mode="after")
     def _tunable(self) -> Self:
@@ -216,80 +221,23 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _rankable(self) -> Self:
         if self.ranking is not None:
-            problem = self.ranking.problem(self.data, self.model)
-            if self.export.index == "ivf":
+            if self.export.index == "ivf" and self.ranking.recall is None:
                 problem = "export.index is ivf, and a ranker judges what it is given and searches nothing: leave it out"
             for section in ("evaluation", "training"):
-                if getattr(self, section).disturbed is not None:
+                if getattr(self, section).disturbed is not None and self.ranking.recall is None:
                     what = "for rankings, and with ranking set nothing is ranked"
                     problem = f"{section}.disturbed is {what}: leave it out"
             if problem:
                 raise ValueError(problem)
         return self
 
-
-def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
-    """The settings that one stage depends on by itself, as plain values; its input depends on the earlier stages.
-
-    The places of the tables are left out: what counts is their content, which `prepare` takes as its input.
-    """
-    plain = pipeline.model_dump(mode="json")
-    _leave_out_unused(plain["training"])
-    chosen = {
-        "prepare": {"data": _without_places(plain["data"])},
-        "train": {
-            "seed": plain["seed"],
-            "model": _without_starts(plain["model"]),
-            "training": plain["training"],
-            **({"ranking": _without_unused(plain["ranking"])} if plain["ranking"] else {}),
-        },
-        "evaluate": {"evaluation": {key: value for key, value in plain["evaluation"].items() if value is not None}},
-        "export": {name: plain["export"][name] for name in _OF_EXPORT},
-        "pretrain": {"seed": plain["seed"], "pretraining": plain["pretraining"]},
-        "publish": {"name": plain["name"], **plain["export"]},
-    }
-    if stage not in chosen:
-        raise ValueError(f"stage is {stage!r}, and must be one of {', '.join(STAGES)}")
-    return chosen[stage]
-
-
-def _without_unused(ranking: dict[str, Any]) -> dict[str, Any]:
-    """The section `ranking` without that of the factors where there are none: such runs' keys stay what they were."""
-    return {key: value for key, value in ranking.items() if key != "factors" or "factors" in ranking["interactions"]}
-
-
-def _leave_out_unused(training: dict[str, Any]) -> None:
-    """Take out of the section what came later and is not used, so that the keys of runs without it stay what they were.
-
-    Where nothing is attacked, it does not count what would be.
-    """
-    if not training["adversarial"]:
-        del training["adversarial"]
-        training["attack"] = "items"
-    if training["attack"] == "items":
-        del training["attack"]
-    if training["disturbed"] is None:
-        del training["disturbed"]
-    if training["ensemble"] == 1:
-        del training["ensemble"]
-
-
-def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
-    """The section `model` without the places of what training starts from, whose content counts."""
-    return {**model, "text": {**model["text"], "start": None, "tuned": None}}
-
-
-def _without_places(data: dict[str, Any]) -> dict[str, Any]:
-    """The section `data` without where its tables lie."""
-    kept = {key: value for key, value in data.items() if key != "root"} | {"cold_items": None}
-    kept["cold_items_validation"] = None
-    if kept["simulated_ads"] is None:  # Keys of runs without it stay what they were.
-        del kept["simulated_ads"]
-    for table in ("events", "items", "users"):
-        if kept[table] is not None:
-            kept[table] = {key: value for key, value in kept[table].items() if key != "path"}
-    if kept["events"] is not None and not kept["events"]["labels"]:  # Keys of runs without them stay what they were.
-        del kept["events"]["labels"]
-    if not kept["split"]["kind"].startswith("folds"):
-        kept["split"] = {key: value for key, value in kept["split"].items() if key in ("kind", *_CUTS)}
-    return kept
+    def _unserved(self) -> str | None:
+        """What of the section `export` the section `ranking` does not go with, in words."""
+        if self.export.index == "ivf":
+            return "export.index is ivf, and a ranker judges every candidate: leave it out"
+        if self.two_stages and self.export.quantization != "float32":
+            return (
+                f"export.quantization is {self.export.quantization}, and the second stage reads the scores of float32 "
+                "vectors: leave it out"
+            )
+        return None

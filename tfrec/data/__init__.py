@@ -1,12 +1,14 @@
 """The data room: tables in, a prepared dataset and its batches out."""
 
-from tfrec.data.batches import EpochPlan
+from tfrec.data.batches import EpochPlan, EvaluationUsers
+from tfrec.data.candidate_lists import CandidatePlan, NegativeDraws, RecalledLists
 from tfrec.data.datasets import Dataset
 from tfrec.data.events import read_events
 from tfrec.data.example_batches import ExamplePlan
 from tfrec.data.folders import content_hash
 from tfrec.data.items import read_items, read_users
 from tfrec.data.labels import Label
+from tfrec.data.neighbours import neighbours
 from tfrec.data.options import EventColumns, Folds, ItemColumns, PrepareOptions, UserColumns
 from tfrec.data.prepare import prepare
 from tfrec.data.ranking_data import RankingData
@@ -14,19 +16,24 @@ from tfrec.data.sequences import Ragged
 from tfrec.data.vocabulary import Vocabulary
 
 __all__ = [
+    "CandidatePlan",
     "Dataset",
     "EpochPlan",
+    "EvaluationUsers",
     "EventColumns",
     "ExamplePlan",
     "Folds",
     "ItemColumns",
     "Label",
+    "NegativeDraws",
     "PrepareOptions",
     "Ragged",
     "RankingData",
+    "RecalledLists",
     "UserColumns",
     "Vocabulary",
     "content_hash",
+    "neighbours",
     "prepare",
     "read_events",
     "read_items",

@@ -137,11 +137,17 @@ class EvaluationUsers:
     max_length: int
     barred: np.ndarray
 
-    def dataset(self, batch_size: int) -> tf.data.Dataset:
+    def order(self, members: np.ndarray | None = None) -> np.ndarray:
+        """The users in the order of `dataset`, int64."""
+        chosen = np.arange(len(self.histories.user_ids)) if members is None else members
+        return chosen[np.argsort(self.histories.lengths[chosen], kind="stable")]
+
+    def dataset(self, batch_size: int, members: np.ndarray | None = None) -> tf.data.Dataset:
         """Batches of similar lengths, the same each time: `HISTORY` [B, T], `SEEN` [B, S], `RELEVANT` [B, R] and more.
 
         Args:
             batch_size: users of a batch.
+            members: int64, some of the users; all where None.
 
         Returns:
             Also the event features [B, T], the user features [B], `USER_ID`, string [B], and `BARRED`, the same rows in
@@ -155,7 +161,7 @@ class EvaluationUsers:
         spec[USER_ID] = tf.TensorSpec([None], tf.string, USER_ID)
         if len(self.barred):
             spec[BARRED] = tf.TensorSpec([len(self.barred)], tf.int32, BARRED)
-        order = np.argsort(self.histories.lengths, kind="stable")
+        order = self.order(members)
         count = math.ceil(len(order) / batch_size)
 
         def play() -> Iterator[Batch]:

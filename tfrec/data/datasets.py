@@ -16,6 +16,7 @@ from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
 from tfrec.data.folders import read_manifest
 from tfrec.data.labels import Label
 from tfrec.data.perturbation import Noise, disturbed_windows, perturbed
+from tfrec.data.positions import training_positions
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
     Ragged,
@@ -184,17 +185,17 @@ class Dataset:
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose next events validate. See `EvaluationUsers.dataset`."""
-        return self._evaluation("validation").dataset(batch_size)
+        return self.evaluation_users("validation").dataset(batch_size)
 
     def test(self, batch_size: int = 256) -> tf.data.Dataset:
         """Users whose last events test, those without a history too. See `EvaluationUsers.dataset`."""
-        return self._evaluation("test").dataset(batch_size)
+        return self.evaluation_users("test").dataset(batch_size)
 
     def disturbed(
         self, split: str = "test", *, delete: float, insert: float, seed: int = 0, batch_size: int = 256
     ) -> tf.data.Dataset:
         """The users of "validation" or "test" with disturbed histories. See `tfrec.data.perturbation`."""
-        users, counts = self._evaluation(split), self.items["count"].to_numpy()
+        users, counts = self.evaluation_users(split), self.items["count"].to_numpy()
         return perturbed(users, counts, delete=delete, insert=insert, seed=seed).dataset(batch_size)
 
     def candidates(self, split: str) -> np.ndarray:
@@ -229,6 +230,16 @@ class Dataset:
             users[USER_TEXT] = TextVectors(codes, self._text_vectors)
         return users
 
+    def training_positions(self, most: int | None = None) -> EvaluationUsers:
+        """The training events of a target type, each with what its user did before it; one entry an event.
+
+        Args:
+            most: of each user the newest ones alone, so many; None for all.
+        """
+        features, keep = self.user_features(), self.seen == "keep"
+        held_out, length = self.held_out > 0, self.max_length
+        return training_positions(self.sequences, held_out, features, max_length=length, keep=keep, most=most)
+
     @property
     def held_out(self) -> np.ndarray:
         """int8 [I]: 0 for an item that trains, 1 for one held out of all but the test, 2 for one that validates too."""
@@ -252,7 +263,8 @@ class Dataset:
         users = np.repeat(lists.user_ids, lists.lengths)
         return pd.DataFrame({USER_ID: users, ITEM_ID: ids[lists.rows]}, dtype="str")
 
-    def _evaluation(self, split: str) -> EvaluationUsers:
+    def evaluation_users(self, split: str) -> EvaluationUsers:
+        """The users of "validation" or "test", with histories and what is relevant."""
         users, relevant = self._part(split)
         index, lists = histories(self.sequences, users, split)
         keep = self.seen == "keep"

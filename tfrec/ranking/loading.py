@@ -1,4 +1,4 @@
-"""A saved ranker, read again."""
+"""A saved ranker, or two stages as one, read again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tfrec.ranking.ensemble import RankerEnsemble
 from tfrec.ranking.ranker import Ranker
+from tfrec.ranking.two_stage import TwoStage
 from tfrec.retrieval.loading import load_saved
 
 
@@ -17,3 +18,13 @@ def load_ranker(path: str | Path) -> Ranker | RankerEnsemble:
         ValueError: the file is damaged, or holds something else.
     """
     return load_saved(path, (Ranker, RankerEnsemble), "ranker")
+
+
+def load_two_stage(path: str | Path) -> TwoStage:
+    """The two stages that `TwoStage.save` wrote, or a run (`ranking/model.keras`); not compiled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds something else.
+    """
+    return load_saved(path, (TwoStage,), "two-stage model")

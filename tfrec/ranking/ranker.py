@@ -130,8 +130,7 @@ class Ranker(keras.Model):
             features: `HISTORY` int [B, T], right-padded, `CANDIDATES` int [B, C], and any of the other trained inputs;
                 an absent one is missing. Without `AFTER`, candidates are judged by the whole history.
             training: whether dropout is on.
-            item_vectors: rows int [N] -> vectors float [N, D], such as those that an export stores; the item tower's
-                where None.
+            item_vectors: rows int [N] -> vectors float [N, D], such as an export stores; the item tower where None.
         """
         history, candidates = features[HISTORY], features[CANDIDATES]
         after = features.get(AFTER)
@@ -188,10 +187,7 @@ class Ranker(keras.Model):
         return tf.ensure_shape(past, (None, None, dim)), tf.ensure_shape(judged, (None, None, dim))
 
     def predictions(self, features: Mapping[str, Any], item_vectors: Encoder = None) -> dict[str, Any]:
-        """What is predicted of each candidate, by the label's name, float32 [B, C]: probabilities, ratings.
-
-        Arguments as for `call`.
-        """
+        """What is predicted, by the label's name, float32 [B, C]: probabilities, ratings; arguments as for `call`."""
         logits = self(features, item_vectors=item_vectors)
         return {head.name: head.value(logits[head.name]) for head in self.heads}
 

@@ -10,10 +10,12 @@ from typing import Any
 from tfrec.evaluation.metrics import HALF_WIDTH
 from tfrec.report import tables
 from tfrec.report.results import ORACLE, Results, write_text
+from tfrec.report.two_stage_section import two_stage_parts
 
 _TIMING = {
     "prepare_seconds": "preparing the data (s)",
     "train_seconds": "training, all epochs (s)",
+    "rank_seconds": "training the second stage, its mining included (s)",
     "epochs": "epochs",
     "epoch_seconds": "an epoch, median (s)",
     "events_per_second": "training events a second, median epoch",
@@ -61,6 +63,7 @@ def write_report(
         "## Results on the test split",
         tables.markdown(*tables.results_table(results.evaluations, cutoff)),
         _NOTES,
+        *(two_stage_parts(results.two_stages, cutoff) if results.two_stages else []),
         *_differences(results, cutoff),
         "## Slices",
         tables.markdown(*tables.slice_table(results.evaluations, cutoff)),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tfrec.evaluation import Difference, Evaluation, compare
+from tfrec.report.two_stages import TwoStages
 
 ORACLE = "oracle"
 # What `metrics.json` holds at least.
@@ -35,6 +36,7 @@ class Results:
         timing: seconds and counts, at least `TIMING_KEYS` where they apply; `epoch_seconds` is a median.
         peak_memory_mb: MiB.
         environment: see `environment.describe`.
+        two_stages: what is to be said of a second stage; None without one.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Results:
     timing: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: float = float("nan")
     environment: Mapping[str, str | int | float] = field(default_factory=dict)
+    two_stages: TwoStages | None = None
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
@@ -77,6 +80,8 @@ class Results:
             "peak_memory_mb": self.peak_memory_mb,
             "environment": dict(self.environment),
         }
+        if self.two_stages is not None:
+            document["two_stages"] = self.two_stages.document()
         if self.variants:
             document["variants"] = {name: evaluation.metrics for name, evaluation in self.variants.items()}
         for name, evaluation in self.validation_variants.items():

@@ -45,12 +45,23 @@ def ranking_metrics(scores: Any, relevant: Any, cutoff: int) -> dict[str, Any]:
     Returns:
         `hr`, `ndcg`, `mrr`: float [B].
     """
-    cutoff = min(cutoff, scores.shape[-1] or cutoff)
-    top = tf.math.top_k(scores, cutoff)
-    shown = tf.where(top.values > REMOVED / 2, top.indices, -1)
+    top = tf.math.top_k(scores, min(cutoff, scores.shape[-1] or cutoff))
+    return list_metrics(tf.where(top.values > REMOVED / 2, top.indices, -1), relevant)
+
+
+def list_metrics(shown: Any, relevant: Any) -> dict[str, Any]:
+    """HR, NDCG and MRR of each user's list, binary relevance.
+
+    Args:
+        shown: int [B, k] rows, best first; -1 where the list is shorter.
+        relevant: int [B, R] distinct relevant rows, 0-padded.
+
+    Returns:
+        `hr`, `ndcg`, `mrr`: float [B].
+    """
     hits = tf.reduce_any((shown[:, :, None] == relevant[:, None, :]) & (relevant[:, None, :] != PAD), axis=-1)
     hits = tf.cast(hits, tf.float32)
-    places = tf.range(1, cutoff + 1, dtype=tf.float32)
+    places = tf.range(1, tf.shape(shown)[1] + 1, dtype=tf.float32)
     discount = tf.math.log(2.0) / tf.math.log(places + 1.0)
     sizes = tf.reduce_sum(tf.cast(relevant != PAD, tf.float32), axis=1, keepdims=True)
     ideal = tf.reduce_sum(tf.where(places[None, :] <= sizes, discount[None, :], 0.0), axis=1)

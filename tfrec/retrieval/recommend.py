@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,21 @@ import tensorflow as tf
 
 from tfrec.features import ITEM_ID, RANK, SCORE, USER_ID
 from tfrec.retrieval.ranks import REMOVED
-from tfrec.retrieval.two_tower import TwoTower
 
 
-def recommend(model: TwoTower, batches: tf.data.Dataset, item_ids: Any, *, k: int = 50) -> pd.DataFrame:
+class Recommender(Protocol):
+    """What can be asked for recommendations: a two-tower model, or two stages as one."""
+
+    item_tower: Any
+
+    def item_tables(self) -> Any:
+        """What is computed of the items once."""
+
+    def top(self, tables: Any, features: Any, k: int) -> tuple[Any, Any]:
+        """The k best rows and their scores, [B, k], best first; fewer where there are fewer."""
+
+
+def recommend(model: Recommender, batches: tf.data.Dataset, item_ids: Any, *, k: int = 50) -> pd.DataFrame:
     """The k best items of each user, best first.
 
     Args:
@@ -35,15 +46,12 @@ def recommend(model: TwoTower, batches: tf.data.Dataset, item_ids: Any, *, k: in
             f"`item_ids` must name each of the {model.item_tower.items} rows of the model, padding included; "
             f"received {len(item_ids)}."
         )
-    vectors = model.item_vectors()
-    k = min(k, len(model.candidates))
-
+    tables = model.item_tables()
     spec = {name: value for name, value in batches.element_spec.items() if name != USER_ID}
 
     @tf.function(input_signature=[spec])  # One trace for every batch, whatever its length.
     def traced(features: dict[str, Any]) -> tuple[Any, Any]:
-        top = tf.math.top_k(model.scores(vectors, features), k)
-        return top.indices, top.values
+        return model.top(tables, features, k)
 
     best = traced.get_concrete_function()  # Else TensorFlow warns of retracing after a few calls of `recommend`.
     users, rows, scores = [], [], []
@@ -53,6 +61,7 @@ def recommend(model: TwoTower, batches: tf.data.Dataset, item_ids: Any, *, k: in
         users.extend(batch[USER_ID].numpy())
         rows.append(indices.numpy())
         scores.append(values.numpy())
+    k = rows[0].shape[1] if rows else k
     table = pd.DataFrame(
         {
             USER_ID: np.repeat(np.array([user.decode() for user in users], object), k),

@@ -143,6 +143,15 @@ class TwoTower(keras.Model):
         scores = tf.matmul(self.query(vectors, features), vectors, transpose_b=True)
         return remove_seen(scores, features.get(SEEN), self._barred, features.get(BARRED))
 
+    def item_tables(self) -> Any:
+        """What `top` reads of the items: their vectors."""
+        return self.item_vectors()
+
+    def top(self, vectors: Any, features: Mapping[str, Any], k: int) -> tuple[Any, Any]:
+        """The k best rows int32 [B, k], best first, and their scores float32 [B, k]."""
+        top = tf.math.top_k(self.scores(vectors, features), min(k, len(self.candidates)))
+        return top.indices, top.values
+
     def call(self, features: Mapping[str, Any], training: bool = False) -> Any:
         """The scores of every row of the catalogue, float [B, I], from a batch of features."""
         return self.scores(self.item_vectors(training=training), features)

@@ -34,10 +34,12 @@ from tfrec.serving.names import (
     SUFFIX,
     VECTOR,
 )
+from tfrec.serving.second_check import SecondCheck
 from tfrec.serving.selfcheck import HISTORIES, Check, spread
 from tfrec.serving.session import SessionModel
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
+SAME_LISTS = 0.95  # of diverse answers, whose choices hang on one another
 MEASURED = 1024  # histories on which the recall of an index is measured, at most
 _LISTS = (ALLOW_ITEMS, DENY_ITEMS, ALLOW_CATEGORIES, DENY_CATEGORIES)
 
@@ -49,9 +51,11 @@ class CatalogueCheck(Check):
     Attributes:
         recall_floor: the share of the best 10 items that an answer must hold on average; below 1 where answers come
             from an index. What is shown must have its right score in any case.
+        second: the second stage, where `model` is the first of two.
     """
 
     recall_floor: float = 1.0
+    second: SecondCheck | None = None
 
     def _signatures(self) -> tuple[str, ...]:
         return *self._recommending(), EMBED_QUERY, EMBED_QUERY_DELIMITED, EMBED_ITEM, SIMILAR_ITEMS
@@ -97,6 +101,21 @@ class CatalogueCheck(Check):
         return joined(inputs) if signature.endswith(SUFFIX) else dict(inputs)
 
     def _expected(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        scores = self._first_scores(inputs)
+        return scores if self.second is None else self.second.judged(self._features_of(inputs), scores)
+
+    def _ranked(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        if self.second is None:
+            return super()._ranked(inputs)
+        return self.second.answer(self._features_of(inputs), self._first_scores(inputs), self.contract.width)
+
+    def _features_of(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The model's inputs of a request; none where nobody asks."""
+        told = {name: values for name, values in inputs.items() if name not in _LISTS}
+        return self._compacted(self._rows(inputs[HISTORY]), told) if len(inputs[HISTORY]) else {}
+
+    def _first_scores(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [B, I] of the model, without what may not be shown."""
         scores = super()._expected({name: values for name, values in inputs.items() if name not in _LISTS})
         for name in filter(inputs.__contains__, _LISTS):
             for row, values in enumerate(inputs[name]):
@@ -197,17 +216,25 @@ class CatalogueCheck(Check):
         """The signatures whose queries differ; the other forms of a request seek what these do."""
         return (SERVING_DEFAULT, RECOMMEND_FULL) if len(self.contract.specs) > 1 else (SERVING_DEFAULT,)
 
+    @property
+    def _by_score(self) -> bool:
+        return self.second is None or not self.second.diverse
+
     def _exact(self, signature: str) -> bool:
+        if not self._by_score and signature in self._recommending():
+            return False
         return self.recall_floor == 1 or signature.startswith(RECOMMEND_FILTERED)
 
     def _measured(
         self, bundle: SessionModel, histories: Sequence[Sequence[str]] | None, rng: np.random.Generator
     ) -> dict[str, Any]:
-        """The recall of each signature that an index answers.
+        """The recall of each signature that an index answers; the share of lists that are those of a diverse answer.
 
         Raises:
             ValueError: it is below the floor.
         """
+        if not self._by_score:
+            return {"same_lists": self._same_lists(bundle, self._chosen(histories, rng)[:HISTORIES], rng)}
         if self.recall_floor == 1:
             return {}
         chosen, recall = self._chosen(histories, rng), {}
@@ -221,6 +248,23 @@ class CatalogueCheck(Check):
                     f"histories, not {self.recall_floor} as `recall` asks: export with index exact, or ask for less."
                 )
         return {"recall_floor": self.recall_floor, "recall": recall}
+
+    def _same_lists(self, bundle: SessionModel, histories: Sequence[Sequence[str]], rng: np.random.Generator) -> float:
+        """The share of answers whose items are the model's, in its order: near ties may fall otherwise.
+
+        Raises:
+            ValueError: it is less than `SAME_LISTS`.
+        """
+        same: list[bool] = []
+        for inputs in self._in_batches(RECOMMEND_FULL, histories, rng):
+            rows, _ = self._ranked(inputs)
+            given = bundle.run(RECOMMEND_FULL, inputs)[ITEM_IDS]
+            names = np.array([[self._places.get(item.decode(), PAD) for item in row] for row in given])
+            shown = names != PAD
+            same += [bool((one == other)[there].all()) for one, other, there in zip(names, rows, shown, strict=True)]
+        if not np.mean(same) >= SAME_LISTS:
+            raise ValueError(f"{RECOMMEND_FULL}: of {len(same)} lists {same.count(False)} are not those of the model.")
+        return float(np.mean(same))
 
     def _recall(
         self, bundle: SessionModel, signature: str, histories: Sequence[Sequence[str]], rng: np.random.Generator

@@ -16,6 +16,8 @@ from tfrec.features import (
     AFTER,
     CANDIDATES,
     CONTEXT_PREFIX,
+    EVENT_PREFIX,
+    EVENT_TYPE,
     HISTORY,
     ITEM_ID,
     PAD,
@@ -189,11 +191,12 @@ def _columns(model: Any) -> dict[str, str]:
     shown = {context_feature(column): column for column in (context.embedded if context else ())}
     left = {HISTORY, AFTER, *map(context_feature, context.neutral if context else ())}
     rest = set(model.input_spec_dict) - left - set(events) - set(users) - set(shown)
-    return {**events, **{name: name for name in sorted(rest)}, **shown, **users}
+    others = {name: name if name == EVENT_TYPE else name.removeprefix(EVENT_PREFIX) for name in sorted(rest)}
+    return {**events, **others, **shown, **users}
 
 
 def _sizes(model: Any) -> dict[str, int]:
-    """Feature name -> size of its vocabulary, of everything that a request says as a text."""
+    """Feature name -> size of its vocabulary, of what the towers and the context of a request are told as texts."""
     tower, context = model.behavior_tower, getattr(model, "context", None)
     sizes = {event_feature(column): size for column, size in tower.event_columns.items()}
     sizes |= {user_feature(column): size for column, size in tower.user_columns.items()}
@@ -220,10 +223,10 @@ def _values(model: Any, vocabularies: Mapping[str, Any], feature: str, column: s
     """The values of a feature, of which the model knows exactly as many."""
     of_events = event_feature(column) if feature == context_feature(column) else feature
     found, size = vocabularies.get(of_events, vocabularies.get(column)), _sizes(model).get(feature)
-    if found is None or size is None:
+    if found is None:
         raise ValueError(f"`vocabularies` lacks {feature!r}, which the model was trained with.")
     values = tuple(getattr(found, "values", found))
-    if len(values) + 1 != size:
+    if size is not None and len(values) + 1 != size:
         raise ValueError(
             f"`vocabularies`: {feature!r} has {len(values)} values and the model was trained with {size - 1}."
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrec.ranking import Ranker
+from tfrec.ranking import Ranker, TwoStage
 from tfrec.serving import manifest, score_meaning
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
@@ -16,6 +16,7 @@ from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.index.building import Index, build
 from tfrec.serving.options import WORTH, ExportOptions
 from tfrec.serving.ranker_exporter import export_ranker
+from tfrec.serving.second_check import SecondCheck
 from tfrec.serving.version_writer import real_histories, said_of, stored, write_version
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ def export(
     histories of the data set's test split are asked, where it has one, else histories drawn from the catalogue.
 
     Args:
-        model: the trained two-tower model, or the trained ranker (see `tfrec.serving.ranker_signatures`).
+        model: the trained two-tower model; the trained two-stage model, which answers as that does; or the trained
+            ranker (see `tfrec.serving.ranker_signatures`).
         dataset: the data set it was trained on, or anything with its `items`, `vocabularies`, `seen` and `max_length`
             (see `ServedData`).
         folder: the folder of versions; created where it is missing.
@@ -63,11 +65,14 @@ def export(
             model, dataset, Path(folder), version=version, base_path=base_path, about=about, options=options
         )
     model = getattr(model, "without_text", model)  # What tuning did is in the vectors that the tower holds.
-    contract = Contract.of(model, dataset, k_max)
-    options = options or ExportOptions()
-    table = stored(model, options)
-    check = CatalogueCheck(model, table.restored, contract)
-    index = _index(check, dataset, options)
+    options, second, first = options or ExportOptions(), None, model
+    if isinstance(model, TwoStage):
+        _refuse_of_two_stages(options)
+        second, first, k_max = SecondCheck(model), model.retrieval, min(k_max, model.rank)
+    contract = Contract.of(first, dataset, k_max)
+    table = stored(first, options)
+    check = CatalogueCheck(first, table.restored, contract, second=second)
+    index = None if second is not None else _index(check, dataset, options)
     if index is not None:
         check = dataclasses.replace(check, recall_floor=options.recall)
     described = {"index": {"kind": "exact"} if index is None else index.described}
@@ -81,10 +86,23 @@ def export(
         about={
             **said_of(dataset, about),
             **described,
-            manifest.SCORE: score_meaning.of_products(model),
+            manifest.SCORE: score_meaning.of_products(first) if second is None else score_meaning.of_stages(model),
             "item_vectors": {"kind": options.quantization, **table.sizes},
         },
     )
+
+
+def _refuse_of_two_stages(options: ExportOptions) -> None:
+    """Refuse what would change the scores that the second stage reads.
+
+    Raises:
+        ValueError: the first stage is to round or to pass over items.
+    """
+    if options.quantization != "float32" or options.index == "ivf":
+        raise ValueError(
+            "a model of two stages is exported with quantization float32 and without an index, for the second stage "
+            f"reads the scores of the first; received {options.quantization} and {options.index}."
+        )
 
 
 def _index(check: CatalogueCheck, dataset: Any, options: ExportOptions) -> Index | None:

@@ -76,7 +76,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MANIFEST} is damaged ({error}); export the model again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version of tfrec; export the model again.")
-    required = REQUIRED | ({LABELS: list} if manifest.get(KIND) == RANKER else {"k_max": int, "answer_size": int})
+    answers = {LABELS: list} if manifest.get(KIND) == RANKER else {"k_max": int, "answer_size": int}
+    required = {**answers, **REQUIRED}
     wrong = [name for name, kind in required.items() if not isinstance(manifest.get(name), kind)]
     wrong += ["self_check.tolerance"] * ("self_check" not in wrong and not _has_limits(manifest["self_check"]))
     if wrong:

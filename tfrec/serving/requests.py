@@ -45,6 +45,14 @@ def texts(given: Sequence[str], count: int) -> np.ndarray:
     return np.array([str(text).encode("utf-8", "replace") for text in given], object)
 
 
+def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """Object [N, T]: the rows, "" after their end."""
+    table = np.full((len(rows), max(map(len, rows), default=0)), "", object)
+    for row, items in zip(table, rows, strict=True):
+        row[: len(items)] = items
+    return table
+
+
 def decoded(ids: np.ndarray) -> np.ndarray:
     """Texts of bytes, of the same shape."""
     return np.array([item.decode() for item in ids.ravel()], object).reshape(ids.shape)

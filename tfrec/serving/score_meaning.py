@@ -25,6 +25,19 @@ def of_products(model: Any) -> dict[str, Any]:
     }
 
 
+def of_stages(model: Any) -> dict[str, Any]:
+    """The meaning of the scores of a two-stage model, logits of its second stage."""
+    return {
+        "is": "logit of the second stage, of what the first one recalls",
+        "recall": model.recall,
+        "diverse": model.diversity is not None,
+        "difference": "of two items of one answer: the log of how many times as likely as the other the one is",
+        "probability": "softmax over what the first stage recalls" if model.loss_name == "softmax" else None,
+        "between_histories": "not comparable",
+        "calibrated": False,
+    }
+
+
 def of_text(model: Any, scale: float | None) -> dict[str, Any]:
     """The meaning of the scores of a text model, to which a query adds `scale` times a cosine; None where none is."""
     meaning = of_products(model)

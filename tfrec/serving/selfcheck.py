@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.contract import Contract
 from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
+from tfrec.serving.requests import padded
 from tfrec.serving.session import SessionModel, open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
@@ -95,11 +96,15 @@ class Check:
         history = padded([list(map(str, row)) for row in asked])
         for signature in self._recommending():
             inputs = self._inputs(signature, history, rng)
-            scores = self._expected(inputs)
-            rows = np.argsort(-scores, axis=1, kind="stable")[:, : self.contract.width]
-            best = np.take_along_axis(scores, rows, axis=1).astype(np.float32)
+            rows, best = self._ranked(inputs)
             ids = np.where(best > NO_ITEM_SCORE, self.contract.item_ids[rows], "")
             yield signature, self._request(signature, inputs), {ITEM_IDS: ids, SCORES: best}
+
+    def _ranked(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What the model answers: int [B, k] rows and float32 [B, k] scores, best first."""
+        scores = self._expected(inputs)
+        rows = np.argsort(-scores, axis=1, kind="stable")[:, : self.contract.width]
+        return rows, np.take_along_axis(scores, rows, axis=1).astype(np.float32)
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 
@@ -186,8 +191,14 @@ class Check:
         for row, expected in enumerate(self._expected(inputs)):
             answer = np.array([places.get(item.decode(), -1) for item in ids[row]])
             where = f"{signature}, {list(history[row])[:8]}"
-            worst = max(worst, self._difference(where, expected, answer, scores[row], exact=self._exact(signature)))
+            how = {"exact": self._exact(signature), "by_score": self._by_score}
+            worst = max(worst, self._difference(where, expected, answer, scores[row], **how))
         return worst
+
+    @property
+    def _by_score(self) -> bool:
+        """Whether items are shown in the order of their scores."""
+        return True
 
     def _exact(self, signature: str) -> bool:
         """Whether a signature scores every item; another may show others than the best, with their right scores."""
@@ -200,8 +211,9 @@ class Check:
         return {}
 
     def _difference(
-        self, where: str, expected: np.ndarray, answer: np.ndarray, scores: np.ndarray, *, exact: bool = True
-    ) -> float:
+        self, where: str, expected: np.ndarray, answer: np.ndarray, scores: np.ndarray, *, exact: bool = True,
+        by_score: bool = True,
+    ) -> float:  # fmt: skip
         """The largest difference of one row; ids may swap only within the tolerance, unless the answer is not exact."""
         possible = np.flatnonzero(expected > NO_ITEM_SCORE)
         best = _largest(expected[possible], len(answer))
@@ -216,7 +228,9 @@ class Check:
             raise ValueError(f"{where}: an empty place must have the score {NO_ITEM_SCORE}.")
         given = scores[: len(shown)]
         scale = max(1.0, float(np.abs(best).max(initial=0.0)))
-        off = np.concatenate([np.abs(given - expected[shown]), np.diff(given).clip(0), np.abs(given - best) * exact])
+        off = np.abs(given - expected[shown])
+        if by_score:
+            off = np.concatenate([off, np.diff(given).clip(0), np.abs(given - best) * exact])
         worst = float(off.max(initial=0.0)) / scale
         if worst > self._tolerance:
             raise ValueError(
@@ -282,11 +296,3 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     if len(values) > count:
         values = np.partition(values, len(values) - count)[-count:]
     return np.sort(values)[::-1]
-
-
-def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Object [N, T]: the rows, "" after their end."""
-    table = np.full((len(rows), max(map(len, rows), default=0)), "", object)
-    for row, items in zip(table, rows, strict=True):
-        row[: len(items)] = items
-    return table

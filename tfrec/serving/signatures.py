@@ -23,6 +23,7 @@ from tfrec.serving.index.inverted import InvertedFile
 from tfrec.serving.index.vectors import StoredVectors, VectorTable
 from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
 from tfrec.serving.request_reader import RequestReader, known_events, to_ids
+from tfrec.serving.second_stage import SecondStage
 from tfrec.serving.session import quiet
 
 ID_FILE = "item_ids.txt"
@@ -51,7 +52,8 @@ class ServingGraph:
         """Create tables and matrix, and trace the signatures.
 
         Args:
-            model: the trained two-tower model.
+            model: the trained two-tower model, or the trained two-stage model, whose vectors must be float32 and not
+                be indexed.
             vectors: the vectors of all items, as they are stored.
             contract: ids, inputs and rules.
             id_file: where to write the ids, one a line; it is read while the model is saved. Its path must be new to
@@ -61,21 +63,24 @@ class ServingGraph:
         """
         if index is not None:
             vectors, contract = vectors.taken(index.order), contract.reordered(index.order)
-        self._model, self._contract = model, contract
+        self._model, self._contract = getattr(model, "retrieval", model), contract
         self._reader, self._ids = RequestReader(contract, id_file), to_ids(id_file)
         self._vectors = StoredVectors(vectors, "item_vectors")
+        self._second = SecondStage(model, self._vectors.variables[0]) if self._model is not model else None
         self._lists: InvertedFile | None = None
         if index is not None:
             self._starts = tf.Variable(index.starts, trainable=False, dtype=tf.int32, name="list_starts")
             self._lists = InvertedFile(index.answers, self._starts, self._vectors.scores_of, contract.width)
         rows = tf.TensorSpec([None, None], tf.int32)  # One function for all signatures that read nothing else.
         self._alone = tf.function(self._query_of_rows, input_signature=[rows], autograph=False)
+        self._choose = tf.function(self._by_second, autograph=False)  # Traced once for requests of the same inputs.
         self._weights = copies(self._read())
-        with portable(model.behavior_tower):
+        with portable(self._model.behavior_tower):
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
         self.module.tables = [*self._reader.tables, self._ids]
         self.module.vectors, self.module.weights = self._vectors.variables, [copy for _, copy in self._weights]
+        self.module.second = [] if self._second is None else self._second.variables
         self.module.lists = [] if self._lists is None else [self._starts, *self._lists.variables]
 
     def save(self, folder: Path) -> None:
@@ -84,7 +89,8 @@ class ServingGraph:
 
     def _read(self) -> list[Any]:
         """The weights that the graph reads, those of the model's layers."""
-        return weights_beside(self._model, self._model.item_tower)
+        first = weights_beside(self._model, self._model.item_tower)
+        return first if self._second is None else [*first, *self._second.weights]
 
     def _traced(self) -> dict[str, Any]:
         specs = self._contract.specs
@@ -103,7 +109,7 @@ class ServingGraph:
         features = self._features(rows, inputs)
         if self._lists is not None:
             return self._nearest(self._lists, self._query(features), rows)
-        return _with_known(self._best(self._shown(self._scores(features), rows)), rows)
+        return _with_known(self._chosen(self._shown(self._scores(features), rows), features), rows)
 
     def _answer_alone(self, rows: Any, allowed: Any = None) -> dict[str, Any]:
         """The best items from item rows int32 [B, T] alone; those alone that bool [B, I] allows."""
@@ -111,7 +117,8 @@ class ServingGraph:
         if self._lists is not None and allowed is None:
             return self._nearest(self._lists, query, rows)
         scores = self._shown(self._vectors.scores(query), rows)
-        return _with_known(self._best(scores if allowed is None else tf.where(allowed, scores, REMOVED)), rows)
+        scores = scores if allowed is None else tf.where(allowed, scores, REMOVED)
+        return _with_known(self._chosen(scores, {} if self._second is None else self._features(rows, {})), rows)
 
     def _nearest(self, lists: InvertedFile, query: Any, rows: Any) -> dict[str, Any]:
         """The best items of queries float32 [B, D], from lists; `rows` int32 [B, T] are those of the history."""
@@ -121,6 +128,16 @@ class ServingGraph:
     def _rows_of(self, ids: Any) -> Any:
         """Item rows int32 of the strings, of their shape; `PAD` for what is unknown."""
         return self._reader.rows(ids)
+
+    def _chosen(self, scores: Any, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Ids and scores of what is recommended, from float32 [B, I] of the first stage and the model's inputs."""
+        if self._second is None:
+            return self._best(scores)
+        return self._named(*self._choose(scores, features))
+
+    def _by_second(self, scores: Any, features: Mapping[str, Any]) -> tuple[Any, Any]:
+        assert self._second is not None
+        return self._second.answer(scores, features, self._contract.width, self._weights)
 
     def _best(self, scores: Any) -> dict[str, Any]:
         """Ids and scores of the best items, from float32 [B, I]."""

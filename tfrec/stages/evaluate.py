@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrec import evaluation
+from tfrec import build, evaluation
 from tfrec.data import Dataset
 from tfrec.evaluation import Evaluation
 from tfrec.features import (
@@ -29,23 +29,34 @@ from tfrec.features import (
     USER_ID,
     USER_TEXT,
 )
+from tfrec.ranking import TwoStage
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
 from tfrec.report.summaries import write_test
+from tfrec.report.tables import main_cutoff
+from tfrec.report.two_stage_section import diversity_plot
 from tfrec.retrieval import TwoTower, members, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.evaluate_ranker import METRICS, PLOTS, REPORT, evaluate_ranker, timing_of
 from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run
 from tfrec.stages.prepare import DATASET
+from tfrec.stages.rank import open_two_stage
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import open_batches, open_model
+from tfrec.stages.two_stages import RECALL_ALONE, two_stages
 
 HISTORY_ALONE, DISTURBED = "history alone", "histories disturbed"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
 
 def evaluate(
-    model: TwoTower, data: Dataset, split: str = "test", *, cutoffs: Any = evaluation.CUTOFFS, depth: int = 50
+    model: TwoTower | TwoStage,
+    data: Dataset,
+    split: str = "test",
+    *,
+    cutoffs: Any = evaluation.CUTOFFS,
+    depth: int = 50,
+    users: Any = None,
 ) -> Evaluation:
     """Measure a model on a split of its data set, full ranking.
 
@@ -55,6 +66,7 @@ def evaluate(
         split: `test` or `validation`.
         cutoffs: the k of each figure.
         depth: items ranked a user.
+        users: ids of those who count; all where None.
 
     Returns:
         Figures with half-widths, slices, and a table by user.
@@ -75,16 +87,19 @@ def evaluate(
         )
     batches = data.test() if split == "test" else data.validation()
     table = recommend(model, batches, data.items[ITEM_ID], k=depth)
-    return _measure(table, data, split, cutoffs=cutoffs, vectors=model.item_vectors().numpy())
+    return _measure(table, data, split, cutoffs=cutoffs, vectors=model.item_vectors().numpy(), users=users)
 
 
-def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, vectors: np.ndarray) -> Evaluation:
+def _measure(
+    table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, vectors: np.ndarray, users: Any = None
+) -> Evaluation:
     """Measure recommendations; where items were held out of training, these and no others are the cold ones."""
+    truth = data.truth(split)
     items = data.items.assign(candidate=data.candidates(split))
     held_out = items.loc[items["held_out"] > 0, ITEM_ID]
     return evaluation.evaluate(
         table,
-        data.truth(split),
+        truth if users is None else truth[truth[USER_ID].isin(users)],
         items,
         history=data.history(split),
         cutoffs=cutoffs,
@@ -95,16 +110,17 @@ def _measure(table: pd.DataFrame, data: Dataset, split: str, *, cutoffs: Any, ve
 
 
 def _perform(run: Run, key: str) -> None:
-    if run.pipeline.ranking is not None:
+    if run.pipeline.ranking is not None and not run.pipeline.two_stages:
         evaluate_ranker(run, key)
         return
-    started, data, model = time.perf_counter(), open_batches(run), open_model(run)
-    table = recommend(model, data.test(), data.items[ITEM_ID], k=run.pipeline.evaluation.depth)
+    started, data = time.perf_counter(), open_batches(run)
+    model = open_two_stage(run, data) if run.pipeline.two_stages else open_model(run)
+    table = recommend(model, data.test(), data.items[ITEM_ID], k=_depth(run))
     results = _results(run, data, model, table)
     results = dataclasses.replace(
         results,
         timing={**timing_of(run), "evaluate_seconds": time.perf_counter() - started},
-        peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in ("prepare", "train"))),
+        peak_memory_mb=max(peak_memory_mb(), *(run.figures(stage)["peak_memory_mb"] for stage in _before(run))),
         environment=describe(),
     )
     warn_of_better(results)
@@ -112,31 +128,75 @@ def _perform(run: Run, key: str) -> None:
     run.finish("evaluate", key, _write(run, results, table))
 
 
-def _results(run: Run, data: Dataset, model: TwoTower, table: pd.DataFrame) -> Results:
+def _before(run: Run) -> tuple[str, ...]:
+    """The stages that the figures come from."""
+    return ("prepare", "train", "rank") if run.pipeline.two_stages else ("prepare", "train")
+
+
+def _depth(run: Run) -> int:
+    """Items ranked a user: no more than are recalled."""
+    ranking, depth = run.pipeline.ranking, run.pipeline.evaluation.depth
+    return depth if ranking is None or ranking.recall is None else min(depth, ranking.recall)
+
+
+def _results(run: Run, data: Dataset, model: TwoTower | TwoStage, table: pd.DataFrame) -> Results:
     """The figures of the recommendations `table`, of the baselines, and of the model asked with the history alone."""
-    measured = run.pipeline.evaluation
+    measured, depth = run.pipeline.evaluation, _depth(run)
     shared = {"cutoffs": measured.cutoffs, "vectors": model.item_vectors().numpy()}
     variants, disturbed = {}, {}
     if len(model.input_spec_dict) > 1:
-        variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=measured.depth)
+        variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=depth)
     for place, member in enumerate(members(model)):
-        found = recommend(member, data.test(), data.items[ITEM_ID], k=measured.depth)
+        found = recommend(member, data.test(), data.items[ITEM_ID], k=depth)
         variants[f"seed {run.pipeline.seed + place} alone"] = found
     if measured.disturbed is not None:
         for split in ("validation", "test"):
             noisy = data.disturbed(split, **measured.disturbed.model_dump())
-            found = recommend(model, noisy, data.items[ITEM_ID], k=measured.depth)
+            found = recommend(model, noisy, data.items[ITEM_ID], k=depth)
             disturbed[split] = _measure(found, data, split, **shared)
-    return Results(
+    test = _measure(table, data, "test", **shared)
+    results = Results(
         name=run.pipeline.name,
-        validation=evaluate(model, data, "validation", cutoffs=measured.cutoffs, depth=measured.depth),
-        test=_measure(table, data, "test", **shared),
+        validation=_validation(run, model, data),
+        test=test,
         baselines={name: _measure(found, data, "test", **shared) for name, found in baselines(run, data).items()},
         variants={
             **{name: _measure(found, data, "test", **shared) for name, found in variants.items()},
             **({DISTURBED: disturbed["test"]} if disturbed else {}),
         },
         validation_variants={DISTURBED: disturbed["validation"]} if disturbed else {},
+    )
+    return _beside_recall(run, data, model, results) if isinstance(model, TwoStage) else results
+
+
+def _validation(run: Run, model: TwoTower | TwoStage, data: Dataset) -> Evaluation:
+    """The figures of the validation split; of two stages, of the users who chose the epoch."""
+    ranking, users = run.pipeline.ranking, None
+    if run.pipeline.two_stages and ranking is not None:
+        users = build.positions(data, ranking, run.pipeline.seed).held_back_ids
+    return evaluate(
+        model, data, "validation", cutoffs=run.pipeline.evaluation.cutoffs, depth=_depth(run), users=users
+    )  # fmt: skip
+
+
+def _beside_recall(run: Run, data: Dataset, model: TwoStage, results: Results) -> Results:
+    """The results with recall alone as the first baseline, and what is to be said of two stages."""
+    cutoffs, vectors = run.pipeline.evaluation.cutoffs, model.item_vectors().numpy()
+    recalled = recommend(model.retrieval, data.test(), data.items[ITEM_ID], k=_depth(run))
+    alone = _measure(recalled, data, "test", cutoffs=cutoffs, vectors=vectors)
+    pairs = {
+        "validation": (results.validation, _validation(run, model.retrieval, data)),
+        "test": (results.test, alone),
+    }
+    users = results.validation.per_user.index
+
+    def measure(table: pd.DataFrame, split: str) -> Evaluation:
+        return _measure(table, data, split, cutoffs=cutoffs, vectors=vectors, users=users)
+
+    return dataclasses.replace(
+        results,
+        baselines={RECALL_ALONE: alone, **results.baselines},
+        two_stages=two_stages(run, data, model, pairs, measure),
     )
 
 
@@ -153,9 +213,13 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
     _write_parquet(groups.reset_index(), run, SLICES_TEST)
     shutil.copyfile(run.path(DATASET, EVENTS_SCORED), run.path(EVENTS_SCORED))
     write_metrics(run.path(METRICS), results.document())
-    history = run.figures("train")["history"]
+    history = run.figures(_before(run)[-1])["history"]
     curves = {name: [epoch[name] for epoch in history] for name in history[0]}
     plots = write_plots(run.path(PLOTS), results, curves)
+    if results.two_stages is not None and results.two_stages.curve:
+        path = os.path.join(run.path(PLOTS), "diversity.png")
+        diversity_plot(path, results.two_stages, main_cutoff(results.test.metrics))
+        plots["Quality against diversity and coverage, by the trade-off, on the validation split"] = path
     settings, command = run.pipeline.model_dump(mode="json"), f"tfrec run {run.path(CONFIG)} --out {run.out}"
     write_report(run.path(REPORT), results, plots=plots, settings=settings, command=command)
     write_test(run.path(TENSORBOARD), results.test.metrics)

@@ -151,6 +151,8 @@ def timing_of(run: Run) -> dict[str, float]:
     trained = run.figures("train")
     names = ("epochs", "best_epoch", "epoch_seconds", "events_per_second", "parameters")
     timing = {"prepare_seconds": run.figures("prepare")["seconds"], "train_seconds": trained["seconds"]}
+    if run.pipeline.two_stages:
+        timing["rank_seconds"] = run.figures("rank")["seconds"]
     return {**timing, **{name: trained[name] for name in names}}
 
 

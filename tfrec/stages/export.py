@@ -14,6 +14,7 @@ from tfrec.retrieval import TwoTower
 from tfrec.serving import server_config, versions
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
+from tfrec.stages.rank import open_two_stage
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import embed_texts, open_model, open_ranker, text_encoder
 from tfrec.towers.text import TextEncoder
@@ -52,7 +53,7 @@ def _content(items: Path) -> str:
 
 def _perform(run: Run, key: str, items: Path | None = None) -> None:
     data, told = open_dataset(run), {}
-    model: Any = open_model(run) if run.pipeline.ranking is None else open_ranker(run)
+    model = _opened(run, data)
     if items is not None:
         told = {CATALOGUE: {"path": str(items.absolute()), "content_hash": _content(items)}}
         model, data = build.with_items(model, data, items, text=functools.partial(embed_texts, run))
@@ -60,7 +61,8 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
         path = catalogue(run)["path"]
         logger.warning("export: the pipeline's own items again; `tfrec export` with --items %s brings back those", path)
     about = {"settings": run.pipeline.model_dump(mode="json"), "validation": _validation(run), **told}
-    encoder = text_encoder(run) if run.pipeline.export.text_model and run.pipeline.ranking is None else None
+    recommends = run.pipeline.ranking is None or run.pipeline.two_stages
+    encoder = text_encoder(run) if run.pipeline.export.text_model and recommends else None
     folder = serving.export(
         model,
         data,
@@ -73,10 +75,18 @@ def _perform(run: Run, key: str, items: Path | None = None) -> None:
     )
     written = [folder]
     if encoder is not None:
-        written.append(_export_text(run, model, data, encoder, folder, about))
+        first = getattr(model, "retrieval", model)  # Words ask the first of two stages.
+        written.append(_export_text(run, first, data, encoder, folder, about))
     run.finish("export", key, written, version=int(folder.name), text=encoder is not None, **told)
     for name in (EXPORT, EXPORT_TEXT):
         versions.prune(run.path(name), run.pipeline.export.keep, server_config.labels(run.out, name).values())
+
+
+def _opened(run: Run, data: Dataset) -> Any:
+    """The trained model that is exported: of two stages both as one."""
+    if run.pipeline.two_stages:
+        return open_two_stage(run, data)
+    return open_model(run) if run.pipeline.ranking is None else open_ranker(run)
 
 
 def _options(run: Run) -> serving.ExportOptions:
@@ -114,7 +124,7 @@ def _export_text(
 
 def _validation(run: Run) -> dict[str, Any]:
     """The validation figures of the epoch that is exported; of an ensemble the means of its members'."""
-    trained = run.figures("train")
+    trained = run.figures("rank" if run.pipeline.two_stages else "train")
     chosen = trained.get("members") or [trained["history"][trained["best_epoch"] - 1]]
     names = [name for name in chosen[0] if name.startswith("val_")]
     return {name.removeprefix("val_"): statistics.fmean(each[name] for each in chosen) for name in names}

@@ -83,7 +83,7 @@ def fitted(run: Run, data: Dataset, parts: Sequence[str]) -> Trained:
 def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
-    if ranking is None:
+    if ranking is None or run.pipeline.two_stages:
         noise = run.pipeline.training.disturbed
         shares = noise.model_dump() if noise is not None else {}
         return data.train_plan(tokens, run.pipeline.seed, **shares), data.validation()
@@ -96,7 +96,7 @@ def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker
     pipeline, text = run.pipeline, run.pipeline.model.text
     settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
     shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
-    if pipeline.ranking is not None:
+    if pipeline.ranking is not None and not pipeline.two_stages:
         model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)
     else:
         model = build.two_tower(data, pipeline.model, **shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import prepare_stage
 from tfrec.stages.publish import publish_stage
+from tfrec.stages.rank import rank_stage
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import train_stage
 
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 STAGES = {
     "prepare": prepare_stage,
     "train": train_stage,
+    "rank": rank_stage,
     "evaluate": evaluate_stage,
     "export": export_stage,
     "publish": publish_stage,
@@ -36,6 +39,7 @@ def run(
     """Do the stages of a pipeline that are not done yet.
 
     prepare <- train <- evaluate, and train <- export <- publish: what is exported does not depend on what is measured.
+    With two stages, `rank` comes between `train` and what reads it.
 
     Args:
         pipeline: the settings.
@@ -52,8 +56,11 @@ def run(
         ValueError: a setting, a table or the folder is wrong, or an earlier stage is missing.
         OSError: a file cannot be read or written.
     """
-    if only is not None and only not in STAGES:
-        raise ValueError(f"`only` must be one of {', '.join(STAGES)}, or None for all; received {only!r}.")
+    stages = _stages_of(pipeline)
+    if only == "rank" and only not in stages:
+        raise ValueError("`rank` is the stage of a ranker after retrieval, and ranking.recall is not set, such as 200.")
+    if only is not None and only not in stages:
+        raise ValueError(f"`only` must be one of {', '.join(stages)}, or None for all; received {only!r}.")
     if items is not None and only != "export":
         raise ValueError(f"`items` is for the stage `export` alone; received {str(items)!r} with {only!r}.")
     if items is not None and pipeline.ranking is not None:
@@ -69,9 +76,9 @@ def run(
 
 def _do(current: Run, only: str | None, items: Path | None) -> None:
     """The stages, or the one, that are not done yet."""
-    stages = STAGES if items is None else {**STAGES, "export": export_of(items)}
+    stages = _stages_of(current.pipeline, {} if items is None else {"export": export_of(items)})
     as_it_is = items is not None or (only == "publish" and bool(catalogue(current)))
-    names = [*STAGES] if only is None else _path_to(only)
+    names = [*stages] if only is None else _path_to(only, stages)
     for name, key, done in _states(current, stages, names, recorded=as_it_is):
         if only in (None, name):
             if done:
@@ -86,6 +93,16 @@ def _do(current: Run, only: str | None, items: Path | None) -> None:
             )
 
 
+def _stages_of(pipeline: config.Pipeline, others: Mapping[str, Stage] | None = None) -> dict[str, Stage]:
+    """The stages by name, some replaced by `others`; those after `rank` read it where the pipeline has two stages."""
+    stages = {**STAGES, **(others or {})}
+    if not pipeline.two_stages:
+        del stages["rank"]
+        return stages
+    after = {name: dataclasses.replace(stages[name], reads="rank") for name in ("evaluate", "export")}
+    return {**stages, **after}
+
+
 def pending(pipeline: config.Pipeline, out: Path, last: str) -> list[str]:
     """Those of the stages that lead to `last`, and of itself, that are not done under these settings.
 
@@ -93,7 +110,8 @@ def pending(pipeline: config.Pipeline, out: Path, last: str) -> list[str]:
         ValueError: a table or the folder is wrong.
         OSError: a file cannot be read.
     """
-    return [name for name, _, done in _states(Run(pipeline, out), STAGES, _path_to(last)) if not done]
+    stages = _stages_of(pipeline)
+    return [name for name, _, done in _states(Run(pipeline, out), stages, _path_to(last, stages)) if not done]
 
 
 def _states(
@@ -111,7 +129,7 @@ def _states(
         yield name, key, current.done(name, key) and stage.complete(current)
 
 
-def _path_to(stage: str) -> list[str]:
+def _path_to(stage: str, stages: Mapping[str, Stage]) -> list[str]:
     """The stages that lead to one, and it."""
-    before = STAGES[stage].reads
-    return [*(_path_to(before) if before else []), stage]
+    before = stages[stage].reads
+    return [*(_path_to(before, stages) if before else []), stage]
