@@ -225,7 +225,10 @@ def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsy
     path, grid = write(tmp_path / "shop"), tmp_path / "grid.yaml"
     grid.write_text("variants: {mlp: {model.dropout: 0.1}, none: {model.dropout: 0}}")
     assert cli.main(["compare", str(path), "--grid", str(grid), "--out", str(tmp_path / "out")]) == 1
-    assert "`compare` sets rankings side by side" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        "`compare` takes pipelines without the section `ranking`" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_another_catalogue_is_for_models_that_recommend(tmp_path, capsys):

@@ -86,6 +86,8 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 def _perform(run: Run, key: str) -> None:
     data, number = open_batches(run), run.pipeline.training.ensemble
+    if run.pipeline.two_stages and run.pipeline.ranking is not None:
+        build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
     trained = [fitted(_member(run, place), data, _parts(number, place)) for place in range(number)]
     model = _as_one(trained)
     files = _save(run, model)
