@@ -221,8 +221,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _rankable(self) -> Self:
         if self.ranking is not None:
-            if self.export.index == "ivf" and self.ranking.recall is None:
-                problem = "export.index is ivf, and a ranker judges what it is given and searches nothing: leave it out"
+            problem = self.ranking.problem(self.data, self.model) or self._unserved()
             for section in ("evaluation", "training"):
                 if getattr(self, section).disturbed is not None and self.ranking.recall is None:
                     what = "for rankings, and with ranking set nothing is ranked"
