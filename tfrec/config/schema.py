@@ -215,6 +215,8 @@ class Pipeline(Settings):
             problem = self.ranking.problem(self.data, self.model)
             if self.evaluation.disturbed is not None and self.ranking.recall is None:
                 problem = "evaluation.disturbed is for rankings, and with ranking set nothing is ranked: leave it out"
+            if self.ranking.recall is not None and self.ranking.recall < min(self.evaluation.cutoffs):
+                problem = f"ranking.recall is {self.ranking.recall}, and evaluation.cutoffs has none up to that"
             if problem:
                 raise ValueError(problem)
         return self
