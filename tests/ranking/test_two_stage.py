@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.retrieval.cycles import ITEMS, following, test_batch, two_tower
+from tests.retrieval.cycles import ITEMS, OBJECTIVES, following, test_batch, two_tower
 from tfrec.data import EvaluationUsers, Ragged
 from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, SEEN, STATE, label_feature
 from tfrec.ranking import (
@@ -21,7 +21,9 @@ from tfrec.ranking import (
 from tfrec.ranking.evidence import DECAY, RECENT
 from tfrec.ranking.list_losses import list_loss
 from tfrec.ranking.two_stage import normaliser
+from tfrec.retrieval import TwoTower
 from tfrec.retrieval.ranks import REMOVED
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
 NEAR = np.array([[following(np.int64(row)), 0] if row else [0, 0] for row in range(ITEMS)], "int32")
 
@@ -119,10 +121,27 @@ def test_what_speaks_for_a_candidate(model):
     assert raw[0, :, 1] == pytest.approx(np.log1p([3, 2]))
     assert raw[:, 0, 2] == pytest.approx(np.log1p([1, 3]))
     # Cosines of item 3 to what was had last (2), at most (3 itself), and summed: 0 for 2, 0.8 for 1, 1 for 3.
-    assert raw[1, 0, 3:6] == pytest.approx([0.0, 1.0, 0.8 * DECAY + DECAY**2] if unit[2] @ unit[3] == 0 else [])
+    assert raw[1, 0, 3:6] == pytest.approx([0.0, 1.0, 0.8 * DECAY + DECAY**2])
     # Item 2 follows 1, item 3 follows 2.
     assert raw[1, 0, 6:9] == pytest.approx([1, 1, 1]) and raw[1, 1, 6:9] == pytest.approx([0, 1, DECAY])
     assert RECENT >= 3
+
+
+def test_texts_are_compared_by_what_is_their_own():
+    tower = ItemTower(8, ITEMS, text_width=3)
+    tower.build()
+    text = np.zeros((ITEMS, 3), "float32")
+    text[1:4] = [[1, 1, 0], [1, 0, 1], [1, 0, 1]]
+    tower.set_features(text=text)
+    encoder = ConvolutionEncoder(8, blocks=1, kernel=2)
+    retrieval = TwoTower(tower, BehaviorTower(8, [encoder]), OBJECTIVES["softmax"]())
+    model = TwoStage(retrieval, Evidence(ITEMS, 2, text=True), [Perceptron([4])], recall=6, rank=3)
+    found = model.item_tables()["text"].numpy()
+    assert np.linalg.norm(found, axis=1) == pytest.approx([0, 1, 1, 1] + [0] * (ITEMS - 4), abs=1e-6)
+    assert found[2] @ found[3] == pytest.approx(1) and found[1] @ found[2] == pytest.approx(-1)  # Without their mean.
+    raw = model.evidence.raw(model.item_tables(), tf.constant([[2]]), tf.constant([[3, 1]]), tf.zeros([1, 2])).numpy()
+    assert raw.shape[2] == model.evidence.width == 12
+    assert raw[0, :, 9:] == pytest.approx(np.array([[1.0] * 3, [-1.0] * 3]))
 
 
 def test_nothing_is_known_of_an_empty_history(model):

@@ -122,6 +122,7 @@ LABELS = (
         (["ranking.weights=learnt"], "weights is of labels, and with recall the next item is predicted"),
         ([LABELS], "ranking.recall is 20, for a second stage .* data.events.labels names up.*: leave one"),
         (["ranking.diversity={category: colour}"], "category is colour, and data.items.categorical has family"),
+        (["evaluation.cutoffs=[50]", "evaluation.depth=50"], "recall is 20, and evaluation.cutoffs has none up"),
         (["ranking.diversity={most: 2}"], "most caps the values of a category, and none is named"),
         (["ranking.diversity={trade_off: 2}"], "ranking.diversity.trade_off is 2"),
         (["data.split=folds_events"], "ranking.recall needs validation events that come after training"),

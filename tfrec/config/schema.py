@@ -226,6 +226,8 @@ class Pipeline(Settings):
                 if getattr(self, section).disturbed is not None and self.ranking.recall is None:
                     what = "for rankings, and with ranking set nothing is ranked"
                     problem = f"{section}.disturbed is {what}: leave it out"
+            if self.ranking.recall is not None and self.ranking.recall < min(self.evaluation.cutoffs):
+                problem = f"ranking.recall is {self.ranking.recall}, and evaluation.cutoffs has none up to that"
             if problem:
                 raise ValueError(problem)
         return self
