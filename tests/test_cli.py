@@ -14,7 +14,7 @@ import tfrec
 from tfrec import cli
 
 PIPELINE = "name: shop\ndata: {simulated: {users: 10}}\n"
-STAGES = ("prepare", "train", "evaluate", "export", "publish")
+STAGES = ("prepare", "train", "rank", "evaluate", "export", "publish")
 
 
 def stand_in(monkeypatch, parent, name, module):

@@ -35,6 +35,7 @@ RELEVANT = "relevant"  # int32 [B, R]: distinct item rows that count as hits
 CANDIDATES = "candidates"  # int32 [B, C]: item rows that a ranker judges; PAD where there is none
 AFTER = "after"  # int32 [B, C]: how many events of the history each candidate is judged by, the oldest ones
 NORMALISER = "normaliser"  # float32 [B]: log of the sum of exp(score) over what was recalled; a second stage reads it
+STATE = "state"  # float32 [B, D]: the retrieval model's query, where it is known already
 BARRED = "barred"  # int32 [X]: item rows that the split recommends to nobody; absent where there are none
 
 # Prefixes of the optional features; the name after the prefix is the column's, or the label's.

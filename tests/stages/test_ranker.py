@@ -144,8 +144,9 @@ def test_a_training_that_goes_on_ends_where_an_undisturbed_one_does(finished, tm
 
 @pytest.mark.slow
 def test_a_split_by_events_trains_and_measures(tmp_path):
-    overrides = ["data.split=folds_events", "training.epochs=1"]
-    run = stages.run(config.load(write(tmp_path / "shop"), overrides), tmp_path / "run")
+    pipeline = config.load(write(tmp_path / "shop"), ["data.split=folds_events", "training.epochs=1"])
+    for stage in ("prepare", "train", "evaluate"):
+        run = stages.run(pipeline, tmp_path / "run", only=stage)
     document = json.loads((run / "metrics.json").read_text("utf-8"))
     assert document["test"]["like_events"] > 20 and 0 < document["test"]["stars_rmse"] < 4
 
@@ -204,7 +205,10 @@ def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsy
     path, grid = write(tmp_path / "shop"), tmp_path / "grid.yaml"
     grid.write_text("variants: {mlp: {model.dropout: 0.1}, none: {model.dropout: 0}}")
     assert cli.main(["compare", str(path), "--grid", str(grid), "--out", str(tmp_path / "out")]) == 1
-    assert "`compare` sets rankings side by side" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        "`compare` takes pipelines without the section `ranking`" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_another_catalogue_is_for_models_that_recommend(tmp_path, capsys):

@@ -48,8 +48,9 @@ def positions(data: Dataset, ranking: config.Ranking, seed: int = 0) -> Position
         seed: which users validate follows from it.
 
     Raises:
-        ValueError: too few users have validation events, or no event can train.
+        ValueError: the catalogue has a single item, too few users have validation events, or no event can train.
     """
+    _refuse_one_item(data)
     validation, learning = data.evaluation_users("validation"), ranking.learning
     users = len(validation.histories.user_ids)
     if learning.events == "training":
@@ -60,6 +61,15 @@ def positions(data: Dataset, ranking: config.Ranking, seed: int = 0) -> Position
     order = np.random.default_rng([seed, 7]).permutation(users)
     cut = int(np.clip(round(users * learning.share), 1, users - 1))
     return Positions(validation, np.sort(order[:cut]), validation, np.sort(order[cut:]))
+
+
+def _refuse_one_item(data: Dataset) -> None:
+    count = int(data.candidates("validation").sum())
+    if count < 2:
+        raise ValueError(
+            f"ranking.recall asks for a second stage, and the catalogue has {count} item: there is nothing to order. "
+            "Leave `ranking` out."
+        )
 
 
 def _refuse_few(count: int, what: str) -> None:
@@ -83,14 +93,9 @@ def candidate_plan(
         seed: of the draws.
 
     Raises:
-        ValueError: nothing that came next was recalled, or the catalogue has a single item.
+        ValueError: nothing that came next was recalled.
     """
     candidates = data.candidates("validation")
-    if candidates.sum() < 2:
-        raise ValueError(
-            f"ranking.recall asks for a second stage, and the catalogue has {candidates.sum()} item: there is nothing "
-            "to order. Leave `ranking` out."
-        )
     counts, chosen = data.items["count"].to_numpy(np.float64), ranking.negatives
     draws = NegativeDraws(chosen.count, chosen.mined, np.where(candidates, np.maximum(counts, 1) ** chosen.alpha, 0))
     size = ranking.learning.batch_size

@@ -182,7 +182,7 @@ def _nearest(keys: Sequence[str], schema: type[BaseModel]) -> str:
     close = difflib.get_close_matches(keys[-1], siblings, n=1)
     namesakes = [key for key in valid if key.rpartition(".")[2] == keys[-1]]
     if namesakes and not close:
-        return namesakes[0]
+        return min(namesakes, key=lambda key: key.count("."))
     return prefix + (close or difflib.get_close_matches(keys[-1], siblings, n=1, cutoff=0))[0]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec.data.batches import Batch, EvaluationUsers, input_spec, padded
 from tfrec.data.streaming import streamed
-from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, PAD, label_feature
+from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, PAD, STATE, label_feature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,10 +25,12 @@ class RecalledLists:
     Attributes:
         rows: int32 [N, R] item rows, best first; PAD where the catalogue is exhausted.
         normaliser: float32 [N], the logarithm of the sum of exp(score) over each list.
+        states: float32 [N, D], the queries; their products with item vectors are the scores.
     """
 
     rows: np.ndarray
     normaliser: np.ndarray
+    states: np.ndarray
 
     def hits(self, users: EvaluationUsers) -> np.ndarray:
         """Bool [N, R]: which of the recalled items are relevant."""
@@ -116,7 +118,9 @@ class CandidatePlan:
         return len(self._members)
 
     def dataset(self) -> tf.data.Dataset:
-        """Batches of `HISTORY` [B, T], `CANDIDATES` [B, 1 + count], the label `NEXT` beside them, `NORMALISER` [B].
+        """Batches of `HISTORY` [B, T], `CANDIDATES` [B, 1 + count], the label `NEXT` beside them.
+
+        `NORMALISER` [B] and `STATE` [B, D] are what the retrieval model found, which need not be asked again.
 
         The other inputs of a history come with them. Labels are 1 or 0, NaN where there is no candidate. Each pass is
         a new epoch.
@@ -126,6 +130,7 @@ class CandidatePlan:
         spec = input_spec(self._users.events, self._users.users)
         spec[CANDIDATES] = tf.TensorSpec([None, None], tf.int32, CANDIDATES)
         spec[label_feature(NEXT)] = tf.TensorSpec([None, None], tf.float32, label_feature(NEXT))
+        spec[STATE] = tf.TensorSpec([None, self._recalled.states.shape[1]], tf.float32, STATE)
         spec[NORMALISER] = tf.TensorSpec([None], tf.float32, NORMALISER)
         return streamed(self._play, spec, len(self))
 
@@ -144,7 +149,8 @@ class CandidatePlan:
         labels[:, 0] = 1
         labels[candidates == PAD] = np.nan
         batch = {name: whole[name] for name in inputs} | {CANDIDATES: candidates, label_feature(NEXT): labels}
-        return batch | {NORMALISER: self._recalled.normaliser[members]}
+        found = self._recalled
+        return batch | {NORMALISER: found.normaliser[members], STATE: found.states[members]}
 
     def _drawn(self, members: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Int32 [B, 1 + count]: something that came next, mined negatives, other negatives; PAD where there is none."""

@@ -14,9 +14,9 @@ BACKWARD = 0.7
 def neighbours(lists: Ragged, items: int, *, most: int = 32, distance: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """The items that most often stand near each item in the lists.
 
-    Two items d events apart count 1 / d for the later one as a neighbour of the earlier one, and `BACKWARD` / d for the
-    other direction; sums are divided by the root of the product of their events, as a cosine is. Source: the item-to-item
-    co-occurrence of Linden, Smith and York, "Amazon.com recommendations" (2003).
+    Two items d events apart count 1 / d for the later one as a neighbour of the earlier one, `BACKWARD` / d the other
+    way round; sums are divided by the root of the product of both items' events. Source: item-to-item co-occurrence of
+    Linden, Smith and York, "Amazon.com recommendations" (2003).
 
     Args:
         lists: the events of users, oldest first.

@@ -28,19 +28,17 @@ def recalled_lists(model: TwoTower, users: EvaluationUsers, recall: int, *, batc
     """
     batches = users.dataset(batch_size)
     spec = {name: value for name, value in batches.element_spec.items() if name != USER_ID}
-    vectors = model.item_tables()
+    vectors = model.item_vectors()
 
     @tf.function(input_signature=[spec])
-    def traced(features: dict[str, Any]) -> tuple[Any, Any]:
-        rows, scores = model.top(vectors, features, recall)
-        return tf.where(scores > REMOVED / 2, rows, PAD), normaliser(scores)
+    def traced(features: dict[str, Any]) -> tuple[Any, Any, Any]:
+        state = model.query(vectors, features)
+        top = tf.math.top_k(model.scored(state, vectors, features), min(recall, len(model.candidates)))
+        return tf.where(top.values > REMOVED / 2, top.indices, PAD), normaliser(top.values), state
 
-    asked, found, sums = traced.get_concrete_function(), [], []
-    for batch in batches:
-        rows, total = asked({name: batch[name] for name in spec})
-        found.append(rows.numpy())
-        sums.append(total.numpy())
-    order = users.order()
-    lists = RecalledLists(np.zeros((len(order), found[0].shape[1]), np.int32), np.zeros(len(order), np.float32))
-    lists.rows[order], lists.normaliser[order] = np.concatenate(found), np.concatenate(sums)
-    return lists
+    asked = traced.get_concrete_function()
+    found = [asked({name: batch[name] for name in spec}) for batch in batches]
+    back = np.argsort(users.order())
+    return RecalledLists(
+        *(np.concatenate([part.numpy() for part in parts])[back] for parts in zip(*found, strict=True))
+    )

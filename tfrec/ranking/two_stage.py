@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, PAD, RELEVANT, label_feature
+from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, PAD, RELEVANT, STATE, label_feature
 from tfrec.ranking.diversity import Diversity
 from tfrec.ranking.evidence import UNIT_TEXT, VECTORS, Evidence
 from tfrec.ranking.list_losses import list_loss
@@ -172,12 +172,16 @@ class TwoStage(keras.Model):
         joined = self.evidence(tables, features[HISTORY], rows, scores)
         if self.vectors is not None:
             dim = self.item_tower.dim
-            state = self.retrieval.query(tables[VECTORS], features)[:, :dim]
+            state = self._state(tables[VECTORS], features)[:, :dim]
             judged, events = (tf.gather(tables[VECTORS], one)[..., :dim] for one in (rows, features[HISTORY]))
             more = self.vectors(state, judged, events, features[HISTORY], training=training)
             joined = ops.concatenate([joined, more], axis=-1)
         found = ops.concatenate([layer(joined, training=training) for layer in self.interactions], axis=-1)
         return scores + ops.squeeze(self.last(found), axis=-1)
+
+    def _state(self, vectors: Any, features: Mapping[str, Any]) -> Any:
+        """The query of the first stage, float [B, D]; that of the batch, where it has one."""
+        return features[STATE] if STATE in features else self.retrieval.query(vectors, features)
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class TwoStage(keras.Model):
     def labelled(self, features: Mapping[str, Any]) -> tuple[Any, Any]:
         """The candidates of a training batch, int [B, C], and the logarithms of their shares, float32 [B, C]."""
         vectors, rows = self.frozen_tables()[VECTORS], features[CANDIDATES]
-        scores = tf.einsum("bd,bcd->bc", self.retrieval.query(vectors, features), tf.gather(vectors, rows))
+        scores = tf.einsum("bd,bcd->bc", self._state(vectors, features), tf.gather(vectors, rows))
         return rows, scores - features[NORMALISER][:, None]
 
     def adapt(self, batches: Iterable[Mapping[str, Any]]) -> None:

@@ -144,7 +144,11 @@ class TwoTower(keras.Model):
 
     def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The score of every row, float [B, I]; what may not be recommended is far below the rest."""
-        scores = tf.matmul(self.query(vectors, features), vectors, transpose_b=True)
+        return self.scored(self.query(vectors, features), vectors, features)
+
+    def scored(self, query: Any, vectors: Any, features: Mapping[str, Any]) -> Any:
+        """`scores` from the query, float [B, D]."""
+        scores = tf.matmul(query, vectors, transpose_b=True)
         return remove_seen(scores, features.get(SEEN), self._barred, features.get(BARRED))
 
     def item_tables(self) -> Any:

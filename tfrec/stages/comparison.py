@@ -92,7 +92,7 @@ def compare(plan: config.Plan, out: str | Path | None = None) -> Comparison:
     """
     if plan.pipeline.ranking is not None:
         raise ValueError(
-            "`compare` sets rankings side by side, and this pipeline has the section `ranking`: run its variants with "
+            "`compare` takes pipelines without the section `ranking`, and this one has it: run its variants with "
             "`tfrec run --out`, and see their metrics.json."
         )
     out = Path(out) if out is not None else Path("runs") / f"{plan.pipeline.name}_compare"

@@ -84,7 +84,9 @@ def evaluate(
             "`data` was opened anew, and its batches lack the vectors of the users' texts, which the model reads: call "
             "tfrec.build.read_user_texts(data, settings) first, with the settings of the model."
         )
-    batches = data.test() if split == "test" else data.validation()
+    asked = data.evaluation_users(split)
+    members = None if users is None else np.flatnonzero(np.isin(asked.histories.user_ids, users))
+    batches = asked.dataset(256, members)
     table = recommend(model, batches, data.items[ITEM_ID], k=depth)
     return _measure(table, data, split, cutoffs=cutoffs, vectors=model.item_vectors().numpy(), users=users)
 

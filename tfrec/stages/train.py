@@ -95,6 +95,8 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 def _perform(run: Run, key: str) -> None:
     settings, data = run.pipeline.training, open_batches(run)
     epochs = build.epochs(data, settings)
+    if run.pipeline.two_stages and run.pipeline.ranking is not None:
+        build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
     plan, validation = _batches(run, data)
     model = compiled(run, data, len(plan))
     run.begin("train")
