@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving.conftest import IDS, make_data
 from tests.serving.two_stages import RANK, RECALL, candidates, make_two_stage
-from tfrec.serving import ExportOptions, load, manifest, recommend_file
+from tfrec.serving import ExportOptions, load, manifest, recommend_file, stored_answers
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.contract import Contract
 from tfrec.serving.exporter import export
@@ -112,6 +112,11 @@ def test_it_is_asked_as_any_model_that_recommends(version, tmp_path):
     events = pd.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["007", "商品", "7"], "timestamp": [1, 2, 3]})
     table = pd.read_parquet(recommend_file(loaded, events, tmp_path / "recs.parquet", k=3))
     assert table.user_id.tolist() == ["u"] * 3 + ["v"] * 3 and not set(table.item_id[:3]) & {"007", "商品"}
+
+
+def test_what_is_asked_again_before_it_is_published_are_its_own_answers(version, bundle):
+    told = stored_answers.compare(version, bundle, 1e-5)
+    assert told["made_up"] == 8 and told["largest_difference"] < 1e-5
 
 
 def test_diverse_answers_are_those_of_the_model(tmp_path):

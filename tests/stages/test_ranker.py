@@ -144,8 +144,9 @@ def test_a_training_that_goes_on_ends_where_an_undisturbed_one_does(finished, tm
 
 @pytest.mark.slow
 def test_a_split_by_events_trains_and_measures(tmp_path):
-    overrides = ["data.split=folds_events", "training.epochs=1"]
-    run = stages.run(config.load(write(tmp_path / "shop"), overrides), tmp_path / "run")
+    pipeline = config.load(write(tmp_path / "shop"), ["data.split=folds_events", "training.epochs=1"])
+    for stage in ("prepare", "train", "evaluate"):
+        run = stages.run(pipeline, tmp_path / "run", only=stage)
     document = json.loads((run / "metrics.json").read_text("utf-8"))
     assert document["test"]["like_events"] > 20 and 0 < document["test"]["stars_rmse"] < 4
 

@@ -11,6 +11,7 @@ from tfrec import build, cli, config, evaluation, stages
 from tfrec.config import stage_settings
 from tfrec.data import Dataset
 from tfrec.ranking import load_two_stage
+from tfrec.serving import gate, manifest
 
 RANKING = "ranking: {recall: 20, rank: 5, interactions: [mlp], learning: {epochs: 2}}\n"
 
@@ -20,6 +21,15 @@ def write(folder, ranking=RANKING):
     text = path.read_text("utf-8").replace("behavior: [attention, lstm]", "behavior: [lstm]")
     path.write_text(text.replace("evaluation:", ranking + "evaluation:"), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ungated():
+    """Versions are published unasked: the tests of serving ask them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "verify", lambda folder: {"asked_in": []})
+        patch.setattr(gate, "compare", lambda new, old, limits: {})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +64,28 @@ def test_both_stages_stand_beside_recall_alone(finished):
         assert part in report, part
     model = load_two_stage(finished / "ranking" / "model.keras")
     assert (model.recall, model.rank, len(model.candidates)) == (20, 5, 30)
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_both_stages_published_as_one_model(finished, capsys):
+    published = finished.parent / "saved_models" / "two"
+    told = manifest.read(published / "1")
+    assert told["answer_size"] == 5 and told["score"]["recall"] == 20
+    assert cli.main(["recommend", str(published), "--history", "003,004", "--k", "5", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["recommendations"]
+    assert len(rows) == 5 and not {"003", "004"} & {row["item_id"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("export.quantization=int8", "export.quantization is int8, and the second stage reads the scores of float32"),
+        ("export.index=ivf", "export.index is ivf, and a ranker judges every candidate"),
+    ],
+)
+def test_exports_that_would_change_the_first_scores_are_refused(override, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        config.load(write(tmp_path / "shop"), [override])
 
 
 def stamps(run):

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrec.features import HISTORY, PAD
+from tfrec.features import HISTORY, PAD, STATE
 from tfrec.retrieval.ranks import REMOVED, remove_seen
 from tfrec.serving.contract import Contract
 from tfrec.serving.index.building import Index
@@ -107,9 +107,11 @@ class ServingGraph:
         if len(inputs) == 1:
             return self._answer_alone(rows, allowed)
         features = self._features(rows, inputs)
+        query = self._query(features)
         if self._lists is not None:
-            return self._nearest(self._lists, self._query(features), rows)
-        return _with_known(self._chosen(self._shown(self._scores(features), rows), features), rows)
+            return self._nearest(self._lists, query, rows)
+        scores = self._shown(self._scores(query, features), rows)
+        return _with_known(self._chosen(scores, {**features, STATE: query}), rows)
 
     def _answer_alone(self, rows: Any, allowed: Any = None) -> dict[str, Any]:
         """The best items from item rows int32 [B, T] alone; those alone that bool [B, I] allows."""
@@ -118,7 +120,8 @@ class ServingGraph:
             return self._nearest(self._lists, query, rows)
         scores = self._shown(self._vectors.scores(query), rows)
         scores = scores if allowed is None else tf.where(allowed, scores, REMOVED)
-        return _with_known(self._chosen(scores, {} if self._second is None else self._features(rows, {})), rows)
+        features = {} if self._second is None else {**self._features(rows, {}), STATE: query}
+        return _with_known(self._chosen(scores, features), rows)
 
     def _nearest(self, lists: InvertedFile, query: Any, rows: Any) -> dict[str, Any]:
         """The best items of queries float32 [B, D], from lists; `rows` int32 [B, T] are those of the history."""
@@ -130,7 +133,7 @@ class ServingGraph:
         return self._reader.rows(ids)
 
     def _chosen(self, scores: Any, features: Mapping[str, Any]) -> dict[str, Any]:
-        """Ids and scores of what is recommended, from float32 [B, I] of the first stage and the model's inputs."""
+        """Ids and scores of what is recommended, from float32 [B, I] of the first stage, its inputs and its query."""
         if self._second is None:
             return self._best(scores)
         return self._named(*self._choose(scores, features))
@@ -153,9 +156,9 @@ class ServingGraph:
         """The model's inputs, the rows of the history compacted and cut to the newest events."""
         return self._reader.features(rows, inputs)
 
-    def _scores(self, features: Mapping[str, Any]) -> Any:
-        """float32 [B, I] of the model's inputs."""
-        return self._vectors.scores(self._query(features))
+    def _scores(self, query: Any, features: Mapping[str, Any]) -> Any:
+        """float32 [B, I] of queries float32 [B, D] and the model's inputs."""
+        return self._vectors.scores(query)
 
     def _query_of_rows(self, rows: Any) -> Any:
         """float32 [B, D] of the item rows int32 [B, T] of a history, beside which nothing is known."""

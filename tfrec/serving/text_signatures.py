@@ -142,8 +142,8 @@ class TextGraph(ServingGraph):
         tf.debugging.assert_equal(tf.shape(text)[0], tf.shape(rows)[0], message=message)
         return {**super()._features(rows, {HISTORY: inputs[HISTORY]}), USER_TEXT: self._embed(text)}
 
-    def _scores(self, features: Mapping[str, Any]) -> Any:
-        scores = super()._scores(features)
+    def _scores(self, query: Any, features: Mapping[str, Any]) -> Any:
+        scores = super()._scores(query, features)
         if self._texts is None:
             return scores
         return scores + self._words.scale * self._texts.scores(features[USER_TEXT])
