@@ -2,7 +2,7 @@
 
 python benchmarks/robustness.py PLAIN ATTACKED      folders of runs, seed_1, seed_2, ..., of one pipeline
 
-Both are evaluated on disturbed histories too, one is trained under attack:
+Both are evaluated on disturbed histories too; one is trained under attack, or on disturbed histories:
 
     for seed in 1 2 3; do for share in 0 0.5; do
         tfrec run PIPELINE --out runs/attacked_$share/seed_$seed --set seed=$seed --set training.adversarial=$share

@@ -11,11 +11,12 @@ from tests.stages.test_ranker import write
 from tfrec import cli, config, stages
 from tfrec.ranking import RankerEnsemble
 from tfrec.retrieval import members
-from tfrec.stages import fit
+from tfrec.stages import evaluate, fit
 from tfrec.stages.ledger import Run
+from tfrec.stages.prepare import open_dataset
 from tfrec.stages.train import open_model, open_ranker
 
-TWO = ["training.ensemble=2", "training.epochs=2", "training.patience=null"]
+TWO = ["training.ensemble=2", "training.epochs=1"]
 
 
 def ledger(run):
@@ -45,19 +46,16 @@ def test_an_interrupted_ensemble_goes_on_with_the_member_it_was_at_and_is_export
     assert {path: path.stat().st_mtime_ns for path in first} == first
 
     told = ledger(out)["members"]
-    assert [each["seed"] for each in told] == [3, 4] and all(each["epochs"] == 2 for each in told)
+    assert [each["seed"] for each in told] == [3, 4] and all(each["epochs"] == 1 for each in told)
     document = json.loads((out / "metrics.json").read_text("utf-8"))
     assert {"seed 3 alone", "seed 4 alone"} <= set(document["variants"])
-    assert len(members(open_model(Run(pipeline, out)))) == 2
+    pair = members(open_model(Run(pipeline, out)))
+    for member, each in zip(pair, told, strict=True):  # Each is what its training ended with.
+        figures = evaluate(member, open_dataset(Run(pipeline, out)), "validation", cutoffs=(10,), depth=10).metrics
+        assert figures["ndcg@10"] == pytest.approx(each["val_ndcg@10"], abs=1e-4)
     assert (out / "export" / "1" / "saved_model.pb").exists()  # Checked against the model, or it had no name.
     with pytest.raises(ValueError, match="is an ensemble of 2, whose catalogue cannot be changed"):
         stages.run(pipeline, out, only="export", items=tmp_path / "shop" / "items.csv")
-
-    alone = config.load(tmp_path / "shop" / "tiny.yaml", ["seed=4", *TWO[1:]])
-    for stage in ("prepare", "train"):
-        stages.run(alone, tmp_path / "alone", only=stage)
-    history = ledger(tmp_path / "alone")["history"]
-    assert told[1]["val_ndcg@10"] == pytest.approx(history[told[1]["best_epoch"] - 1]["val_ndcg@10"], rel=1e-5)
 
 
 @pytest.mark.slow
