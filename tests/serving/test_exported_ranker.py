@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.serving.conftest import IDS
-from tests.serving.rankers import OUTPUTS
+from tests.serving.rankers import OUTPUTS, make_ranker, ranker_data
 from tfrec import cli
+from tfrec.ranking import RankerEnsemble
+from tfrec.serving import ExportOptions, export, load, load_ranker
 from tfrec.serving import exported_ranker as module
-from tfrec.serving import load, load_ranker
 from tfrec.serving.session import open_session
 
 
@@ -104,3 +106,20 @@ def test_what_a_ranker_is_not_asked_is_one_line(exported_ranker, capsys, options
     assert cli.main(["recommend", str(exported_ranker), *options]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
+
+
+def test_an_ensemble_is_exported_as_one_ranker_that_says_what_the_mean_of_the_logits_does(ranker, tmp_path):
+    other = make_ranker()
+    for weight in other.trainable_weights:
+        weight.assign(weight * 0.8)
+    both = RankerEnsemble([ranker, other])
+    served = load_ranker(export(both, ranker_data(), tmp_path, options=ExportOptions("float16")))
+    history, candidates = ["007", "item3"], ["7", "商品", "item3"]
+    found = served.predict(history, candidates).set_index("item_id").loc[candidates, "predicted_click"]
+    rows = {item: row for row, item in enumerate(["", *IDS])}
+    features = {name: np.array([[rows[item] for item in each]], np.int32)
+                for name, each in (("history", history), ("candidates", candidates))}  # fmt: skip
+    logits = [np.asarray(member(features)["click"]) for member in both.members]
+    assert np.abs(logits[0] - logits[1]).min() > 0.01
+    expected = np.asarray(both.heads[0].value(tf.constant((logits[0] + logits[1]) / 2)))
+    np.testing.assert_allclose(found, expected[0], atol=2e-3)

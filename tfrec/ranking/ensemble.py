@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
+from tfrec.ranking.candidate_context import CandidateContext
 from tfrec.ranking.heads import Head
-from tfrec.ranking.ranker import Ranker
+from tfrec.ranking.ranker import Encoder, Ranker
+from tfrec.towers import BehaviorTower, ItemTower
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -42,18 +45,53 @@ class RankerEnsemble(keras.Model):
         return self.members[0].heads
 
     @property
+    def item_tower(self) -> ItemTower:
+        """That of the first member: the catalogue is the same for all of them, and so are the inputs below."""
+        return self.members[0].item_tower
+
+    @property
+    def behavior_tower(self) -> BehaviorTower:
+        """That of the first member."""
+        return self.members[0].behavior_tower
+
+    @property
+    def context(self) -> CandidateContext | None:
+        """That of the first member."""
+        return self.members[0].context
+
+    @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that predictions are made from."""
         return self.members[0].input_spec_dict
 
-    def call(self, features: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Mean logits of each candidate by the label's name, float32 [B, C]; see `Ranker.call`."""
-        found = [member(features, training=training) for member in self.members]
+    def item_vectors(self) -> Any:
+        """The members' item vectors side by side, float [I, sum of their widths]."""
+        return ops.concatenate([member.item_tower() for member in self.members], axis=-1)
+
+    @property
+    def left_behind(self) -> list[keras.layers.Layer]:
+        """Parts that predictions from given item vectors do not read."""
+        return [part for member in self.members for part in member.left_behind]
+
+    def call(self, features: Mapping[str, Any], training: bool = False, item_vectors: Encoder = None) -> dict[str, Any]:
+        """Mean logits of each candidate by the label's name, float32 [B, C]; see `Ranker.call`.
+
+        `item_vectors` gives vectors as `item_vectors` of this class does.
+        """
+        found = []
+        for place, member in enumerate(self.members):
+            of_member = None if item_vectors is None else self._part(item_vectors, place)
+            found.append(member(features, training=training, item_vectors=of_member))
         return {head.name: sum(each[head.name] for each in found) / len(found) for head in self.heads}
 
-    def predictions(self, features: Mapping[str, Any]) -> dict[str, Any]:
+    def _part(self, item_vectors: Callable[[Any], Any], place: int) -> Callable[[Any], Any]:
+        widths = [member.item_tower.dim for member in self.members]
+        first = sum(widths[:place])
+        return lambda rows: item_vectors(rows)[:, first : first + widths[place]]
+
+    def predictions(self, features: Mapping[str, Any], item_vectors: Encoder = None) -> dict[str, Any]:
         """What is predicted of each candidate, by the label's name, float32 [B, C]: probabilities, ratings."""
-        logits = self(features)
+        logits = self(features, item_vectors=item_vectors)
         return {head.name: head.value(logits[head.name]) for head in self.heads}
 
     def get_config(self) -> dict[str, Any]:

@@ -79,9 +79,8 @@ class Ranker(keras.Model):
             )
         check_width(item_tower, behavior_tower)
         self.item_tower, self.behavior_tower, self.target_attention = item_tower, behavior_tower, target_attention
-        self.heads, self.interactions, self.context = list(heads), list(interactions), context
-        self.collaborative = list(collaborative)
-        self.loss_weights = loss_weights or LossWeights(names, {}, name="loss_weights")
+        self.heads, self.interactions, self.collaborative = list(heads), list(interactions), list(collaborative)
+        self.context, self.loss_weights = context, loss_weights or LossWeights(names, {}, name="loss_weights")
         self._build()
         self._head_metrics = {head.name: head.metrics(f"{head.name}_" if names[1:] else "") for head in self.heads}
         self.built = True
@@ -111,6 +110,11 @@ class Ranker(keras.Model):
     def tables(self) -> list[Any]:
         """Variables that hold the catalogue; training changes none of them, and checkpoints do not store them."""
         return [*self.item_tower.tables, *(table for each in self.collaborative for table in each.tables)]
+
+    @property
+    def left_behind(self) -> list[keras.layers.Layer]:
+        """Parts that predictions from given item vectors do not read."""
+        return [self.item_tower, self.loss_weights]
 
     @property
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrec.ranking import Ranker, TwoStage
+from tfrec.ranking import Ranker, RankerEnsemble, TwoStage
 from tfrec.serving import manifest, score_meaning
 from tfrec.serving.catalogue_check import CatalogueCheck
 from tfrec.serving.catalogue_signatures import CatalogueGraph
@@ -41,7 +41,7 @@ def export(
 
     Args:
         model: the trained two-tower model; the trained two-stage model, which answers as that does; or the trained
-            ranker (see `tfrec.serving.ranker_signatures`).
+            ranker, or an ensemble of some (see `tfrec.serving.ranker_signatures`).
         dataset: the data set it was trained on, or anything with its `items`, `vocabularies`, `seen` and `max_length`
             (see `ServedData`).
         folder: the folder of versions; created where it is missing.
@@ -60,7 +60,7 @@ def export(
     """
     if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
         raise ValueError(f"`version` must be a whole number of at least 1; received {version!r}.")
-    if isinstance(model, Ranker):
+    if isinstance(model, (Ranker, RankerEnsemble)):
         return export_ranker(
             model, dataset, Path(folder), version=version, base_path=base_path, about=about, options=options
         )

@@ -41,7 +41,7 @@ class RankerGraph:
         """Create tables and matrix, and trace the signatures.
 
         Args:
-            model: the trained ranker.
+            model: the trained ranker, or an ensemble.
             vectors: the vectors of all items, as they are stored.
             contract: ids, inputs and labels.
             id_file: as for `RequestReader`.
@@ -49,8 +49,8 @@ class RankerGraph:
         self._model, self._contract = model, contract
         self._reader = RequestReader(contract, id_file)
         self._vectors = StoredVectors(vectors, "item_vectors")
-        self._weights = copies(weights_beside(model, model.item_tower, model.loss_weights))
-        with portable(model.behavior_tower):
+        self._weights = copies(weights_beside(model, *model.left_behind))
+        with portable(model):
             self.signatures = self._traced()
         self.module = tf.Module(name="tfrec")
         self.module.tables, self.module.vectors = self._reader.tables, self._vectors.variables
