@@ -23,7 +23,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-EVENTS, CANDIDATES, REQUESTS, WARM = 200, 200, 200, 20
+EVENTS, CANDIDATES, REQUESTS, WARM = 200, 200, 100, 20
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 ITEMS, USERS = 2000, 8
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmark_scripts import script
 
-# The middle request took 11 ms of one core; what is measured is the process's own time, whatever else runs.
+# The middle request took 8 ms of one core; what is measured is the process's own time, whatever else runs.
 MOST_MILLISECONDS = 60
 
 
