@@ -3,7 +3,8 @@
 python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
                                                                   (`benchmarks/run.py` makes them, and records them)
 python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users,
-                                                                  or of the means over seeds of two rows
+                                                                  or of the means over seeds of two rows; OTHER may
+                                                                  be a baseline of RUN, such as recall_alone
 """
 
 from __future__ import annotations
@@ -172,15 +173,18 @@ def difference(run: Path, other: Path, part: str | None = None) -> str:
 
     Args:
         run: folder of a run, or of a row, with a folder `seed_N` for each of its runs.
-        other: folder of another run or row of the same data.
+        other: folder of another run or row of the same data, or the name of a baseline of `run`.
         part: a slice, such as `few_events` or `cold_items`, to whose users the comparison is held; None for all.
 
     Raises:
         ValueError: there is no such slice.
     """
-    ours, theirs = (
-        [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in runs_in(given)] for given in (run, other)
-    )
+    tables = [pd.read_parquet(folder / PER_USER) for folder in runs_in(run)]
+    ours, name = [_rows(table, MODEL_ROW) for table in tables], str(other)
+    if not other.exists() and all(name in set(table["model"]) for table in tables):
+        theirs = [_rows(table, name) for table in tables]
+    else:
+        theirs = [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in runs_in(other)]
     if part is not None:
         users = _users(runs_in(run)[0], part)
         ours, theirs = ([table.loc[users] for table in tables] for tables in (ours, theirs))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -86,6 +87,8 @@ def test_two_runs_are_compared_user_by_user(results, tmp_path):
     run(row / "seed_2", seed=2, hit=0.75)
     assert results.difference(row, worse, "few_events").splitlines()[1].startswith("ndcg@10: 0.6250 - 0.2500 = +0.3750")
     run(row / "seed_3", seed=3, hit=0.5)
+    told = results.difference(row, Path("popularity")).splitlines()
+    assert told[0].startswith("hr@10: 0.5833 - 0.2500 = +0.3333") and told[0].endswith(", better")
     assert "), " not in results.difference(row, worse)  # The word takes three seeds on either side.
     assert results.difference(row, row).splitlines()[0].endswith("(+0.0000 to +0.0000), not better")
     with pytest.raises(ValueError, match="holds no finished run"):

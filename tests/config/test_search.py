@@ -65,6 +65,13 @@ def test_what_is_no_space_is_one_line_that_names_it(space, words, tmp_path):
     assert str(tmp_path / "s.yaml") in str(told.value)
 
 
+def test_what_trials_do_not_train_is_not_searched(tmp_path):
+    (tmp_path / "p.yaml").write_text("name: p\ndata: {simulated: {users: 10}}\nranking: {recall: 20}\n")
+    (tmp_path / "s.yaml").write_text("space: {ranking.negatives.count: [10, 20]}\n")
+    with pytest.raises(ValueError, match="space.ranking.negatives.count: trials end where retrieval is trained"):
+        config.load_search(tmp_path / "s.yaml", tmp_path / "p.yaml", [])
+
+
 def test_a_missing_file_is_named(tmp_path):
     loaded(tmp_path)
     with pytest.raises(FileNotFoundError, match="no space file"):

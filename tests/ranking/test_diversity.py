@@ -60,10 +60,11 @@ def test_a_cap_holds_while_there_is_something_else_and_no_longer():
         assert not any(codes[n].isdisjoint(set().union(*codes[:free])) for n in range(free, len(codes)))
 
 
-def test_what_is_removed_comes_last_even_after_what_a_cap_holds_back():
+@pytest.mark.parametrize("trade_off", [0.5, 0.9, 1.0])
+def test_what_is_removed_comes_last_even_after_what_a_cap_holds_back(trade_off):
     scores = SCORES.copy()
     scores[:, 5:] = REMOVED
-    rows, values = asked(Diversity(0.5, most=1, shape=CODES.shape), k=8, scores=scores)
+    rows, values = asked(Diversity(trade_off, most=1, shape=CODES.shape), k=8, scores=scores)
     assert (values[:, :5] > REMOVED / 2).all() and (values[:, 5:] <= REMOVED / 2).all()
     assert all(set(row[:5]) == set(given[:5]) for row, given in zip(rows, ROWS, strict=True))
     nothing, values = asked(Diversity(0.5), scores=np.full_like(SCORES, REMOVED))

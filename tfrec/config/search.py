@@ -124,6 +124,11 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
                 f"{space}: space.{key}: a search may change {', '.join(SEARCHABLE)}; what changes the data or what is "
                 "measured changes what trials are compared by"
             )
+        if found.pipeline.two_stages and key.startswith("ranking"):
+            raise ValueError(
+                f"{space}: space.{key}: trials end where retrieval is trained, before the second stage learns, so that "
+                "it would make no difference"
+            )
         for value in (values.low, values.high) if isinstance(values, Range) else values:
             try:
                 found.trial({key: value})

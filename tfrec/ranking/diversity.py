@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfrec.features import PAD
 from tfrec.retrieval.ranks import REMOVED
 
-CAPPED, TAKEN = -1e3, -1e6  # Added to what a cap holds back, and to what is in the list: the latter comes last.
+# Added to what a cap holds back, to what may not be shown, and to what is in the list, which comes last.
+CAPPED, BARRED, TAKEN = -1e3, -1e4, -1e6
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -66,7 +67,7 @@ class Diversity(keras.layers.Layer):
         """
         rows = tf.cast(rows, tf.int32)
         unit = tf.math.l2_normalize(tf.gather(vectors, rows), axis=-1)
-        value = (1 - self.trade_off) * _relevance(scores)
+        value = (1 - self.trade_off) * _relevance(scores) + tf.where(scores > REMOVED / 2, 0.0, BARRED)
         nearest = tf.zeros_like(value)
         held = (
             tf.gather(self.codes, rows)
@@ -104,8 +105,8 @@ class Diversity(keras.layers.Layer):
 
 
 def _relevance(scores: Any) -> Any:
-    """Scores from 0 to 1 in each list, float [B, R]; what is removed lies below anything that a cap holds back."""
+    """Scores from 0 to 1 in each list, float [B, R]; 0 for what is removed."""
     known = scores > REMOVED / 2
     best = tf.reduce_max(scores, axis=1, keepdims=True)
     worst = tf.reduce_min(tf.where(known, scores, best), axis=1, keepdims=True)
-    return tf.where(known, tf.math.divide_no_nan(scores - worst, best - worst), 10 * CAPPED)
+    return tf.where(known, tf.math.divide_no_nan(scores - worst, best - worst), 0.0)

@@ -152,10 +152,10 @@ def _results(run: Run, data: Dataset, model: TwoTower | TwoStage, table: pd.Data
         found = recommend(member, data.test(), data.items[ITEM_ID], k=depth)
         variants[f"seed {run.pipeline.seed + place} alone"] = found
     if measured.disturbed is not None:
-        for split in ("validation", "test"):
+        for split, users in (("validation", _judges(run, data)), ("test", None)):
             noisy = data.disturbed(split, **measured.disturbed.model_dump())
             found = recommend(model, noisy, data.items[ITEM_ID], k=depth)
-            disturbed[split] = _measure(found, data, split, **shared)
+            disturbed[split] = _measure(found, data, split, users=users, **shared)
     test = _measure(table, data, "test", **shared)
     results = Results(
         name=run.pipeline.name,
@@ -172,13 +172,17 @@ def _results(run: Run, data: Dataset, model: TwoTower | TwoStage, table: pd.Data
 
 
 def _validation(run: Run, model: TwoTower | TwoStage, data: Dataset) -> Evaluation:
-    """The figures of the validation split; of two stages, of the users who chose the epoch."""
-    ranking, users = run.pipeline.ranking, None
-    if run.pipeline.two_stages and ranking is not None:
-        users = build.positions(data, ranking, run.pipeline.seed).held_back_ids
-    return evaluate(
-        model, data, "validation", cutoffs=run.pipeline.evaluation.cutoffs, depth=_depth(run), users=users
-    )  # fmt: skip
+    """The figures of the validation split."""
+    cutoffs = run.pipeline.evaluation.cutoffs
+    return evaluate(model, data, "validation", cutoffs=cutoffs, depth=_depth(run), users=_judges(run, data))
+
+
+def _judges(run: Run, data: Dataset) -> np.ndarray | None:
+    """The users whose validation events count: of two stages those who chose the epoch, else all, which is None."""
+    ranking = run.pipeline.ranking
+    if not run.pipeline.two_stages or ranking is None:
+        return None
+    return build.positions(data, ranking, run.pipeline.seed).held_back_ids
 
 
 def _beside_recall(run: Run, data: Dataset, model: TwoStage, results: Results) -> Results:

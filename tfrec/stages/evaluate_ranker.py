@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from tfrec.stages.train import open_batches, open_ranker
 METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 PREDICTIONS = "predictions_test.parquet"
 NEW_USERS, KNOWN_USERS = "new_users", "known_users"
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_ranker(run: Run, key: str) -> None:
@@ -95,6 +98,7 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
     threshold = best_threshold(found["validation"]) if label.binary else None
     found = {split: dataclasses.replace(each, threshold=threshold) for split, each in found.items()}
     test = found["test"]
+    _tell_of_what_cannot_be_measured(name, found)
     known = tables["test"][name].notna().to_numpy()
     events = tables["test"]["event"].to_numpy()[known]
     baselines = {
@@ -116,6 +120,24 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
         reliability=reliability(test) if label.binary else None,
         threshold=threshold,
     )
+
+
+def _tell_of_what_cannot_be_measured(name: str, found: Mapping[str, Predictions]) -> None:
+    """Warn where a label has one value, or no prediction passes the threshold: figures are missing then."""
+    for split, each in found.items():
+        if not each.binary:
+            continue
+        if len(np.unique(each.labels)) == 1:
+            logger.warning(
+                "%s: all %d events of %s have the label %d: there is no AUC, nor a threshold that tells anything",
+                name, len(each.labels), split, each.labels[0],
+            )  # fmt: skip
+        elif each.threshold is not None and not (each.values >= each.threshold).any():
+            logger.warning(
+                "%s: no prediction of %s reaches the threshold %.4g, which was the best one of validation: there is no "
+                "precision; the largest prediction is %.4g",
+                name, split, each.threshold, each.values.max(),
+            )  # fmt: skip
 
 
 def _predictions(table: pd.DataFrame, name: str, label: Label, column: str) -> Predictions:
