@@ -18,9 +18,8 @@ from tfrec import cli, load_model
 from tfrec.report.results import KEYS, TIMING_KEYS
 from tfrec.towers.text import MINILM_PACKAGE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT, EPOCHS = Path(__file__).resolve().parents[1], 4
 SCORER = ROOT.parent / "shared" / "tools" / "score.py"
-EPOCHS = 4
 # All that a run says on standard error.
 EXPECTED = (
     r"(prepare|train|evaluate|export|publish) \.\.\.",
@@ -289,6 +288,7 @@ def test_a_simulated_shop_is_measured_against_its_oracle(tmp_path):
 
 
 @pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed")
+@pytest.mark.long
 def test_titles_enter_through_minilm_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     path = tiny_shop.write(tmp_path / "shop", epochs=1)

@@ -79,7 +79,6 @@ def test_a_model_that_was_saved_compiled_is_attacked_again(tmp_path):
     model.compile("sgd", adversarial=0.3)
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
-    assert two_tower().get_compile_config() == {}
 
 
 def test_an_attack_on_the_history_moves_each_of_its_events_for_itself():

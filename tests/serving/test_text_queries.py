@@ -36,6 +36,7 @@ ITEMS["item_id"] = [f"i{one}" for one in range(len(ITEMS))]
 ITEMS["side"] = np.arange(len(ITEMS)) % 2  # Users keep to one side, of which no title says anything.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed"),
 ]
 SETTINGS = config.Model(text=config.Text(source="minilm"), dim=32, id_dropout=0.3)

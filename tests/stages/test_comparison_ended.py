@@ -27,6 +27,7 @@ def start(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_comparison_that_is_ended_goes_on_where_it_was(tmp_path, capsys, caplog, monkeypatch):
     monkeypatch.delenv("TFREC_DATA", raising=False)
     tiny_shop.write(tmp_path / "shop", epochs=3)

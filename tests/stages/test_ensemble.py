@@ -59,6 +59,7 @@ def test_an_interrupted_ensemble_goes_on_with_the_member_it_was_at_and_is_export
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rankers_predict_what_the_mean_of_their_logits_says(tmp_path):
     pipeline = config.load(write(tmp_path / "shop"), TWO)
     for stage in ("prepare", "train", "evaluate"):

@@ -142,6 +142,7 @@ def test_data_set_and_weights_are_taken_as_they_are(folder, trained):
         stages.run(settings(folder, "model.dim=4"), folder / "run", only="export", items=table)
 
 
+@pytest.mark.long
 def test_an_export_without_the_table_goes_back_and_says_so(folder, caplog):
     path = catalogue(folder, ("n", "New", "family 1"))
     go(folder, "export", path)

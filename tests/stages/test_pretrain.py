@@ -123,6 +123,7 @@ def test_another_text_or_setting_trains_anew(tmp_path, caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_causal_model_becomes_a_text_tower_that_trains_and_exports(tmp_path):
     path, out = write(tmp_path, tiny_text.titles()[-31:]), tmp_path / "run"
     assert pretrain(path, out, "architecture=gpt2") == 0

@@ -48,6 +48,7 @@ def weights(model):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_tuning_ends_as_one_that_was_never_stopped(shop, frozen):
     whole = tune(shop, "whole")
     tune(shop, "parts", "training.epochs=1")

@@ -16,6 +16,7 @@ from tfrec.towers.text import MINILM_PACKAGE
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(find_spec(MINILM_PACKAGE) is None, reason="the MiniLM weights are not installed"),
 ]
 CHANGES = ("--set", "model.text=minilm", "--set", "model.behavior=attention")

@@ -65,6 +65,7 @@ def test_a_published_version_takes_over_and_a_rollback_brings_the_old_one_back(r
         assert server.post(PREDICT, ROW)[1] == before
 
 
+@pytest.mark.long
 def test_no_request_fails_while_versions_are_swapped(root, second):
     place = add(root, second)
     versions, failures, answered = (place.with_name("1"), place), [], set()
