@@ -31,7 +31,7 @@ test: env ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: env ## the tests that take no training
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not long'
 
 lint: env ## ruff
 	$(BIN)/ruff check .

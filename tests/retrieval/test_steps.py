@@ -76,9 +76,10 @@ def test_an_attack_without_ids_or_below_0_is_refused():
 
 def test_a_model_that_was_saved_compiled_is_attacked_again(tmp_path):
     model = two_tower()
-    model.compile("sgd", adversarial=0.3)
+    model.compile("sgd", adversarial=0.3, attack="history")
     model.save(tmp_path / "model.keras")
-    assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert (again.adversarial, again.attack) == (0.3, "history")
 
 
 def test_an_attack_on_the_history_moves_each_of_its_events_for_itself():

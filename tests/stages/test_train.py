@@ -10,7 +10,7 @@ import pytest
 
 from tests import tiny_shop
 from tfrec import config, stages
-from tfrec.stages.fit import CHECKPOINTS, _clear_unless_mine, _mark, compiled
+from tfrec.stages.fit import CHECKPOINTS, _mark, clear_unless_mine, compiled
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.train import open_model
@@ -34,7 +34,7 @@ def contents(folder):
 def clear_unless(run, mark, patience=None):
     folders = (run.path(CHECKPOINTS), run.path("tensorboard"))
     checkpoint = TrainingCheckpoint(folders[0], patience=patience)
-    _clear_unless_mine(folders, mark, checkpoint, run.pipeline.training.epochs)
+    clear_unless_mine(folders, mark, checkpoint, run.pipeline.training.epochs)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_those_of_another_training_go_and_it_is_said(started, caplog):
 def test_those_of_a_training_that_is_too_long_now_go(started, folder, caplog, change, patience):
     clear_unless(opened(folder, change), "k1", patience)
     assert set(contents(started.out)) == {"config.yaml", "checkpoints/key"}
-    assert "longer than training.epochs and training.patience now allow" in caplog.text
+    assert "longer than epochs and patience now allow" in caplog.text
 
 
 def test_a_new_run_removes_nothing(folder, caplog):

@@ -107,8 +107,10 @@ OTHERWISE = ("ranking.learning.events=training", "ranking.learning.loss=binary",
 def test_a_change_repeats_what_depends_on_it_and_no_more(finished):
     diversity = "{trade_off: 0.2, category: family, most: 2, curve: [0, 1]}"
     assert repeated(finished) == []
-    assert repeated(finished, f"ranking.diversity={diversity}") == ["evaluate"]
+    assert repeated(finished, f"ranking.diversity={diversity}", "evaluation.disturbed={}") == ["evaluate"]
     points = document(finished)["two_stages"]["diversity"]
+    told = document(finished)
+    assert told["validation_variants"]["histories disturbed"]["users"] == told["validation"]["users"] == 12
     assert [point["trade_off"] for point in points] == [0.0, 0.2, 1.0]
     assert points[0]["diversity@10"] < points[2]["diversity@10"]
     report = (finished / "report.md").read_text("utf-8")

@@ -43,7 +43,9 @@ class Learning(Settings):
         "softmax", description="`softmax` over the candidates of a position, or `binary` cross-entropy of each one"
     )
     epochs: Count = Field(20, description="passes over the positions, at most")
-    patience: Count | None = Field(4, description="epochs without a better `training.monitor` before it stops")
+    patience: Count | None = Field(
+        None, description="epochs without a better `training.monitor` before it stops; `null`: never, as in `training`"
+    )
     learning_rate: Positive = Field(3e-3, description="of AdamW")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-3, description="of AdamW")
     dropout: Share = Field(0.1, description="of the interactions")

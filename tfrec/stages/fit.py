@@ -62,22 +62,48 @@ def fitted(run: Run, data: Dataset, parts: Sequence[str]) -> Trained:
     monitor, lower = build.monitor(run.pipeline)
     folder, board = run.path(CHECKPOINTS, *parts), run.path(TENSORBOARD, *parts)
     checkpoint = TrainingCheckpoint(folder, monitor=monitor, patience=settings.patience, lower=lower)
-    _clear_unless_mine((folder, board), _mark(run, data, model), checkpoint, epochs)
-    throughput = ThroughputSummary(board, data.manifest["counts"]["train_targets"])
+    clear_unless_mine((folder, board), _mark(run, data, model), checkpoint, epochs)
     if parts:
         logger.info("train: seed %d", seed)
+    events = data.manifest["counts"]["train_targets"]
+    history = watched(model, (plan, validation), checkpoint, epochs=epochs, seed=seed, board=board, events=events)
+    return Trained(model, seed, history, checkpoint.best_epoch + 1)
+
+
+def watched(
+    model: keras.Model,
+    batches: tuple[Any, tf.data.Dataset],
+    checkpoint: TrainingCheckpoint,
+    *,
+    epochs: int,
+    seed: int,
+    board: Path,
+    events: int,
+) -> list[dict[str, float]]:
+    """Train a compiled model, from where its checkpoint is, with its progress on standard error and in TensorBoard.
+
+    Args:
+        model: the model; at its best epoch afterwards.
+        batches: the plan of those that train, and those that validate.
+        checkpoint: what is kept of each epoch.
+        epochs: at most so many.
+        seed: of the order of batches and of dropout.
+        board: TensorBoard's folder.
+        events: trained in an epoch.
+
+    Returns:
+        The figures of each epoch.
+    """
     with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
-        history = train(
+        return train(
             model,
-            plan,
-            validation,
+            *batches,
             checkpoint,
             epochs=epochs,
             seed=seed,
-            callbacks=[throughput, keras.callbacks.TensorBoard(str(board))],
+            callbacks=[ThroughputSummary(board, events), keras.callbacks.TensorBoard(str(board))],
             verbose=1 if sys.stderr.isatty() else 2,
         )
-    return Trained(model, seed, history, checkpoint.best_epoch + 1)
 
 
 def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
@@ -124,7 +150,9 @@ def _mark(run: Run, data: Dataset, model: TwoTower | Ranker) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _clear_unless_mine(folders: Sequence[Path], mark: str, checkpoint: TrainingCheckpoint, epochs: int) -> None:
+def clear_unless_mine(
+    folders: Sequence[Path], mark: str, checkpoint: TrainingCheckpoint, epochs: int, stage: str = "train"
+) -> None:
     """Keep checkpoints of this very training, so that it goes on; take away those of another, and say so.
 
     Args:
@@ -132,17 +160,18 @@ def _clear_unless_mine(folders: Sequence[Path], mark: str, checkpoint: TrainingC
         mark: of this training.
         checkpoint: what would go on.
         epochs: at most so many.
+        stage: whose it is.
     """
     owner = folders[0] / OWNER
     if not owner.exists() or owner.read_text(encoding="utf-8") != mark:
         reason = "of a training with other settings, data or text model"
     elif checkpoint.overshoots(epochs):
-        reason = "of a training longer than training.epochs and training.patience now allow"
+        reason = "of a training longer than epochs and patience now allow"
     else:
         return
     there = [folder for folder in folders if folder.exists()]
     if there:
-        logger.warning("train: removing %s: %s", " and ".join(map(str, there)), reason)
+        logger.warning("%s: removing %s: %s", stage, " and ".join(map(str, there)), reason)
     owner.unlink(missing_ok=True)  # First: half of a checkpoint is nobody's.
     for folder in there:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
-import shutil
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from tfrec import build, config
 from tfrec.data import CandidatePlan, Dataset
 from tfrec.ranking import TwoStage, load_two_stage, recalled_lists
 from tfrec.report import peak_memory_mb
-from tfrec.report.summaries import ThroughputSummary
-from tfrec.stages.ledger import Run, write_text
+from tfrec.stages.fit import TENSORBOARD, clear_unless_mine, watched
+from tfrec.stages.ledger import Run
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import TENSORBOARD, open_batches, open_model
-from tfrec.training import TrainingCheckpoint, train
+from tfrec.stages.train import open_batches, open_model
+from tfrec.training import TrainingCheckpoint
 
-RANKING, MODEL, OWNER = "ranking", "model.keras", "key"
+RANKING, MODEL = "ranking", "model.keras"
 SAMPLE = 20  # Batches by which the inputs are standardised.
 
 logger = logging.getLogger(__name__)
@@ -58,23 +53,21 @@ def _perform(run: Run, key: str) -> None:
     logger.info("rank: %d positions of %d were recalled", plan.positions, len(found.members))
     model = _compiled(run, retrieval, data, plan)
     run.begin("rank")
+    folder, board = run.path(RANKING), run.path(TENSORBOARD, RANKING)
     checkpoint = TrainingCheckpoint(
-        run.path(RANKING), monitor=run.pipeline.training.monitor, patience=learning.patience,
+        folder, monitor=run.pipeline.training.monitor, patience=learning.patience,
         cure="Lower ranking.learning.learning_rate",
     )  # fmt: skip
-    _clear_unless_mine(run, key)
-    throughput = ThroughputSummary(run.path(TENSORBOARD, RANKING), plan.positions)
-    with contextlib.redirect_stdout(sys.stderr):  # Keras shows its progress on standard output.
-        history = train(
-            model,
-            plan,
-            found.validation.dataset(256, found.held_back),
-            checkpoint,
-            epochs=learning.epochs,
-            seed=run.pipeline.seed,
-            callbacks=[throughput, keras.callbacks.TensorBoard(str(run.path(TENSORBOARD, RANKING)))],
-            verbose=1 if sys.stderr.isatty() else 2,
-        )
+    clear_unless_mine((folder, board), key, checkpoint, learning.epochs, "rank")
+    history = watched(
+        model,
+        (plan, found.validation.dataset(256, found.held_back)),
+        checkpoint,
+        epochs=learning.epochs,
+        seed=run.pipeline.seed,
+        board=board,
+        events=plan.positions,
+    )
     run.finish(
         "rank",
         key,
@@ -105,17 +98,6 @@ def _compiled(run: Run, retrieval: Any, data: Dataset, plan: CandidatePlan) -> T
     )  # fmt: skip
     model.compile(optimizer=build.optimizer(settings, len(plan)))
     return model
-
-
-def _clear_unless_mine(run: Run, key: str) -> None:
-    """Keep the checkpoints of this very training, so that it goes on; take away those of another."""
-    owner = run.path(RANKING, OWNER)
-    if owner.exists() and owner.read_text(encoding="utf-8") == key:
-        return
-    for folder in (run.path(RANKING), run.path(TENSORBOARD, RANKING)):
-        shutil.rmtree(folder, ignore_errors=True)
-    owner.parent.mkdir(parents=True)
-    write_text(owner, key)
 
 
 def _save(run: Run, model: TwoStage) -> Path:
