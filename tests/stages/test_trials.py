@@ -137,3 +137,13 @@ def test_without_optuna_the_command_says_what_to_install(tmp_path, monkeypatch, 
     assert cli.main(["search", str(path), "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out")]) == 1
     assert "pip install 'tfrec[search]'" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_ensemble_is_judged_by_the_mean_of_its_members():
+    history = [{"val_ndcg@10": 0.1}, {"val_ndcg@10": 0.4}, {"val_ndcg@10": 0.3}]
+    assert stage_search._reached({"history": history}, "val_ndcg@10", lower=False) == 0.4
+    assert stage_search._reached({"history": history}, "val_ndcg@10", lower=True) == 0.1
+    members = [{"val_ndcg@10": 0.2}, {"val_ndcg@10": 0.4}]
+    assert stage_search._reached({"history": history, "members": members}, "val_ndcg@10", lower=False) == pytest.approx(
+        0.3
+    )

@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from tfrec.config.loading import mistakes, parse, read_file, read_yaml, section_of, shown
+from tfrec.config.loading import parse, read_declared, read_file, section_of, shown, written
 from tfrec.config.schema import Pipeline
 from tfrec.config.values import Settings, one_or_more
-from tfrec.config.yaml_rules import Dumper
 
 # Trainings that one comparison may ask for.
 MOST_RUNS = 200
@@ -118,7 +116,7 @@ def load_plan(grid: str | os.PathLike[str], pipeline: str | os.PathLike[str], ov
     """
     text = read_file(pipeline, "pipeline")
     base = parse(text, overrides, where=str(pipeline))
-    declared = _read(grid)
+    declared = read_declared(grid, "grid", Grid, "`variants` or `grid`")
     seeds = declared.seeds or (base.seed,)
     changes = _changes(declared, len(seeds), str(grid))
     reference = _reference(declared.reference, list(changes), str(grid))
@@ -135,16 +133,6 @@ def load_plan(grid: str | os.PathLike[str], pipeline: str | os.PathLike[str], ov
         raise ValueError("; ".join([*wrong[:_SHOWN_MISTAKES], *more]))
     _refuse_twins(variants, str(grid))
     return Plan(base, seeds, reference, tuple(_after_starts(variants, str(grid))))
-
-
-def _read(path: str | os.PathLike[str]) -> Grid:
-    raw = read_yaml(read_file(path, "grid"), str(path))
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: a grid is a mapping with `variants` or `grid`, and this is {shown(raw)}")
-    try:
-        return Grid.model_validate(raw)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(mistakes(error, raw, schema=Grid))}") from None
 
 
 def _changes(declared: Grid, seeds: int, where: str) -> dict[str, dict[str, Any]]:
@@ -220,7 +208,8 @@ def _reference(wanted: str | None, names: list[str], where: str) -> str:
 def _changed(text: str, overrides: Sequence[str], changes: Mapping[str, Any], seed: int, where: str) -> Pipeline:
     """The pipeline with the changes of a variant."""
     try:
-        changed = parse(text, [*overrides, *map(_override, changes.items()), f"seed={seed}"], where=where)
+        own = [f"{key}={written(value)}" for key, value in changes.items()]
+        changed = parse(text, [*overrides, *own, f"seed={seed}"], where=where)
     except ValueError as error:
         raise ValueError(f"{where}: {str(error).removeprefix(f'{where}: ').removeprefix('--set ')}") from None
     for key in changes:
@@ -233,12 +222,6 @@ def _changed(text: str, overrides: Sequence[str], changes: Mapping[str, Any], se
                 "change it in the pipeline, or with --set"
             )
     return changed
-
-
-def _override(change: tuple[str, Any]) -> str:
-    key, value = change
-    text = yaml.dump(value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return f"{key}={text.removesuffix('...' + chr(10)).rstrip()}"
 
 
 def _after_starts(variants: Sequence[Variant], where: str) -> list[Variant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tfrec.config.values import Settings
 from tfrec.config.yaml_rules import Dumper, Loader
 
 Section = TypeVar("Section", bound=Settings)
+Declared = TypeVar("Declared", bound=Settings)
 
 # A section that may be written as a single value: what that value is.
 _SHORT = {("data", "split"): "kind", ("model", "text"): "source", ("training", "objective"): "name"}
@@ -108,6 +110,34 @@ def dump(pipeline: Pipeline) -> str:
     """The settings as YAML, every default written out; `parse` gives the same pipeline back."""
     plain = pipeline.model_dump(mode="json")
     return yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def written(value: Any) -> str:
+    """A value on one line of YAML, as `--set` takes it."""
+    text = yaml.dump(value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").rstrip()
+
+
+def read_declared(path: str | os.PathLike[str], what: str, schema: type[Declared], holds: str) -> Declared:
+    """A YAML file beside a pipeline, such as a grid, checked.
+
+    Args:
+        path: the file.
+        what: it is, in words.
+        schema: what it may say.
+        holds: what it is a mapping with, in words.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, or says what the schema does not know.
+    """
+    raw = read_yaml(read_file(path, what), str(path))
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: a {what} is a mapping with {holds}, and this is {shown(raw)}")
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {'; '.join(mistakes(error, raw, schema=schema))}") from None
 
 
 def read_yaml(text: str, where: str) -> Any:

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from tfrec.config.loading import mistakes, parse, read_file, read_yaml, shown
+from tfrec.config.loading import mistakes, parse, read_declared, read_file, shown, written
 from tfrec.config.schema import Pipeline
 from tfrec.config.values import Count, Settings
-from tfrec.config.yaml_rules import Dumper
 
 # Sections that a search may change: what changes the data changes what validation asks.
 SEARCHABLE = ("model", "training", "ranking")
@@ -99,7 +97,7 @@ class Search:
         Raises:
             ValueError: together they are no pipeline.
         """
-        changes = [f"{key}={_written(value)}" for key, value in settings.items()]
+        changes = [f"{key}={written(value)}" for key, value in settings.items()]
         return parse(self.text, [*self.overrides, *changes], where="the trial")
 
 
@@ -117,7 +115,7 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
     """
     text = read_file(pipeline, "pipeline")
     base = parse(text, overrides, where=str(pipeline))
-    found = Search(base, _read(space), text, tuple(overrides))
+    found = Search(base, read_declared(space, "space", Space, "`space`"), text, tuple(overrides))
     for key, values in found.space.space.items():
         if key.partition(".")[0] not in SEARCHABLE:
             raise ValueError(
@@ -135,18 +133,3 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
             except ValueError as error:
                 raise ValueError(f"{space}: space.{key}: {str(error).removeprefix('the trial: ')}") from None
     return found
-
-
-def _read(path: str | os.PathLike[str]) -> Space:
-    raw = read_yaml(read_file(path, "space"), str(path))
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: a space is a mapping with `space`, and this is {shown(raw)}")
-    try:
-        return Space.model_validate(raw)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(mistakes(error, raw, schema=Space))}") from None
-
-
-def _written(value: Any) -> str:
-    text = yaml.dump(value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return text.removesuffix("...\n").rstrip()

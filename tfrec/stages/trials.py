@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +152,18 @@ def _work(plan: config.Search, out: Path, study: optuna.Study, trial: optuna.Tri
         trial.set_user_attr("reason", reason)
         study.tell(trial.number, state=TrialState.FAIL)
     else:
-        figure, lower = build.monitor(plan.pipeline)
         figures = json.loads((folder / LEDGER).read_text(encoding="utf-8"))["train"]
-        values = [each[figure] for each in figures.get("members") or figures["history"]]
         trial.set_user_attr("seconds", figures["seconds"])
         trial.set_user_attr("parameters", figures["parameters"])
-        study.tell(trial.number, min(values) if lower else max(values))
+        figure, lower = build.monitor(plan.pipeline)
+        study.tell(trial.number, _reached(figures, figure, lower=lower))
+
+
+def _reached(figures: dict[str, Any], figure: str, *, lower: bool) -> float:
+    """What a training validated at its best epoch; of an ensemble the mean of its members', as an export says it."""
+    if figures.get("members"):
+        return statistics.fmean(each[figure] for each in figures["members"])
+    return (min if lower else max)(each[figure] for each in figures["history"])
 
 
 def _trained(plan: config.Search, out: Path, trial: optuna.Trial, settings: dict[str, Any]) -> str | None:
