@@ -32,7 +32,7 @@ from tfrec.features import event_feature
 SHRINKAGE = 10.0
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 BOOSTING = [{"learning_rate": rate, "max_leaf_nodes": leaves} for rate in (0.03, 0.1) for leaves in (7, 15, 31)]
-FIGURES = ("auc", "log_loss")
+FIGURES = ("auc", "user_auc", "log_loss", "calibration_error")
 
 
 @click.command()
@@ -74,16 +74,17 @@ def _table(labelled: RankingData, name: str, part: str) -> pd.DataFrame:
     events = training if part == "train" else np.sort(labelled.examples(part).candidates)
     labels = sequences.labels[name].astype(float)
     events = events[~np.isnan(labels[events])]
-    frame = _of_items(data, labels, training, events, own=part == "train")
-    frame |= _of_history(data, labels, events)
+    known = training[~np.isnan(labels[training])]
+    frame = _of_items(data, labels, known, events, own=part == "train")
+    frame |= _of_history(data, labels, events, labels[known].mean())
     frame |= _of_users(data, events)
     table = pd.DataFrame({**frame, "label": labels[events]}, index=sequences.user_ids[sequences.owners[events]])
     return table
 
 
-def _of_items(data: Dataset, labels: np.ndarray, training: np.ndarray, events: np.ndarray, *, own: bool) -> dict:
-    rows, known = data.sequences.rows, training[~np.isnan(labels[training])]
-    mean = labels[known].mean()
+def _of_items(data: Dataset, labels: np.ndarray, known: np.ndarray, events: np.ndarray, *, own: bool) -> dict:
+    """What the `known` events of training say of the item, an event itself left out where it is its `own`."""
+    rows, mean = data.sequences.rows, labels[known].mean()
     total = np.bincount(rows[known], labels[known], len(data.items))[rows[events]]
     count = np.bincount(rows[known], minlength=len(data.items))[rows[events]].astype(float)
     if own:
@@ -103,10 +104,13 @@ def _of_users(data: Dataset, events: np.ndarray) -> dict:
     return found
 
 
-def _of_history(data: Dataset, labels: np.ndarray, events: np.ndarray) -> dict:
-    """Means over all earlier events of the user, and over those that share a category with the candidate."""
+def _of_history(data: Dataset, labels: np.ndarray, events: np.ndarray, mean: float) -> dict:
+    """Means over all earlier events of the user, and over those that share a category with the candidate.
+
+    They are drawn to the `mean` of the labels in training.
+    """
     sequences = data.sequences
-    mean, starts = np.nanmean(labels), sequences.offsets[sequences.owners[events]]
+    starts = sequences.offsets[sequences.owners[events]]
     shared = [np.zeros((len(data.items), 0), bool)]
     for column, codes in data.item_categories.items():
         of = np.zeros((len(data.items), data.category_sizes[column]), bool)
