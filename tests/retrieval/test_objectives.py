@@ -153,31 +153,37 @@ def test_an_objective_is_made_again_from_its_config(objective):
 # -- binary cross-entropy --------------------------------------------------------------------------------------------
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 @pytest.mark.parametrize(("calibration", "power"), [(0.0, 1.0), (1.0, 2 / 4), (0.5, 3 / 4)])
 def test_gbce_by_hand(calibration, power):
-    """Five trained items, two negatives: the sampling rate is 2 / 4."""
+    """Five trained items, two negatives: the sampling rate is 2 / 4. Logits are scores and log(power / 2)."""
     objective = GBCE(TRAINED, negatives=2, calibration=calibration)
     rows, targets = np.array([0, 1, 5, 2, 5], "int32"), np.array([1, 2], "int32")
     loss = objective.loss(QUERIES[:2], targets, VECTORS[rows], rows).numpy()
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    first = -power * np.log(sigmoid(QUERIES[0] @ VECTORS[1])) - sum(
-        np.log(1 - sigmoid(QUERIES[0] @ VECTORS[row])) for row in (2, 5)
+    offset = np.log(power / 2)
+    first = -power * np.log(sigmoid(QUERIES[0] @ VECTORS[1] + offset)) - sum(
+        np.log(1 - sigmoid(QUERIES[0] @ VECTORS[row] + offset)) for row in (2, 5)
     )
-    second = -power * np.log(sigmoid(QUERIES[1] @ VECTORS[5])) - np.log(1 - sigmoid(QUERIES[1] @ VECTORS[2]))
+    second = -power * np.log(sigmoid(QUERIES[1] @ VECTORS[5] + offset))
+    second -= np.log(1 - sigmoid(QUERIES[1] @ VECTORS[2] + offset))
     np.testing.assert_allclose(loss, [first / 3, second / 2], rtol=1e-5)
 
 
-def test_gbce_is_of_the_size_of_a_mean_whatever_the_number_of_negatives():
-    """No item stands out: each of target and negatives costs log 2, the target `power` of it."""
-    still = np.zeros_like(VECTORS)
-    for negatives in (1, 50, 500):
-        objective = GBCE(TRAINED, negatives=negatives, calibration=0.0)
-        rows = np.concatenate([[0, 1], np.full(negatives, 2)]).astype("int32")
-        loss = objective.loss(QUERIES[:1], np.array([1], "int32"), still[rows], rows).numpy()
-        np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-5)
+@pytest.mark.parametrize("calibration", [0.0, 0.75])
+@pytest.mark.parametrize("negatives", [1, 50, 500])
+def test_gbce_pulls_a_target_as_much_as_it_pushes_all_negatives_where_no_item_stands_out(negatives, calibration):
+    objective = GBCE(np.arange(1, 1002), negatives=negatives, calibration=calibration)
+    rows = np.concatenate([[0, 1], np.full(negatives, 2)]).astype("int32")
+    vectors = tf.zeros([len(rows), 3])
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        loss = objective.loss(tf.ones([1, 3]), np.array([1], "int32"), vectors, rows)
+    slope = tape.gradient(loss, vectors).numpy()
+    assert (slope[1] < 0).all()
+    np.testing.assert_allclose(slope[2:].sum(axis=0), -slope[1], rtol=1e-4)
 
 
 def test_gbce_refuses_what_is_no_probability():

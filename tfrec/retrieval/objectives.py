@@ -8,6 +8,7 @@ recommended again, and a model need not learn to rank it low.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -142,8 +143,11 @@ class GBCE:
 
     The target's probability enters with a power below 1, which undoes the overconfidence that sampled negatives cause.
     The loss is the mean over the target and the negatives that count, as in the paper: a sum would be clipped by
-    `training.clip_norm` at every step.
-    Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own.
+    `training.clip_norm` at every step. Logits are the scores and an offset, at which the target's pull and the push of
+    all negatives are alike where scores are 0: without it a model first learns that nearly everything is a negative, a
+    direction that all users and items share, and epochs pass before it tells items apart.
+    Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own, and no offset.
+    The offset is that of rare classes in RetinaNet, arXiv:1708.02002, section 4.1.
     """
 
     def __init__(self, trained: Any, negatives: int = 256, calibration: float = 0.75, *, unseen: bool = False) -> None:
@@ -167,6 +171,7 @@ class GBCE:
         self.seeds = keras.random.SeedGenerator(0, name="negatives")
         share = min(1.0, negatives / max(1, len(self.trained_rows) - 1))
         self.power = calibration * (share - 1) + 1
+        self.offset = math.log(self.power / negatives)
 
     def rows(self, history: Any, target: Any) -> Any:
         """Rows to encode, int [R]: the distinct rows of the batch, then the negatives."""
@@ -174,10 +179,10 @@ class GBCE:
 
     def loss(self, queries: Any, targets: Any, vectors: Any, rows: Any, past: Past | None = None) -> Any:
         """Loss at each position; arguments and result are those of `SampledSoftmax.loss`."""
-        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1)
+        positive = tf.reduce_sum(queries * tf.gather(vectors, targets), axis=-1) + self.offset
         first = tf.shape(rows)[0] - self.negatives
         none = no_rivals(self, rows[first:], tf.gather(rows, targets), past)
-        logits = tf.matmul(queries, vectors[first:], transpose_b=True)
+        logits = tf.matmul(queries, vectors[first:], transpose_b=True) + self.offset
         others = tf.reduce_sum(tf.where(none, 0.0, tf.nn.softplus(logits)), axis=-1)
         counted = tf.reduce_sum(tf.cast(~none, tf.float32), axis=-1)
         return (self.power * tf.nn.softplus(-positive) + others) / (counted + 1.0)
