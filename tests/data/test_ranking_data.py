@@ -118,6 +118,15 @@ def test_users_without_training_events_are_new():
     assert data.new_users(events).tolist() == [user not in known for user in data.truth(events).user_id]
 
 
+def test_items_without_training_events_are_new():
+    log = table()
+    log.loc[log.timestamp > log.timestamp.quantile(0.9), "item_id"] = "late"
+    data = labelled(log, **BY_TIME)
+    _, events = data.judged("test")
+    assert 0 < data.new_items(events).sum() < len(events)
+    assert data.new_items(events).tolist() == (data.truth(events).item_id == "late").tolist()
+
+
 def test_what_cannot_be_a_context_is_refused():
     with pytest.raises(ValueError, match="context names 'page'; the categorical columns of the events are: 'slot'"):
         labelled(table(), context=["page"])

@@ -75,11 +75,11 @@ def test_a_run_leaves_figures_that_its_predictions_give(finished):
         assert document["test"][name] == pytest.approx(value), name
     assert set(document["baselines"]) == {"mean", "item_mean", "item_and_user_mean"}
     assert document["baselines"]["mean"]["like_auc"] == 0.5
-    assert (
-        document["test"]["like_events"]
-        == len(table)
-        == sum(part["like_events"] for part in document["slices"].values())
-    )
+    slices = {name: part["like_events"] for name, part in document["slices"].items()}
+    assert document["test"]["like_events"] == len(table) == slices["new_users"] + slices["known_users"]
+    assert "new_items" not in slices or slices["new_items"] + slices["known_items"] == len(table)
+    bare = document["variants"]["history alone"]
+    assert bare["like_events"] == len(table) and bare["like_log_loss"] != document["test"]["like_log_loss"]
     assert table.predicted_stars.between(1, 5).all() and (table.like == (table.stars >= 4)).all()
     log = pd.read_csv(finished.parent / "events.csv", dtype=str)
     cut = np.sort(log["at"].astype(int))[int(np.ceil(0.8 * len(log)))]

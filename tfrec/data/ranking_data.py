@@ -100,6 +100,12 @@ class RankingData:
         _, offsets = training_events(sequences, self.data.held_out > 0)
         return (np.diff(offsets) == 0)[sequences.owners[events]]
 
+    def new_items(self, events: np.ndarray) -> np.ndarray:
+        """Bool [C], which of the given events are of items without training events."""
+        sequences = self.data.sequences
+        index, _ = training_events(sequences, self.data.held_out > 0)
+        return ~np.isin(sequences.rows[events], sequences.rows[index])
+
     def _plan(self, draw: Callable[[np.random.Generator], Examples], tokens: int, seed: int) -> ExamplePlan:
         return ExamplePlan(self._source, draw, tokens_per_batch=tokens, seed=seed)
 

@@ -58,7 +58,8 @@ class LabelResults:
         differences: name of the baseline -> figure -> paired difference.
         reliability: `evaluation.reliability` of the test split; None for ratings.
         threshold: the probability from which on a yes is predicted; None for ratings.
-        members: name -> figures of the test split of each model of an ensemble; none where there is one model.
+        variants: name -> figures of the test split of the model asked with the history alone, where it reads more, and
+            of each model of an ensemble.
     """
 
     validation: Figures
@@ -68,11 +69,11 @@ class LabelResults:
     differences: Mapping[str, Mapping[str, Difference]]
     reliability: pd.DataFrame | None = None
     threshold: float | None = None
-    members: Mapping[str, Figures] = field(default_factory=dict)
+    variants: Mapping[str, Figures] = field(default_factory=dict)
 
-    def beside(self, members: Mapping[str, Figures]) -> LabelResults:
-        """The same with figures of further members of the ensemble."""
-        return replace(self, members={**self.members, **members})
+    def beside(self, variants: Mapping[str, Figures]) -> LabelResults:
+        """The same with figures of further variants."""
+        return replace(self, variants={**self.variants, **variants})
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class PredictionResults:
             "labels": list(self.labels),
             "validation": dict(self._named(lambda each: each.validation)),
             "test": dict(self._named(lambda each: each.test)),
-            **({"members": members} if (members := self._by_name("members")) else {}),
+            **({"variants": variants} if (variants := self._by_name("variants")) else {}),
             "baselines": self._by_name("baselines"),
             "slices": self._by_name("slices"),
             "thresholds": {name: each.threshold for name, each in self.labels.items() if each.threshold is not None},
@@ -131,7 +132,7 @@ def load_prediction_tables(path: str | os.PathLike[str]) -> dict[str, tuple[list
     found = {}
     for label in document["labels"]:
         prefix = f"{label}_" if len(document["labels"]) > 1 else ""
-        rows = {document["name"]: document["test"], **document.get("members", {}), **document["baselines"]}
+        rows = {document["name"]: document["test"], **document.get("variants", {}), **document["baselines"]}
         own = {
             row: {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
             for row, figures in rows.items()
@@ -158,7 +159,7 @@ def write_prediction_report(
 
 
 def _label(name: str, each: LabelResults) -> list[str]:
-    rows = {name: each.test, **each.members, **each.baselines}
+    rows = {name: each.test, **each.variants, **each.baselines}
     told = [tables.markdown(*prediction_table(rows))]
     told.append(f"On validation: {_spelled(each.validation)}.")
     if ORACLE in each.baselines:

@@ -17,6 +17,7 @@ from tfrec.evaluation import Difference, Evaluation, compare
 from tfrec.report.two_stages import TwoStages
 
 ORACLE = "oracle"
+HISTORY_ALONE = "history alone"  # The variant that is asked with what a bare request holds.
 # What `metrics.json` holds at least.
 KEYS = ("validation", "test", "baselines", "slices", "timing", "peak_memory_mb", "environment")
 TIMING_KEYS = ("prepare_seconds", "train_seconds", "epochs", "epoch_seconds", "events_per_second")

@@ -31,6 +31,7 @@ from tfrec.features import (
 )
 from tfrec.ranking import TwoStage
 from tfrec.report import Results, describe, peak_memory_mb, write_metrics, write_plots, write_report
+from tfrec.report.results import HISTORY_ALONE
 from tfrec.report.summaries import write_test
 from tfrec.report.tables import main_cutoff
 from tfrec.report.two_stage_section import diversity_plot
@@ -45,7 +46,7 @@ from tfrec.stages.stage import Stage
 from tfrec.stages.train import open_batches, open_model
 from tfrec.stages.two_stages import RECALL_ALONE, two_stages
 
-HISTORY_ALONE, DISTURBED = "history alone", "histories disturbed"
+DISTURBED = "histories disturbed"
 BARE = (HISTORY, SEEN, RELEVANT, USER_ID)
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfrec import build
 from tfrec.data import Label, RankingData
 from tfrec.data.sequences import training_events
 from tfrec.evaluation import Predictions, best_threshold, compare_predictions, measured, reliability
 from tfrec.evaluation.label_baselines import LabelledEvents, label_baselines
-from tfrec.features import TIMESTAMP, USER_ID
+from tfrec.features import AFTER, CANDIDATES, HISTORY, TIMESTAMP, USER_ID
 from tfrec.ranking import Ranker, RankerEnsemble, predict
 from tfrec.report import describe, peak_memory_mb, write_metrics
 from tfrec.report.prediction_plots import write_prediction_plots
 from tfrec.report.prediction_results import LabelResults, PredictionResults, write_prediction_report
-from tfrec.report.results import ORACLE
+from tfrec.report.results import HISTORY_ALONE, ORACLE
 from tfrec.report.summaries import write_test
 from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run
@@ -31,6 +33,8 @@ from tfrec.stages.train import open_batches, open_ranker
 METRICS, REPORT, PLOTS = "metrics.json", "report.md", "plots"
 PREDICTIONS = "predictions_test.parquet"
 NEW_USERS, KNOWN_USERS = "new_users", "known_users"
+NEW_ITEMS, KNOWN_ITEMS = "new_items", "known_items"
+BARE = (HISTORY, CANDIDATES, AFTER)  # What a request holds that says no more than it must.
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +46,17 @@ def evaluate_ranker(run: Run, key: str) -> None:
     tokens = build.batch_tokens(data, run.pipeline.training)
     oracle = open_oracle(run)
 
-    def table_of(each: Ranker | RankerEnsemble, split: str) -> pd.DataFrame:
-        table = predicted(each, labelled, split, tokens)
+    def table_of(each: Ranker | RankerEnsemble, split: str, *, bare: bool = False) -> pd.DataFrame:
+        table = predicted(each, labelled, split, tokens, bare=bare)
         return table if oracle is None else _beside_truth(table, labelled, oracle)
 
     tables = {split: table_of(model, split) for split in ("validation", "test")}
+    _tell_of_new_items(labelled.new_items(tables["test"]["event"].to_numpy()))
     found = {head.name: label_results(labelled, head.name, tables) for head in model.heads}
-    for place, member in enumerate(model.members if isinstance(model, RankerEnsemble) else []):
-        table = table_of(member, "test")
+    for variant, table in _variants(model, run.pipeline.seed, table_of).items():
         for name, each in found.items():
             own = _predictions(table, name, labelled.data.labels[name], f"predicted_{name}")
-            found[name] = each.beside({f"seed {run.pipeline.seed + place} alone": measured(own)})
+            found[name] = each.beside({variant: measured(own)})
     results = PredictionResults(
         run.pipeline.name,
         found,
@@ -64,7 +68,21 @@ def evaluate_ranker(run: Run, key: str) -> None:
     run.finish("evaluate", key, _write(run, results, tables["test"]))
 
 
-def predicted(model: Ranker | RankerEnsemble, labelled: RankingData, split: str, tokens: int = 4096) -> pd.DataFrame:
+def _variants(
+    model: Ranker | RankerEnsemble, seed: int, table_of: Callable[..., pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Predictions of the test split by the model asked with the history alone, and by each model of an ensemble."""
+    found = {}
+    if set(model.input_spec_dict) - set(BARE):
+        found[HISTORY_ALONE] = table_of(model, "test", bare=True)
+    for place, member in enumerate(model.members if isinstance(model, RankerEnsemble) else []):
+        found[f"seed {seed + place} alone"] = table_of(member, "test")
+    return found
+
+
+def predicted(
+    model: Ranker | RankerEnsemble, labelled: RankingData, split: str, tokens: int = 4096, *, bare: bool = False
+) -> pd.DataFrame:
     """The candidates of a split and what the model says of them.
 
     Args:
@@ -72,15 +90,21 @@ def predicted(model: Ranker | RankerEnsemble, labelled: RankingData, split: str,
         labelled: the labelled events.
         split: `validation` or `test`.
         tokens: most events of a batch.
+        bare: whether the model is asked with the items of the history and the candidate alone.
 
     Returns:
         `event` (its place in the data set), `user_id`, `item_id`, each label, and `predicted_...` of each.
     """
     batches, events = labelled.judged(split, tokens)
-    found = predict(model, batches)
+    found = predict(model, batches.map(_bare) if bare else batches)
     table = labelled.truth(events).assign(**{f"predicted_{name}": values for name, values in found.items()})
     table.insert(0, "event", events)
     return table.sort_values("event", ignore_index=True)
+
+
+@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and what autograph says of it is noise.
+def _bare(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: batch[name] for name in BARE}
 
 
 def _beside_truth(table: pd.DataFrame, labelled: RankingData, oracle: pd.DataFrame) -> pd.DataFrame:
@@ -107,8 +131,9 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
     }
     if test.truth is not None:
         baselines[ORACLE] = dataclasses.replace(test, values=test.truth, threshold=None)
-    new = labelled.new_users(events)
-    slices = {part: test.take(which) for part, which in ((NEW_USERS, new), (KNOWN_USERS, ~new)) if which.any()}
+    users, items = labelled.new_users(events), labelled.new_items(events)
+    parts = {NEW_USERS: users, KNOWN_USERS: ~users, **({NEW_ITEMS: items, KNOWN_ITEMS: ~items} if items.any() else {})}
+    slices = {part: test.take(which) for part, which in parts.items() if which.any()}
     main = ("auc", "log_loss") if label.binary else ("rmse", "mae")
     differences = {each: compare_predictions(test, values) for each, values in baselines.items() if each != ORACLE}
     return LabelResults(
@@ -120,6 +145,16 @@ def label_results(labelled: RankingData, name: str, tables: Mapping[str, pd.Data
         reliability=reliability(test) if label.binary else None,
         threshold=threshold,
     )
+
+
+def _tell_of_new_items(new: np.ndarray) -> None:
+    """Warn where candidates of the test, bool [C], are items that the model has not learnt."""
+    if new.any():
+        logger.warning(
+            "%d of %d events of test are of items without a training event, judged by what else is known of them: the "
+            "slice new_items has their figures",
+            new.sum(), len(new),
+        )  # fmt: skip
 
 
 def _tell_of_what_cannot_be_measured(name: str, found: Mapping[str, Predictions]) -> None:
