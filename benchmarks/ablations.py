@@ -18,6 +18,8 @@ from typing import Any
 import click
 import experiments
 import results
+from compare import SEEDS_OF_A_CLAIM
+from inputs import flat, without_idle
 from pydantic import BaseModel
 
 from tfrec import config
@@ -77,8 +79,8 @@ def overrides(name: str, folder: Path, found: dict[str, Any]) -> list[str]:
 
 
 def _settings(pipeline: config.Pipeline) -> dict[str, Any]:
-    told = experiments.flat({name: part for name, part in pipeline if isinstance(part, BaseModel)})
-    return {key: value for key, value in experiments.without_idle(told).items() if key != PLACE}
+    told = flat({name: part for name, part in pipeline if isinstance(part, BaseModel)})
+    return {key: value for key, value in without_idle(told).items() if key != PLACE}
 
 
 def summarized(found: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _row(entry: dict[str, Any], seeds: Sequence[int]) -> str:
     changes = {**entry["changes"], **_implied(entry["changes"])}
     cells = ["<br>".join(f"`{results.setting(name, value)}`" for name, value in changes.items()) or "**base**"]
     cells.append(f"{entry['validation']['ndcg@10']:.4f}")
-    claimed = min(len(entry["seeds"]), len(seeds)) >= results.SEEDS_OF_A_CLAIM
+    claimed = min(len(entry["seeds"]), len(seeds)) >= SEEDS_OF_A_CLAIM
     for figure in FIGURES:
         gap = entry["differences"].get(figure)
         told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})" if gap else ""

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import results
+from inputs import flat, without_idle
 
 from tfrec import config
 
@@ -26,8 +27,7 @@ MARK = "experiments"
 HEAD = "| settings | NDCG@10 | HR@10 | seed | epoch | of | s | weights | |"
 # What is kept of the settings: what a model learns from and how. When it stops is said by the epochs.
 KEPT, STOP = ("data.max_length", "data.windows", "model.", "training."), "training.patience"
-UNSEEN, ID_DROPOUT = "training.objective.unseen", "model.id_dropout"
-ENCODERS = ("attention", "lstm", "convolution")
+UNSEEN = "training.objective.unseen"
 
 
 @click.group()
@@ -101,33 +101,6 @@ def kept(pipeline: config.Pipeline) -> dict[str, Any]:
     if told["training.objective.name"] == "retrieval":  # Which reads it not: what a user has had competes.
         told[UNSEEN] = False
     return without_idle(told)
-
-
-def without_idle(told: dict[str, Any]) -> dict[str, Any]:
-    """The settings, with the default for those that nothing reads.
-
-    These are the settings of an encoder that the model lacks, and `id_dropout`, 0, where nothing but its id describes
-    an item: then none is hidden.
-    """
-    absent = tuple(f"model.{encoder}." for encoder in ENCODERS if encoder not in told["model.behavior"])
-    defaults = flat({"model": config.Model()})
-    idle = {name: defaults[name] for name in told if name.startswith(absent) and name in defaults}
-    if told["model.text.source"] == "none" and not told["model.item_features"]:
-        idle[ID_DROPOUT] = 0.0
-    return {**told, **idle}
-
-
-def flat(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name, JSON values."""
-
-    def pairs(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for name, value in settings.items():
-            if isinstance(value, Mapping) and value:
-                yield from pairs(f"{prefix}{name}.", value)
-            else:
-                yield prefix + name, value
-
-    return dict(pairs("", {name: section.model_dump(mode="json") for name, section in sections.items()}))
 
 
 def changes(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

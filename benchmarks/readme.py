@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import results
+from compare import SEEDS_OF_A_CLAIM
 
 from tfrec.evaluation import against_published
 
@@ -60,7 +61,7 @@ def _beside_published(found: Mapping[str, Any], published: Mapping[str, Any] | N
     if not published:
         return "none"
     figures = f"{' / '.join(f'{published[figure]:.4f}' for figure in results.FIGURES[:2])}, {published['by']}"
-    if len(found["seeds"]) < results.SEEDS_OF_A_CLAIM:
+    if len(found["seeds"]) < SEEDS_OF_A_CLAIM:
         return figures
     words = [
         against_published(found["test"][figure]["mean"], found["half_width"][figure], published[figure])
@@ -92,7 +93,7 @@ def _slice(name: str, part: str, found: Mapping[str, Any], published: Mapping[st
         return f"{told}."
     told += f"; {published['hr@10']:.4f} by {published['by']}"
     word = against_published(mean, half, published["hr@10"])
-    return f"{told} ({word})." if len(found["seeds"]) >= results.SEEDS_OF_A_CLAIM else f"{told}."
+    return f"{told} ({word})." if len(found["seeds"]) >= SEEDS_OF_A_CLAIM else f"{told}."
 
 
 def write_tables() -> None:

@@ -1,15 +1,14 @@
-"""Records what finished runs gave, and compares them; `readme.py` writes the tables of the README from the records.
+"""Records what finished runs gave; `readme.py` writes the tables of the README from the records.
 
-python benchmarks/results.py record NAME REVISION RUN [RUN ...]   runs of one pipeline, a seed each -> results/NAME.json
-                                                                  (`benchmarks/run.py` makes them, and records them)
-python benchmarks/results.py compare RUN OTHER [SLICE]            paired difference of two runs on the same test users,
-                                                                  or of the means over seeds of two rows; OTHER may
-                                                                  be a baseline of RUN, such as recall_alone
+python benchmarks/results.py NAME RUN [RUN ...]    runs of one row, a seed each, as benchmarks/run.py makes them and
+                                                   records itself -> results/NAME.json
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
+from compare import against_baselines, beside, half_widths
+from inputs import data_digest, flat, without_idle
 
 from tfrec import config
-from tfrec.evaluation import compare, summary
-from tfrec.features import MODEL_ROW, PER_USER, SLICES_TEST, USER_ID
+from tfrec.features import EVENTS_SCORED, PER_USER, RECOMMENDATIONS_TEST
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
+# A program that scores a run's recommendations by itself, beside the checkout or where `TFREC_SCORER` says.
+SCORER = Path(os.environ.get("TFREC_SCORER", ROOT.parent / "shared" / "tools" / "score.py"))
+TOLERANCE = 1e-6
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = ("cold_items", "warm_items", "few_events")
-SEEDS_OF_A_CLAIM = 3
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -38,9 +39,66 @@ def rows() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(ROWS.read_text(encoding="utf-8"))
 
 
-def record(name: str, commits: Sequence[str], folders: Sequence[Path]) -> Path:
-    """Write the record of some runs, see `summarized`."""
-    return write(name, summarized(commits, folders))
+def record(name: str, folders: Sequence[Path], *, other_data: bool = False) -> Path:
+    """Write the record of a row's runs, see `summarized`, and what other rows say of it; the file.
+
+    Raises:
+        ValueError: as `summarized` and `write` do.
+    """
+    notes = map(commit_note, folders)
+    commits = [note.read_text(encoding="utf-8") if note.exists() else "unknown" for note in notes]
+    found = {**summarized(commits, folders), "scorer": _scored(folders), **_beside(name, folders)}
+    path = write(name, found, other_data=other_data)
+    for other, row in rows().items():
+        theirs = _seeds_of(other, folders)
+        if row.get("beside") == name and (RESULTS / f"{other}.json").exists() and theirs:
+            known = json.loads((RESULTS / f"{other}.json").read_text(encoding="utf-8"))
+            write(other, {**known, **_beside(other, theirs)}, other_data=True)
+    return path
+
+
+def _scored(folders: Sequence[Path]) -> dict[str, Any] | None:
+    """The SHA-256 of the independent scorer, and how far its figures are from the runs' at most; None without one.
+
+    Raises:
+        ValueError: it finds a rule broken, or a figure that differs.
+    """
+    if not SCORER.exists():
+        return None
+    gaps = []
+    for folder in folders:
+        files = ["--events", folder / EVENTS_SCORED, "--recs", folder / RECOMMENDATIONS_TEST, "--cutoffs", "10"]
+        done = subprocess.run([sys.executable, SCORER, *files], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"{SCORER.name} refuses {folder}: {(done.stdout + done.stderr).strip()[-300:]}")
+        theirs, ours = json.loads(done.stdout)["all"], _read(folder)["metrics"]["test"]
+        gaps += [abs(theirs[figure] - ours[figure]) for figure in FIGURES[:3]]
+    if max(gaps) > TOLERANCE:
+        raise ValueError(f"{SCORER.name} and the runs differ by {max(gaps):.2g}, and may by {TOLERANCE}")
+    return {"sha256": hashlib.sha256(SCORER.read_bytes()).hexdigest(), "largest_difference": max(gaps)}
+
+
+def commit_note(run: Path) -> Path:
+    """Where the commit stands that the training of a run began with."""
+    return run.with_suffix(".commit")
+
+
+def _seeds_of(row: str, folders: Sequence[Path]) -> list[Path]:
+    """The runs of another row beside those of one, seed by seed; none unless all are there."""
+    theirs = [run.parent.parent / row / run.name for run in folders]
+    return theirs if all((run / PER_USER).exists() for run in theirs) else []
+
+
+def _beside(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """`beside`: the row that this one is compared with -> how they differ."""
+    other = rows().get(name, {}).get("beside")
+    if other is None:
+        return {}
+    theirs = _seeds_of(other, folders)
+    if not theirs:
+        print(f"{name} is not compared with {other}, whose runs are not beside these", file=sys.stderr)
+        return {}
+    return {"beside": {other: beside(folders, theirs)}}
 
 
 def write(name: str, document: Mapping[str, Any], *, other_data: bool = False) -> Path:
@@ -52,14 +110,23 @@ def write(name: str, document: Mapping[str, Any], *, other_data: bool = False) -
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     if path.exists() and not other_data:
-        known = json.loads(path.read_text(encoding="utf-8"))["content_hash"]
-        if known != document["content_hash"]:
-            raise ValueError(
-                f"the data are not those of {path}: their hash is {document['content_hash']}, of the record {known}. "
-                "Published figures are of the data of the record; --other-data records these in their place"
-            )
+        told = other_than_recorded(name, document["data_digest"])
+        if told:
+            raise ValueError(f"{told}; --other-data records these in their place")
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def other_than_recorded(name: str, digest: str) -> str | None:
+    """In words, that the data of a row are not those of its record; None where they are, or there is none."""
+    path = RESULTS / f"{name}.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["data_digest"] if path.exists() else digest
+    if known == digest:
+        return None
+    return (
+        f"the data are not those of {path.name}, which published figures stand beside: what the model sees of them has "
+        f"the digest {digest[:12]}, and there {known[:12]}"
+    )
 
 
 def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
@@ -70,20 +137,22 @@ def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
     """
     runs = [_read(folder) for folder in folders]
     settings = [{**run["settings"], "seed": None} for run in runs]
-    if any(other != settings[0] for other in settings):
-        raise ValueError("the runs must differ in their seed alone, and their config.yaml files differ in more")
-    hashes = [run["content_hash"] for run in runs]
-    if len(set(hashes)) > 1:
-        raise ValueError(f"the runs must be of the same data, and the content of their data sets differs: {hashes}")
+    read = [{**run["read"], "seed": None} for run in runs]
+    differing = sorted({name for other in read for name in read[0] if other[name] != read[0][name]})
+    if differing:
+        raise ValueError(f"the runs must differ in their seed alone, and differ in {', '.join(differing)}")
+    digests = [run["data_digest"] for run in runs]
+    if len(set(digests)) > 1:
+        raise ValueError(f"the runs must be of the same data, and what the models see of them differs: {digests}")
     test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
     return {
         "pipeline": settings[0]["name"],
         "commits": list(commits),
         "seeds": [run["settings"]["seed"] for run in runs],
         "settings": settings[0],
-        "content_hash": hashes[0],
+        "data_digest": digests[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
-        "half_width": _half_widths(folders),
+        "half_width": half_widths(folders),
         "validation": {
             figure: _summary([run["metrics"]["validation"][figure] for run in runs]) for figure in FIGURES[:3]
         },
@@ -93,13 +162,13 @@ def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
             if part in runs[0]["metrics"]["slices"]
         },
         "slice_half_width": {
-            part: _half_widths(folders, part) for part in SLICES if part in runs[0]["metrics"]["slices"]
+            part: half_widths(folders, part) for part in SLICES if part in runs[0]["metrics"]["slices"]
         },
         "baselines": {
             baseline: {figure: figures[figure] for figure in FIGURES}
             for baseline, figures in runs[0]["metrics"]["baselines"].items()
         },
-        "differences": _differences(folders),
+        "differences": against_baselines(folders),
         "timing": [{**run["metrics"]["timing"], "seconds_to_best": run["seconds_to_best"]} for run in runs],
         "peak_memory_mb": max(run["metrics"]["peak_memory_mb"] for run in runs),
         "environments": [run["metrics"]["environment"] for run in runs],
@@ -124,108 +193,23 @@ def _read(folder: Path) -> dict[str, Any]:
     metrics, stages = (
         json.loads((folder / name).read_text(encoding="utf-8")) for name in ("metrics.json", "stages.json")
     )
-    settings = config.load(folder / "config.yaml").model_dump(mode="json")
+    pipeline = config.load(folder / "config.yaml")
+    settings = pipeline.model_dump(mode="json")
     settings["data"].pop("root")
     settings["export"].pop("base_path")
+    read = without_idle(flat(settings))
     epochs = stages["train"]["history"][: stages["train"]["best_epoch"]]
     return {
         "metrics": metrics,
         "settings": settings,
-        "content_hash": stages["prepare"]["content_hash"],
+        "read": read,
+        "data_digest": data_digest(folder, pipeline),
         "seconds_to_best": sum(epoch["epoch_seconds"] for epoch in epochs),
     }
 
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "spread": float(np.ptp(values))}
-
-
-def _half_widths(folders: Sequence[Path], part: str | None = None) -> dict[str, float]:
-    """95 % half-width over users, those of a slice or all, of the mean over seeds."""
-    tables = [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW)[list(FIGURES[:2])] for folder in folders]
-    if part is not None:
-        tables = [table.loc[_users(folders[0], part)] for table in tables]
-    found = summary(pd.concat(tables).groupby(level=0).mean())
-    return {figure: found[f"{figure}_half_width"] for figure in FIGURES[:2]}
-
-
-def _differences(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Paired bootstrap over users of the mean over seeds, against each baseline: 95 % interval and verdict."""
-    tables = [pd.read_parquet(folder / PER_USER) for folder in folders]
-    result: dict[str, dict[str, Any]] = {}
-    names = {name for name in tables[0]["model"] if not name.startswith(MODEL_ROW)}  # Not the model asked otherwise.
-    for name in sorted(names - {"oracle"}):
-        ours, theirs = [_rows(table, MODEL_ROW) for table in tables], _rows(tables[0], name)
-        for figure, difference in compare(ours, theirs, metrics=list(FIGURES[:2])).items():
-            ends = {"low": difference.low, "high": difference.high, "verdict": difference.verdict}
-            result.setdefault(name, {})[figure] = ends
-    return result
-
-
-def _rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    return table[table["model"] == model].drop(columns="model").set_index(USER_ID)
-
-
-def difference(run: Path, other: Path, part: str | None = None) -> str:
-    """A line a figure: `run` minus `other` with its 95 % interval, paired over the test users.
-
-    The word for a difference takes three seeds on either side.
-
-    Args:
-        run: folder of a run, or of a row, with a folder `seed_N` for each of its runs.
-        other: folder of another run or row of the same data, or the name of a baseline of `run`.
-        part: a slice, such as `few_events` or `cold_items`, to whose users the comparison is held; None for all.
-
-    Raises:
-        ValueError: there is no such slice.
-    """
-    tables = [pd.read_parquet(folder / PER_USER) for folder in runs_in(run)]
-    ours, name = [_rows(table, MODEL_ROW) for table in tables], str(other)
-    if not other.exists() and all(name in set(table["model"]) for table in tables):
-        theirs = [_rows(table, name) for table in tables]
-    else:
-        theirs = [_rows(pd.read_parquet(folder / PER_USER), MODEL_ROW) for folder in runs_in(other)]
-    if part is not None:
-        users = _users(runs_in(run)[0], part)
-        ours, theirs = ([table.loc[users] for table in tables] for tables in (ours, theirs))
-    claimed = min(len(ours), len(theirs)) >= SEEDS_OF_A_CLAIM
-    return "\n".join(
-        f"{each.metric}: {each.ours:.4f} - {each.theirs:.4f} = {each.difference:+.4f} "
-        f"({each.low:+.4f} to {each.high:+.4f}){', ' + each.verdict if claimed else ''}"
-        for each in compare(ours, theirs, metrics=list(FIGURES[:2])).values()
-    )
-
-
-def _users(folder: Path, part: str) -> pd.Index:
-    """The test users of a slice.
-
-    Raises:
-        ValueError: there is no such slice.
-    """
-    slices = pd.read_parquet(folder / SLICES_TEST).set_index(USER_ID)
-    if part not in slices:
-        raise ValueError(f"{folder} has no slice {part!r}; it has {', '.join(slices)}")
-    return slices.index[slices[part]]
-
-
-def beside(folders: Sequence[Path], others: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """What a row is more than another one of the same data: figure -> difference of the means, interval and word."""
-    ours, theirs = ([_rows(pd.read_parquet(run / PER_USER), MODEL_ROW) for run in part] for part in (folders, others))
-    found = compare(ours, theirs, metrics=list(FIGURES[:2]))
-    told = ("difference", "low", "high", "verdict")
-    return {figure: {name: getattr(each, name) for name in told} for figure, each in found.items()}
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The runs of a row that are finished, or the run itself.
-
-    Raises:
-        ValueError: there is none.
-    """
-    found = [path.parent for path in sorted([*folder.glob(PER_USER), *folder.glob(f"seed_[0-9]*/{PER_USER}")])]
-    if not found:
-        raise ValueError(f"{folder} holds no finished run, nor the seeds of one")
-    return found
 
 
 def records() -> dict[str, dict[str, Any]]:
@@ -253,14 +237,10 @@ def setting(name: str, value: Any) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    if len(arguments) > 3 and arguments[0] == "record":
-        folders = [Path(folder) for folder in arguments[3:]]
-        print(record(arguments[1], [commit(arguments[2])] * len(folders), folders))
-    elif len(arguments) in (3, 4) and arguments[0] == "compare":
-        print(difference(Path(arguments[1]), Path(arguments[2]), *arguments[3:]))
-    else:
+    if len(arguments) < 2:
         print(__doc__, file=sys.stderr)
         return 1
+    print(record(arguments[0], [Path(folder) for folder in arguments[1:]]))
     return 0
 
 

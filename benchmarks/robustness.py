@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
-import results
+from compare import runs_in
 
 from tfrec.evaluation import compare
 from tfrec.features import MODEL_ROW, PER_USER, USER_ID
@@ -36,7 +36,7 @@ def main(plain: Path, attacked: Path) -> None:
     """Print both models' figures, what noise takes from each, and how the two losses differ."""
     folders = {"plain": plain, "attacked": attacked}
     try:
-        tables = {name: [_parts(run) for run in results.runs_in(folder)] for name, folder in folders.items()}
+        tables = {name: [_parts(run) for run in runs_in(folder)] for name, folder in folders.items()}
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     for name, each in tables.items():

@@ -19,8 +19,12 @@ from pathlib import Path
 import click
 import readme
 import results
+from compare import SEEDS_OF_A_CLAIM
+from inputs import data_digest
 
-SEEDS, COMMIT = (1, 2, 3), ".commit"
+from tfrec import config
+
+SEEDS = (1, 2, 3)
 # Of a run: the file that a training writes when it starts from nothing, and at no other time.
 BEGUN = Path("checkpoints", "key")
 
@@ -40,17 +44,15 @@ def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, re
         if fresh:
             shutil.rmtree(run, ignore_errors=True)
         _train(row, name, seed, run)
-    found = results.summarized([run.with_suffix(COMMIT).read_text(encoding="utf-8") for run in folders], folders)
-    found["beside"] = _beside(row, folders)
-    if recorded or len(folders) >= results.SEEDS_OF_A_CLAIM:
-        try:
-            print(results.write(name, found, other_data=other_data))
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-        readme.write_tables()
-    else:
-        print(f"not recorded: a record is of {results.SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
-    print(readme.table({name: found}))
+    print(readme.table({name: results.summarized([""] * len(folders), folders)}))
+    if not recorded and len(folders) < SEEDS_OF_A_CLAIM:
+        print(f"not recorded: a record is of {SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
+        return
+    try:
+        print(results.record(name, folders, other_data=other_data))
+    except ValueError as error:
+        raise click.ClickException(f"not recorded: {error}") from error
+    readme.write_tables()
 
 
 def _train(row: dict, name: str, seed: int, folder: Path) -> None:
@@ -65,15 +67,9 @@ def _train(row: dict, name: str, seed: int, folder: Path) -> None:
             run = subprocess.run([*command, "--out", str(folder), *words], check=False)
         if run.returncode:
             raise click.ClickException(f"{name}, seed {seed}: tfrec {stage} ended with status {run.returncode}")
-
-
-def _beside(row: dict, folders: list[Path]) -> dict[str, dict]:
-    """The row that this one is compared with -> how they differ; nothing where that one lacks a seed."""
-    other = row.get("beside")
-    theirs = [run.parent.parent / other / run.name for run in folders] if other else []
-    if not theirs or not all((run / results.PER_USER).exists() for run in theirs):
-        return {}
-    return {other: results.beside(folders, theirs)}
+        if stage == "prepare":
+            told = results.other_than_recorded(name, data_digest(folder, config.load(pipeline, changes)))
+            print(f"data: {told or 'those of the record'}", flush=True)
 
 
 @contextlib.contextmanager
@@ -83,7 +79,7 @@ def _commit_noted(folder: Path) -> Iterator[None]:
     It is written where a training starts from nothing. One that goes on, or is done, keeps what is there; where nothing
     is, the commit is unknown.
     """
-    note, begun = folder.with_suffix(COMMIT), _begun(folder)
+    note, begun = results.commit_note(folder), _begun(folder)
     commit = results.commit() + (" and changes" if results.changed() else "")
     note.parent.mkdir(parents=True, exist_ok=True)
     if begun is None:

@@ -7,12 +7,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.benchmark_scripts import run, script
+from tests.benchmark_scripts import PIPELINE, dataset, run, script
+from tfrec import config
 
 
 @pytest.fixture
-def results():
-    return script("results")
+def results(monkeypatch, tmp_path):
+    module = script("results")
+    monkeypatch.setattr(module, "SCORER", tmp_path / "none")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+@pytest.fixture
+def compare():
+    return script("compare")
 
 
 @pytest.fixture
@@ -21,11 +30,11 @@ def readme(results, monkeypatch):
     return script("readme")
 
 
-def test_a_record_holds_mean_and_spread_over_seeds(results, readme, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+def test_a_record_holds_mean_and_spread_over_seeds(results, readme, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.75)]
-    found = json.loads(results.record("small", ["one", "two"], folders).read_text())
-    assert found["seeds"] == [1, 2] and found["commits"] == ["one", "two"] and found["content_hash"] == "tables"
+    (tmp_path / "a.commit").write_text("one")
+    found = json.loads(results.record("small", folders).read_text())
+    assert found["seeds"] == [1, 2] and found["commits"] == ["one", "unknown"] and found["scorer"] is None
     assert found["test"]["hr@10"] == {"mean": 0.625, "spread": 0.25}
     assert found["differences"]["popularity"]["ndcg@10"]["verdict"] == "better"
     assert found["environments"] == [{"cores": 2, "seed": 1}, {"cores": 2, "seed": 2}]
@@ -55,8 +64,7 @@ def test_what_was_trained_is_the_epochs_up_to_the_best_one(results, readme, tmp_
         (3, 0.17, " (falls short of / matches)"),
     ],
 )
-def test_a_row_stands_beside_the_best_published_figures(results, readme, monkeypatch, tmp_path, seeds, ours, told):
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+def test_a_row_stands_beside_the_best_published_figures(results, readme, tmp_path, seeds, ours, told):
     folders = [run(tmp_path / f"s{seed}", seed=seed, hit=ours) for seed in range(seeds)]
     for seed, folder in enumerate(folders):  # By the first seed half the users below, half above: of the mean 0.01.
         table = pd.read_parquet(folder / "per_user.parquet")
@@ -64,64 +72,97 @@ def test_a_row_stands_beside_the_best_published_figures(results, readme, monkeyp
         for figure in ("hr@10", "ndcg@10"):
             table[figure] += 0.0323 * up * (seeds if seed == 0 else 0)
         table.to_parquet(folder / "per_user.parquet")
-    results.record("movielens_1m_lstm", ["abc"] * seeds, folders)
+    results.record("movielens_1m_lstm", folders)
     row = readme.table().splitlines()[-1]
     published = "0.2811 / 0.1648, GRU4Rec, the best recurrent model, ids"
     assert f"| ids | {ours:.4f} ± 0.0100 (0.0000) | {ours:.4f} ± 0.0100 (0.0000) | {published}{told} |" in row
 
 
-def test_two_runs_are_compared_user_by_user(results, tmp_path):
+def test_two_runs_are_compared_user_by_user(compare, tmp_path):
     better, worse = run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.25)
-    assert results.difference(better, worse).splitlines() == [
+    assert compare.difference(better, worse).splitlines() == [
         "hr@10: 0.5000 - 0.2500 = +0.2500 (+0.2500 to +0.2500)",
         "ndcg@10: 0.5000 - 0.2500 = +0.2500 (+0.2500 to +0.2500)",
     ]
     table = pd.read_parquet(worse / "per_user.parquet")
     table.loc[table["user_id"].isin(["u0", "u1", "u2", "u3"]), "hr@10"] = 0.5
     table.to_parquet(worse / "per_user.parquet")
-    few = results.difference(better, worse, "few_events").splitlines()
+    few = compare.difference(better, worse, "few_events").splitlines()
     assert few[0] == "hr@10: 0.5000 - 0.5000 = +0.0000 (+0.0000 to +0.0000)"
     row = tmp_path / "row"
     row.mkdir()
     run(row / "seed_1", seed=1, hit=0.5)
     run(row / "seed_2", seed=2, hit=0.75)
-    assert results.difference(row, worse, "few_events").splitlines()[1].startswith("ndcg@10: 0.6250 - 0.2500 = +0.3750")
+    assert compare.difference(row, worse, "few_events").splitlines()[1].startswith("ndcg@10: 0.6250 - 0.2500 = +0.3750")
     run(row / "seed_3", seed=3, hit=0.5)
-    told = results.difference(row, Path("popularity")).splitlines()
+    told = compare.difference(row, Path("popularity")).splitlines()
     assert told[0].startswith("hr@10: 0.5833 - 0.2500 = +0.3333") and told[0].endswith(", better")
-    assert "), " not in results.difference(row, worse)  # The word takes three seeds on either side.
-    assert results.difference(row, row).splitlines()[0].endswith("(+0.0000 to +0.0000), not better")
+    assert "), " not in compare.difference(row, worse)  # The word takes three seeds on either side.
+    assert compare.difference(row, row).splitlines()[0].endswith("(+0.0000 to +0.0000), not better")
     with pytest.raises(ValueError, match="holds no finished run"):
-        results.difference(better, tmp_path / "row" / "seed_1" / "none")
+        compare.difference(better, tmp_path / "row" / "seed_1" / "none")
     with pytest.raises(ValueError, match="has no slice 'few'; it has few_events"):
-        results.difference(better, worse, "few")
+        compare.difference(better, worse, "few")
 
 
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.5, length=20)]
-    with pytest.raises(ValueError, match="differ in their seed alone"):
-        results.record("small", ["one", "two"], folders)
+    with pytest.raises(ValueError, match=r"differ in their seed alone, and differ in data.max_length$"):
+        results.record("small", folders)
 
 
-def test_runs_of_other_data_make_no_record(results, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
-    folders = [run(tmp_path / name, seed=seed, hit=0.5, content=name) for seed, name in enumerate(("old", "new"))]
-    with pytest.raises(ValueError, match=r"of the same data, .* differs: \['old', 'new'\]"):
-        results.record("small", ["one", "two"], folders)
+def test_what_nothing_reads_may_differ(results, tmp_path):
+    folders = [run(tmp_path / name, seed=seed, hit=0.5) for seed, name in enumerate("ab")]
+    idle = config.parse((folders[1] / "config.yaml").read_text(), ["model.convolution.blocks=9"])
+    (folders[1] / "config.yaml").write_text(config.dump(idle))
+    assert results.summarized(["one", "two"], folders)["seeds"] == [0, 1]
+
+
+def test_runs_of_other_data_make_no_record(results, tmp_path):
+    folders = [run(tmp_path / last, seed=seed, hit=0.5, last=last) for seed, last in enumerate("ab")]
+    with pytest.raises(ValueError, match="of the same data, and what the models see of them differs"):
+        results.record("small", folders)
     assert not results.RESULTS.exists()
 
 
-def test_a_record_stands_until_it_is_said_that_other_data_may_come(results, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
-    ours, theirs = (
-        results.summarized(["abc"], [run(tmp_path / name, seed=1, hit=0.5, content=name)]) for name in ("one", "two")
-    )
+def test_a_record_stands_until_it_is_said_that_other_data_may_come(results, tmp_path):
+    ours, theirs = (results.summarized(["abc"], [run(tmp_path / x, seed=1, hit=0.5, last=x)]) for x in "ab")
     results.write("small", ours)
-    with pytest.raises(ValueError, match="not those of .*small.json: their hash is two, of the record one"):
+    with pytest.raises(ValueError, match="not those of small.json, .* --other-data records these"):
         results.write("small", theirs)
-    assert json.loads((tmp_path / "results" / "small.json").read_text())["content_hash"] == "one"
+    written = tmp_path / "results" / "small.json"
+    assert json.loads(written.read_text())["data_digest"] == ours["data_digest"]
     results.write("small", theirs, other_data=True)
-    assert json.loads((tmp_path / "results" / "small.json").read_text())["content_hash"] == "two"
+    assert json.loads(written.read_text())["data_digest"] == theirs["data_digest"]
+
+
+def test_a_digest_is_of_what_the_model_sees_alone(tmp_path):
+    inputs = script("inputs")
+    ids, titles = (
+        config.parse(PIPELINE.format(seed=1, length=50), [f"model.text={text}"]) for text in ("none", "auto")
+    )
+    folder = tmp_path / "dataset"
+
+    def digests(change=None, table="items.parquet"):
+        dataset(folder)
+        if change is not None:
+            change(pd.read_parquet(folder / table)).to_parquet(folder / table)
+        return inputs.data_digest(tmp_path, ids), inputs.data_digest(tmp_path, titles)
+
+    plain = digests()
+    assert plain[0] != plain[1]
+    assert digests(lambda items: items[::-1]) == digests(lambda items: items.assign(genres="z")) == plain
+    other = digests(lambda items: items.assign(text="?"))
+    assert other[0] == plain[0] and other[1] != plain[1]
+    assert all(one != two for one, two in zip(digests(lambda items: items.assign(held_out=2)), plain, strict=True))
+    events = pd.read_csv(folder / "events_scored.csv.gz", dtype=str)
+    dataset(folder)
+    events.iloc[[1, 2, 0]].assign(rating=3).to_csv(folder / "events_scored.csv.gz", index=False)
+    assert inputs.data_digest(tmp_path, ids) == plain[0]
+    events.iloc[[0, 2, 1]].assign(item_id=["b", "b", "a"]).to_csv(folder / "events_scored.csv.gz", index=False)
+    assert inputs.data_digest(tmp_path, ids) != plain[0]
+    events.assign(timestamp=[1, 1, 2]).to_csv(folder / "events_scored.csv.gz", index=False)
+    assert inputs.data_digest(tmp_path, ids) != plain[0]
 
 
 def test_slices_and_the_row_beside_are_told_in_lines(results, readme, monkeypatch, tmp_path):
@@ -142,3 +183,49 @@ def test_slices_and_the_row_beside_are_told_in_lines(results, readme, monkeypatc
         f"- `row` less `plain`: HR@10 {told_gap}; NDCG@10 {told_gap}.",
         "- `plain`, users in `few_events`: HR@10 0.5000 ± 0.0000.",
     ]
+
+
+def test_a_new_row_is_compared_anew_wherever_it_stands_beside_another(results, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(results, "rows", lambda: {"row": {"beside": "plain"}, "plain": {}})
+
+    def recorded(name, hit):
+        (tmp_path / name).mkdir(exist_ok=True)
+        results.record(name, [run(tmp_path / name / f"seed_{seed}", seed=seed, hit=hit) for seed in (1, 2, 3)])
+        return json.loads((tmp_path / "results" / "row.json").read_text()).get("beside")
+
+    assert recorded("row", 0.5) is None and "row is not compared with plain" in capsys.readouterr().err
+    assert recorded("plain", 0.25)["plain"]["hr@10"]["difference"] == 0.25
+    assert recorded("plain", 0.375)["plain"]["hr@10"]["difference"] == 0.125
+    assert recorded("row", 0.75)["plain"]["hr@10"]["difference"] == 0.375
+
+
+SCORER = """\
+import json, sys
+if "refuse" in sys.argv[2]:
+    print("2 items of a user twice")
+    sys.exit(1)
+print(json.dumps({"all": {"hr@10": 0.5, "ndcg@10": 0.5 + 2e-7, "mrr@10": 0.5}}))
+"""
+
+
+def test_an_independent_scorer_has_the_last_word(results, tmp_path):
+    results.SCORER.write_text(SCORER)
+    found = json.loads(results.record("small", [run(tmp_path / "a", seed=1, hit=0.5)]).read_text())
+    assert found["scorer"]["largest_difference"] == pytest.approx(2e-7) and len(found["scorer"]["sha256"]) == 64
+    with pytest.raises(ValueError, match="none and the runs differ by 0.25, and may by 1e-06"):
+        results.record("small", [run(tmp_path / "b", seed=1, hit=0.25)])
+    with pytest.raises(ValueError, match="none refuses .*refuse: 2 items of a user twice"):
+        results.record("small", [run(tmp_path / "refuse", seed=1, hit=0.5)])
+
+
+def test_what_rows_say_of_one_another_is_the_difference_of_their_means():
+    known = script("results").records()
+    gaps = [
+        (one["test"][figure]["mean"] - known[other]["test"][figure]["mean"], gap["difference"])
+        for one in known.values()
+        for other, gaps in one.get("beside", {}).items()
+        for figure, gap in gaps.items()
+    ]
+    assert len(gaps) == 2 * sum("beside" in row for row in script("results").rows().values())
+    for ours, told in gaps:
+        assert told == pytest.approx(ours, abs=1e-9)

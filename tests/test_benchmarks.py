@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from tests.benchmark_scripts import run, script
+from tests.benchmark_scripts import dataset, run, script
 from tfrec import config
 from tfrec.stages.fit import CHECKPOINTS, OWNER
 
@@ -36,13 +36,14 @@ def rows(results, monkeypatch, tmp_path):
     """The command that runs a row, with a `tfrec` that is done at once and notes what it was asked."""
     monkeypatch.setitem(sys.modules, "results", results)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results, "SCORER", tmp_path / "none")
     readme = script("readme")
     monkeypatch.setitem(sys.modules, "readme", readme)
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
     marks = "".join(f"<!-- {mark} -->\n<!-- end of {mark} -->\n" for mark in (readme.MARK, readme.MORE))
     (tmp_path / "README.md").write_text(f"before\n{marks}after\n")
     module = script("run")
-    module.asked, module.status, module.mark = [], 0, "one training"
+    module.asked, module.status, module.mark, module.last = [], 0, "one training", "a"
 
     def tfrec(words, check):
         stage, folder = words[1], Path(words[4])
@@ -50,8 +51,10 @@ def rows(results, monkeypatch, tmp_path):
         if stage == "train" and (not begun(folder).exists() or begun(folder).read_text() != module.mark):
             begun(folder).parent.mkdir(parents=True, exist_ok=True)
             begun(folder).write_text(module.mark)
+        if stage == "prepare":
+            dataset(folder / "dataset", module.last)
         if stage == "evaluate" and not (folder / "metrics.json").exists():
-            run(folder, seed=int(folder.name.removeprefix("seed_")), hit=0.5)
+            run(folder, seed=int(folder.name.removeprefix("seed_")), hit=0.5, last=module.last)
         return SimpleNamespace(returncode=module.status)
 
     monkeypatch.setattr(module.subprocess, "run", tfrec)
@@ -83,6 +86,16 @@ def test_fewer_than_three_seeds_are_shown_and_recorded_on_demand(rows, tmp_path)
     assert CliRunner().invoke(rows.main, [*asked, "--record"], catch_exceptions=False).exit_code == 0
     assert json.loads((tmp_path / "results" / "movielens_1m.json").read_text())["seeds"] == [1, 2]
     assert "| movielens_1m |" in (tmp_path / "README.md").read_text()
+
+
+def test_other_data_are_told_before_the_training_and_shown_without_a_record(rows, tmp_path):
+    asked = ["movielens_1m", "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(rows.main, asked, catch_exceptions=False).output.count("data: those of the record") == 3
+    page, rows.last = (tmp_path / "README.md").read_text(), "b"
+    shown = CliRunner().invoke(rows.main, ["movielens_1m", "--out", str(tmp_path / "other")])
+    assert shown.exit_code == 1 and shown.output.count("data: the data are not those of movielens_1m.json") == 3
+    assert "| movielens_1m | ids | 0.5000" in shown.output and "Error: not recorded: the data are not" in shown.output
+    assert (tmp_path / "README.md").read_text() == page
 
 
 def test_a_run_keeps_the_commit_that_its_training_began_with(rows, results, tmp_path):

@@ -1,7 +1,6 @@
 """What noise costs two models is told from their runs, with an interval that pairs the users."""
 
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ USERS = 400
 
 @pytest.fixture
 def robustness(monkeypatch):
-    monkeypatch.setitem(sys.modules, "results", script("results"))
     return script("robustness")
 
 
