@@ -27,7 +27,9 @@ from tfrec import config
 RECORDS = results.ROOT / "benchmarks" / "ablations"
 PAGE = results.ROOT / "docs" / "ablations.md"
 MARK = "ablations"
-HEAD = "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | an epoch |"
+HEAD = (
+    "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | fastest epoch |"
+)
 FIGURES = ("ndcg@10", "hr@10")
 PLACE = "data.root"  # Where the tables lie is no setting of a model.
 
@@ -41,7 +43,8 @@ def main() -> None:
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--commit", required=True, help="The code that the runs were made with.")
-def record(name: str, folder: Path, commit: str) -> None:
+@click.option("--other", "others", multiple=True, help="VARIANT=COMMIT: a variant that other code made.")
+def record(name: str, folder: Path, commit: str, others: tuple[str, ...]) -> None:
     """Keep the figures of a finished comparison."""
     try:
         found = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
@@ -49,7 +52,13 @@ def record(name: str, folder: Path, commit: str) -> None:
         raise click.ClickException(f"{folder} holds no finished comparison: run tfrec compare first") from error
     if found["failures"]:
         raise click.ClickException(f"of {folder} some variants were not trained; the first: {found['failures'][0]}")
-    kept = {"commit": results.commit(commit), "base": overrides(name, folder, found), **summarized(found)}
+    kept = {"commit": results.commit(commit), "base": overrides(name, folder, found), **summarized(found, folder)}
+    for variant, _, revision in (each.partition("=") for each in others):
+        if variant not in kept["variants"]:
+            raise click.ClickException(
+                f"--other names the variant {variant!r}; there are {', '.join(kept['variants'])}"
+            )
+        kept["variants"][variant]["commit"] = results.commit(revision)
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     results.fill(PAGE, MARK, as_markdown())
@@ -83,16 +92,24 @@ def _settings(pipeline: config.Pipeline) -> dict[str, Any]:
     return {key: value for key, value in without_idle(told).items() if key != PLACE}
 
 
-def summarized(found: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a comparison."""
+def summarized(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What is kept of a comparison in a folder."""
     variants = {}
     for name, entry in found["variants"].items():
         gaps = found["differences"].get(name, {}).get("all", {})
-        kept = {key: entry[key] for key in ("changes", "seeds", "parameters", "epoch_seconds")}
+        kept = {key: entry[key] for key in ("changes", "seeds", "parameters")}
+        kept["fastest_epoch_seconds"] = _fastest(folder, name)
         splits = {split: {figure: entry[split][figure] for figure in FIGURES} for split in ("validation", "test")}
         variants[name] = {**kept, **splits, "differences": {figure: gaps[figure] for figure in FIGURES if gaps}}
     reference = found["reference"]
     return {"reference": reference, "environment": found["variants"][reference]["environment"], "variants": variants}
+
+
+def _fastest(folder: Path, variant: str) -> float:
+    """Seconds of a variant's fastest epoch: that which other work on the machine disturbed least."""
+    ledgers = sorted((folder / "runs" / variant).glob("seed_*/stages.json"))
+    histories = [json.loads(path.read_text(encoding="utf-8"))["train"]["history"] for path in ledgers]
+    return min(epoch["epoch_seconds"] for history in histories for epoch in history)
 
 
 def as_markdown() -> str:
@@ -130,7 +147,7 @@ def _row(entry: dict[str, Any], seeds: Sequence[int]) -> str:
         gap = entry["differences"].get(figure)
         told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})" if gap else ""
         cells += [f"{entry['test'][figure]:.4f}", f"{told}, {gap['verdict']}" if gap and claimed else told]
-    costs = [f"{entry['parameters']:,.0f}", f"{entry['epoch_seconds']:.0f} s"]
+    costs = [f"{entry['parameters']:,.0f}", f"{entry['fastest_epoch_seconds']:.0f} s"]
     return "| " + " | ".join(cells + costs) + " |"
 
 

@@ -115,7 +115,7 @@ def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "wh
 
     def variant(hit: float, **changes: object) -> dict:
         figures = {"hr@10": hit, "ndcg@10": hit / 2, "coverage@10": 0.5}
-        costs = {"parameters": 1234.0, "epoch_seconds": 7.6, "peak_memory_mb": 9.0}
+        costs = {"parameters": 1234.0, "peak_memory_mb": 9.0}
         splits = {"validation": figures, "test": figures, "environment": {"cores": 2}}
         return {"changes": changes, "seeds": list(range(1, seeds + 1)), **costs, **splits}
 
@@ -140,6 +140,11 @@ def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "wh
         own = [f"{key}={json.dumps(value)}" for key, value in entry["changes"].items()]
         pipeline = config.parse(PIPELINE.format(seed=7, length=50), [*overrides, *own])
         (folder / "variants" / f"{name}.yaml").write_text(config.dump(pipeline))
+        for seed in entry["seeds"]:
+            ran = folder / "runs" / name / f"seed_{seed}"
+            ran.mkdir(parents=True)
+            history = [{"epoch_seconds": seconds} for seconds in (40.0, 7.6 + (name == "c") + seed / 10)]
+            (ran / "stages.json").write_text(json.dumps({"train": {"history": history}}))
     return folder
 
 
@@ -188,11 +193,17 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
         ablations.HEAD, "|" + " --- |" * 8,
         "| **base** | 0.2500 | 0.2500 |  | 0.5000 |  | 1,234 | 8 s |",
         '| `model.behavior=["convolution"]`<br>`model.convolution.blocks=3` '
-        f"| 0.0625 | 0.0625 | {gap} | 0.1250 | {gap} | 1,234 | 8 s |",
+        f"| 0.0625 | 0.0625 | {gap} | 0.1250 | {gap} | 1,234 | 9 s |",
         f"| `model.text=none` | 0.1250 | 0.1250 | {gap} | 0.2500 | {gap} | 1,234 | 8 s |",
         f"| `model.dropout=0.0` | 0.2000 | 0.2000 | {gap} | 0.4000 | {gap} | 1,234 | 8 s |",
     ]  # fmt: skip
-    assert json.loads((ablations.RECORDS / "small.json").read_text())["commit"] == "0123456789abcdef"
+    found = json.loads((ablations.RECORDS / "small.json").read_text())
+    assert found["commit"] == "0123456789abcdef" and "commit" not in found["variants"]["a"]
+    asked = [*RECORD, "--other", "a=fixed", str(tmp_path / "done")]
+    assert CliRunner().invoke(ablations.main, asked, catch_exceptions=False).exit_code == 0
+    assert "commit" in json.loads((ablations.RECORDS / "small.json").read_text())["variants"]["a"]
+    ended = CliRunner().invoke(ablations.main, [*RECORD, "--other", "d=fixed", str(tmp_path / "done")])
+    assert ended.exit_code == 1 and "--other names the variant 'd'; there are whole, b, a, c" in ended.output
 
 
 def test_the_word_for_a_difference_takes_three_seeds(ablations, tmp_path):

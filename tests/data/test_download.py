@@ -1,6 +1,8 @@
 """Public archives become tables, and whatever goes wrong leaves nothing behind."""
 
+import gzip
 import hashlib
+import json
 import logging
 import zipfile
 from dataclasses import replace
@@ -9,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tfrec.data import movielens
-from tfrec.data.download import SOURCES, download
+from tfrec.data import amazon, movielens
+from tfrec.data.download import SOURCES, download, sequence_digest
 
 # Five users and two items that all of them rated; item 9 has too few ratings. Lines stand as in the original: by user,
 # in no order of time; user 10 comes last in the file and by number, first as text.
@@ -56,7 +58,7 @@ def ml_1m(tmp_path):
 def local(ml_1m):
     """The source `ml-1m`, but from the archive above."""
     md5 = hashlib.md5(ml_1m.read_bytes(), usedforsecurity=False).hexdigest()
-    return replace(SOURCES["ml-1m"], url=ml_1m.as_uri(), md5=md5)
+    return replace(SOURCES["ml-1m"], files={ml_1m.as_uri(): md5})
 
 
 def test_events_are_in_the_order_of_the_protocol(tmp_path, local):
@@ -87,14 +89,14 @@ def test_another_order_is_named_and_the_right_one_confirmed(tmp_path, local, cap
     events = pd.read_csv(download("ml-1m", tmp_path / "a", sources={"ml-1m": local}) / "events.csv.gz", dtype=str)
     assert "NOT those of this project's figures" in caplog.text
     caplog.clear()
-    known = replace(local, digest=movielens.sequence_digest(events))
+    known = replace(local, digest=sequence_digest(events))
     download("ml-1m", tmp_path / "b", sources={"ml-1m": known})
     assert "their order are those of this project's figures" in caplog.text
 
 
 def test_the_digest_is_of_users_by_number_and_events_in_order():
     events = pd.DataFrame({"user_id": ["10", "9", "9"], "item_id": ["3", "1", "2"], "timestamp": ["5", "7", "6"]})
-    assert movielens.sequence_digest(events) == hashlib.sha256(b"9 2\n9 1\n10 3\n").hexdigest()
+    assert sequence_digest(events) == hashlib.sha256(b"9 2\n9 1\n10 3\n").hexdigest()
 
 
 def test_the_first_archive_of_100k_too(tmp_path):
@@ -103,19 +105,19 @@ def test_the_first_archive_of_100k_too(tmp_path):
         "ml-100k/u.item": ITEM_100K + UNKNOWN_100K,
         "ml-100k/u.user": "1|24|M|technician|85711\n",
     }
-    with zipfile.ZipFile(archive(tmp_path / "ml-100k.zip", members)) as opened:
-        tables = movielens.ml_100k(opened)
-    assert tables["items"].values.tolist() == [
+    archive(tmp_path / "ml-100k.zip", members)
+    tables = movielens.ml_100k(tmp_path)
+    assert tables["items.csv.gz"].values.tolist() == [
         ["1", "Toy Story", "1995", "Animation Children's Comedy"],
         ["267", "unknown", "", "unknown"],
     ]
-    assert tables["events"].values.tolist()[0] == ["196", "1", "3", "881250949"]
-    assert list(tables["users"].columns) == ["user_id", "age", "gender", "occupation", "zip_code"]
+    assert tables["events.csv.gz"].values.tolist()[0] == ["196", "1", "3", "881250949"]
+    assert list(tables["users.csv.gz"].columns) == ["user_id", "age", "gender", "occupation", "zip_code"]
 
 
 def test_a_wrong_checksum_leaves_nothing(tmp_path, local):
     with pytest.raises(ValueError, match="has MD5 .* and 0.* is expected"):
-        download("ml-1m", tmp_path / "data", sources={"ml-1m": replace(local, md5="0")})
+        download("ml-1m", tmp_path / "data", sources={"ml-1m": replace(local, files=dict.fromkeys(local.files, "0"))})
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -127,7 +129,7 @@ def test_an_archive_cut_short_leaves_nothing(tmp_path, ml_1m, local):
 
 
 def test_an_interruption_leaves_nothing(tmp_path, local):
-    def interrupted(archive):
+    def interrupted(folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -136,7 +138,7 @@ def test_an_interruption_leaves_nothing(tmp_path, local):
 
 
 def test_no_network_is_said_with_the_address(tmp_path, local):
-    gone = replace(local, url=(tmp_path / "gone.zip").as_uri())
+    gone = replace(local, files={(tmp_path / "gone.zip").as_uri(): None})
     with pytest.raises(OSError, match=r"gone\.zip could not be fetched .* nothing was written"):
         download("ml-1m", tmp_path / "data", sources={"ml-1m": gone})
     assert list((tmp_path / "data").iterdir()) == []
@@ -150,9 +152,9 @@ def test_no_network_is_said_with_the_address(tmp_path, local):
     ],
 )
 def test_another_archive_is_refused(tmp_path, members, message):
-    with zipfile.ZipFile(archive(tmp_path / "other.zip", members)) as opened:
-        with pytest.raises(ValueError, match=message):
-            movielens.ml_1m(opened)
+    archive(tmp_path / "ml-1m.zip", members)
+    with pytest.raises(ValueError, match=message):
+        movielens.ml_1m(tmp_path)
 
 
 def test_what_is_there_stays(tmp_path, local):
@@ -164,7 +166,7 @@ def test_what_is_there_stays(tmp_path, local):
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="'ml-2m' is known; there are ml-100k, ml-1m"):
+    with pytest.raises(ValueError, match="'ml-2m' is known; there are amazon-beauty, ml-100k, ml-1m"):
         download("ml-2m", tmp_path)
 
 
@@ -173,4 +175,67 @@ def test_the_digests_are_those_of_the_measured_tables(name):
     shared = Path(__file__).resolve().parents[3] / "shared" / "data" / name / "events.csv.gz"
     if not shared.exists():
         pytest.skip("the tables that were measured are not on this machine")
-    assert movielens.sequence_digest(pd.read_csv(shared, dtype=str)) == SOURCES[name].digest
+    assert sequence_digest(pd.read_csv(shared, dtype=str)) == SOURCES[name].digest
+
+
+# Reviews by item, as in the original; of user B two on one day, and a later one of an item that comes first.
+REVIEWS = [("A", "1", 50), ("B", "1", 90), ("B", "2", 70), ("A", "3", 40), ("B", "3", 70)]
+PRODUCTS = [
+    "{'asin': '1', 'title': 'Cr&egrave;me &amp; \\'care\\' 美'}",
+    "{'asin': '9'}",
+    "{'asin': '3', 'price': 1.5}",
+]
+
+
+@pytest.fixture
+def beauty(tmp_path):
+    """The source `amazon-beauty`, but from five reviews and three products."""
+    told = [json.dumps({"reviewerID": u, "asin": i, "unixReviewTime": t, "overall": 5.0}) for u, i, t in REVIEWS]
+    for name, lines in ((amazon.REVIEWS, told), (amazon.PRODUCTS, PRODUCTS)):
+        (tmp_path / name).write_bytes(gzip.compress("\n".join(lines).encode()))
+    files = {(tmp_path / name).as_uri(): None for name in (amazon.REVIEWS, amazon.PRODUCTS)}
+    return replace(SOURCES["amazon-beauty"], files=files)
+
+
+def test_reviews_become_events_by_day_then_by_item(tmp_path, beauty):
+    folder = download("amazon-beauty", tmp_path / "data", sources={"amazon-beauty": beauty})
+    events = pd.read_csv(folder / "events.csv.gz", dtype=str)
+    assert (events.user_id + events.position + events.item_id).tolist() == ["A03", "A11", "B02", "B13", "B21"]
+    items = pd.read_csv(folder / "items.csv.gz", dtype=str, keep_default_na=False)
+    assert items.values.tolist() == [["1", "Cr&egrave;me  and  'care' 美"], ["2", ""], ["3", ""]]
+    assert {path.name for path in folder.iterdir()} == {
+        "events.csv.gz", "items.csv.gz", "cold_items.csv", "cold_items_validation.csv"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        (amazon.REVIEWS, '{"asin": "1"}', "reviews_Beauty_5.json.gz, line 1: no review with reviewerID"),
+        (amazon.REVIEWS, "<html>", "reviews_Beauty_5.json.gz, line 1: no review"),
+        (amazon.PRODUCTS, "<html>", "meta_Beauty.json.gz, line 1: no product with an asin"),
+        (amazon.PRODUCTS, "{'asin': '1', 'title': ", "meta_Beauty.json.gz, line 1: not a product"),
+    ],
+)
+def test_other_files_than_reviews_are_refused(tmp_path, beauty, name, line, message):
+    (tmp_path / name).write_bytes(gzip.compress(line.encode()))
+    with pytest.raises(ValueError, match=message):
+        download("amazon-beauty", tmp_path / "data", sources={"amazon-beauty": beauty})
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_reviews_cut_short_leave_nothing(tmp_path, beauty):
+    path = tmp_path / amazon.REVIEWS
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="is cut short or damaged"):
+        download("amazon-beauty", tmp_path / "data", sources={"amazon-beauty": beauty})
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_cold_lists_are_drawn_as_those_of_the_figures_were():
+    shared = Path(__file__).resolve().parents[3] / "shared" / "data" / "amazon-beauty"
+    if not shared.exists():
+        pytest.skip("the tables that were measured are not on this machine")
+    drawn = amazon.cold_lists(pd.read_csv(shared / "events.csv.gz", dtype=str))
+    for name, items in drawn.items():
+        assert items == sorted(pd.read_csv(shared / name, dtype=str)["item_id"])

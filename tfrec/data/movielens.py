@@ -8,17 +8,17 @@ Python 2, which no measure depends on.)
 
 How sure that is: the time order holds for every user whose times were at hand (users 1 to 2999). The tie rule agrees
 with the few lines of `ratings.dat` that could be compared, at the head of the file, and other rules do not: of all ties
-only 55 % are in the order of their item ids. The archive itself was not at hand. What decides is `sequence_digest`: a
-rebuilt table is compared with the digest of the one that this project's figures were measured on, and the outcome is
-logged; figures from a table that differs do not compare.
+only 55 % are in the order of their item ids. The archive itself was not at hand. What
+decides is the digest that `download` compares with that of the table which this project's figures were measured on.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -34,8 +34,33 @@ _GENRES_100K = (
 )  # fmt: skip
 
 
-def ml_1m(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
-    """Tables `events`, `items` and `users` of `ml-1m.zip`; events in the order described above, with `position`."""
+def ml_1m(folder: Path) -> Mapping[str, pd.DataFrame]:
+    """Tables by file name, from a folder with `ml-1m.zip`; events in the order described above, with `position`."""
+    with opened(folder / "ml-1m.zip") as archive:
+        return _ml_1m(archive)
+
+
+def ml_100k(folder: Path) -> Mapping[str, pd.DataFrame]:
+    """Tables by file name, from a folder with `ml-100k.zip`; events in the order of `u.data`."""
+    with opened(folder / "ml-100k.zip") as archive:
+        return _ml_100k(archive)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path.name} is not a zip archive: {error}") from None
+
+
+def _ml_1m(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
     ratings = _rows(archive, "ml-1m/ratings.dat", "::", [USER_ID, ITEM_ID, RATING, TIMESTAMP])
     ratings[TIMESTAMP] = pd.to_numeric(ratings[TIMESTAMP])
     ratings["user"] = pd.to_numeric(ratings[USER_ID])
@@ -43,14 +68,13 @@ def ml_1m(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
     events = ratings[often].sort_values(["user", TIMESTAMP], kind="stable")
     events[POSITION] = events.groupby(USER_ID).cumcount()
     return {
-        "events": events[[USER_ID, POSITION, ITEM_ID, RATING, TIMESTAMP]],
-        "items": _rows(archive, "ml-1m/movies.dat", "::", [ITEM_ID, TITLE, "genres"]),
-        "users": _rows(archive, "ml-1m/users.dat", "::", [USER_ID, "gender", "age", "occupation", "zip"]),
+        "events.csv.gz": events[[USER_ID, POSITION, ITEM_ID, RATING, TIMESTAMP]],
+        "items.csv.gz": _rows(archive, "ml-1m/movies.dat", "::", [ITEM_ID, TITLE, "genres"]),
+        "users.csv.gz": _rows(archive, "ml-1m/users.dat", "::", [USER_ID, "gender", "age", "occupation", "zip"]),
     }
 
 
-def ml_100k(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
-    """Tables `events`, `items` and `users` of `ml-100k.zip`; events in the order of `u.data`."""
+def _ml_100k(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
     names = [ITEM_ID, "full", "released", "video", "url", *_GENRES_100K]
     movies = _rows(archive, "ml-100k/u.item", "|", names)
     parts = movies["full"].str.extract(f"^{_TITLE_AND_YEAR.pattern}$").fillna("")
@@ -66,26 +90,7 @@ def ml_100k(archive: zipfile.ZipFile) -> Mapping[str, pd.DataFrame]:
     )
     events = _rows(archive, "ml-100k/u.data", "\t", [USER_ID, ITEM_ID, RATING, TIMESTAMP])
     users = _rows(archive, "ml-100k/u.user", "|", [USER_ID, "age", "gender", "occupation", "zip_code"])
-    return {"events": events, "items": items, "users": users}
-
-
-def sequence_digest(events: pd.DataFrame) -> str:
-    """SHA-256 of what the models see: a line `user item` an event, users by number, events in their order.
-
-    Args:
-        events: a table as `ml_1m` or `ml_100k` gives it: ids, and `position` or `timestamp`, ties in file order.
-
-    Returns:
-        The digest, in hexadecimal.
-    """
-    order = pd.DataFrame(
-        {
-            "user": pd.to_numeric(events[USER_ID]),
-            "at": pd.to_numeric(events[POSITION if POSITION in events else TIMESTAMP]),
-            "line": events[USER_ID].astype(str) + " " + events[ITEM_ID].astype(str) + "\n",
-        }
-    ).sort_values(["user", "at"], kind="stable")
-    return hashlib.sha256("".join(order["line"]).encode()).hexdigest()
+    return {"events.csv.gz": events, "items.csv.gz": items, "users.csv.gz": users}
 
 
 def _rows(archive: zipfile.ZipFile, member: str, separator: str, columns: list[str]) -> pd.DataFrame:
