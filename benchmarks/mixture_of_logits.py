@@ -61,13 +61,13 @@ class Mixture(keras.layers.Layer):
 
 
 class MixedTower(TwoTower):
-    """A two-tower model whose score is the mixture; what `TwoTower` scales by the temperature is scaled back."""
+    """A two-tower model whose score is the mixture of its vectors, which no temperature scales."""
 
     def __init__(self, model: TwoTower, objective: SampledSoftmax) -> None:
         """Take the towers of a model."""
         super().__init__(
             model.item_tower, model.behavior_tower, objective,
-            candidates=model.candidates, similarity="dot", temperature=1.0,
+            candidates=model.candidates, similarity=model.similarity, temperature=1.0,
         )  # fmt: skip
         self.mixture = Mixture()
         self.mixture.build(model.item_tower.dim)
