@@ -16,6 +16,8 @@ DATASET, ITEMS = "dataset", "items.parquet"
 SPLITS = ["candidate", "trained", "held_out"]  # Of an item: what `prepare` decides about it.
 ID_DROPOUT = "model.id_dropout"
 ENCODERS = ("attention", "lstm", "convolution")
+OBJECTIVE = "training.objective"
+NEGATIVES = (f"{OBJECTIVE}.negatives", f"{OBJECTIVE}.calibration")
 
 
 def flat(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,11 +39,13 @@ def flat(sections: Mapping[str, Any]) -> dict[str, Any]:
 def without_idle(told: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted name, with the default for those that nothing reads.
 
-    These are the settings of an encoder that the model lacks, and `id_dropout`, 0, where nothing but its id describes
-    an item: then none is hidden.
+    These are the settings of an encoder that the model lacks, those of the negatives where there are none, and
+    `id_dropout`, 0, where nothing but its id describes an item: then none is hidden.
     """
     absent = tuple(f"model.{encoder}." for encoder in ENCODERS if encoder not in told["model.behavior"])
     defaults = flat({"model": config.Model()})
+    if told.get(f"{OBJECTIVE}.name") in ("auto", "softmax"):
+        absent, defaults = (*absent, *NEGATIVES), {**defaults, **flat({"training": config.Training()})}
     idle = {name: defaults[name] for name in told if name.startswith(absent) and name in defaults}
     if told["model.text.source"] == "none" and not told["model.item_features"]:
         idle[ID_DROPOUT] = 0.0

@@ -127,10 +127,17 @@ def test_objectives_by_name(data, objective, kind):
     assert kind is FullSoftmax or model.objective.negatives == 7
 
 
+def test_negatives_where_none_are_set(data):
+    for objective, negatives in {"sampled_softmax": 2048, "retrieval": 512, "gbce": 512}.items():
+        chosen = training(**{"objective.name": objective})
+        assert build.two_tower(data, dim=8, text="none", training=chosen).objective.negatives == negatives
+
+
 def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch):
     monkeypatch.setattr(build.model, "FULL_SOFTMAX_LOGITS", 4096 * tiny_shop.ITEMS - 1)
     whole, half = training(tokens_per_batch=4096), training(tokens_per_batch=2048)
-    assert type(build.two_tower(data, dim=8, text="none", training=whole).objective) is TFRSRetrieval
+    sampled = build.two_tower(data, dim=8, text="none", training=whole).objective
+    assert type(sampled) is SampledSoftmax and sampled.negatives == 2048
     assert type(build.two_tower(data, dim=8, text="none", training=half).objective) is FullSoftmax
 
 

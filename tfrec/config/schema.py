@@ -22,14 +22,14 @@ class Objective(Settings):
     name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else retrieval. The memory "
-        "of a softmax step peaks at about twice its logits, and at up to 4.5 times, 9 GiB, where `unseen` keeps out "
-        "what is seen",
+        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. The "
+        "memory of a softmax step peaks at about twice its logits, and at up to 4.5 times, 9 GiB, where `unseen` keeps "
+        "out what is seen",
     )
-    negatives: Annotated[int, Field(ge=0)] = Field(
-        512,
+    negatives: Annotated[int, Field(ge=0)] | None = Field(
+        None,
         description="uniform negatives of a batch, shared by its events: of `retrieval` (0 = in-batch only), "
-        "`sampled_softmax` and `gbce`",
+        "`sampled_softmax` and `gbce`; `null`: 2,048 of `sampled_softmax`, else 512",
     )
     calibration: Annotated[float, Field(ge=0, le=1)] = Field(
         0.75, description="of `gbce`: from 0, plain binary cross-entropy, to 1, where scores are fully calibrated"
