@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tfrec.config.data import Data
 from tfrec.config.model import Model
-from tfrec.config.noise import Disturbed, Noise
+from tfrec.config.noise import Disturbed, Noise, TextAugmentation
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
 from tfrec.config.values import Count, Counts, Positive, Settings
@@ -92,6 +92,10 @@ class Training(Settings):
         None,
         description="noise in the histories that each epoch trains, drawn anew; `disturbed: {}` for the defaults; next "
         "items only",
+    )
+    text_augmentation: TextAugmentation | None = Field(
+        None,
+        description="words deleted and swapped in the texts that training reads; `text_augmentation: {}` for defaults",
     )
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
@@ -216,6 +220,23 @@ class Pipeline(Settings):
                     f"{what}, and data.users.text names texts of users, which only a frozen text model reads: set "
                     "model.user_text to false, or tuning to frozen"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentable(self) -> Self:
+        chosen = self.training.text_augmentation
+        if chosen is not None:
+            what, cure = "training.text_augmentation is set", "leave it out"
+            if self.model.text.source == "none":
+                raise ValueError(f"{what}, and model.text is none, which reads no texts: name a text model, or {cure}")
+            if chosen.variants is not None and self.model.text.tuning != "frozen":
+                raise ValueError(
+                    f"training.text_augmentation.variants is {chosen.variants}, for a frozen text model, and "
+                    f"model.text.tuning is {self.model.text.tuning}, which augments at each step: leave variants out"
+                )
+            if self.ranking is not None and set(self.ranking.interactions) <= set(self.ranking.collaborative):
+                named = ", ".join(self.ranking.interactions)
+                raise ValueError(f"{what}, and of ranking.interactions ({named}) none reads texts: {cure}")
         return self
 
     @model_validator(mode="after")

@@ -96,11 +96,12 @@ class TextEncoder:
         model = text_models.load(self.preset, pooling=self.pooling, max_tokens=self.max_tokens)
         return model if self.tuned is None else text_weights.load(model, self.tuned)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], *, tell: bool = True) -> np.ndarray:
         """float32 [N, W]: the vector of each text, zeros where it is empty or holds no word that the model knows.
 
         Args:
             texts: N texts; a text that was embedded before with this model comes from the cache.
+            tell: warn of texts that are not read.
 
         Raises:
             ValueError: the preset cannot be loaded.
@@ -117,7 +118,8 @@ class TextEncoder:
         vectors = np.zeros((len(keys), width), "float32")
         for row, key in enumerate(keys):
             vectors[row] = known.get(key, 0.0)
-        self._warn_unread(texts, vectors)
+        if tell:
+            self._warn_unread(texts, vectors)
         return vectors
 
     def _warn_unread(self, texts: Sequence[str], vectors: np.ndarray) -> None:
