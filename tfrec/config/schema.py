@@ -206,6 +206,11 @@ class Pipeline(Settings):
         """Whether a ranker orders what the retrieval model recalls."""
         return self.ranking is not None and self.ranking.recall is not None
 
+    @property
+    def predicts_labels(self) -> bool:
+        """Whether labels of events are predicted in place of the next item."""
+        return self.ranking is not None and self.ranking.recall is None
+
     @model_validator(mode="after")
     def _tunable(self) -> Self:
         if self.model.text.tuning != "frozen":
