@@ -11,6 +11,7 @@ from tfrec.config.model import Model
 from tfrec.config.noise import Disturbed, Noise, TextAugmentation
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
+from tfrec.config.unread import unread
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
@@ -247,7 +248,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _rankable(self) -> Self:
         if self.ranking is not None:
-            problem = self.ranking.problem(self.data, self.model) or self._unserved()
+            problem = self.ranking.problem(self.data, self.model) or self._unserved() or unread(self)
             for section in ("evaluation", "training"):
                 if getattr(self, section).disturbed is not None and self.ranking.recall is None:
                     what = "for rankings, and with ranking set nothing is ranked"
