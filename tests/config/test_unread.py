@@ -53,9 +53,7 @@ def test_a_ranker_of_labels_refuses_what_it_does_not_read(path):
 
 def test_a_run_to_start_from_is_refused_too():
     start = ["model.text.source=minilm", "model.text.start=runs/other"]
-    with pytest.raises(
-        ValueError, match="text.start is runs/other, .* since it starts from no other run: leave"
-    ):
+    with pytest.raises(ValueError, match="text.start is runs/other, .* since it starts from no other run: leave"):
         config.parse(RANKER, start)
 
 

@@ -26,7 +26,8 @@ _NOTES = f"""\
 Predictions of the labelled events of the test split. A figure is the mean over seeds; ± is its 95 % half-width, from a
 bootstrap over users; on validation it is the mean of the seeds' own, which is no less than that of their mean. AUC: the
 share of pairs of a yes and a no that are in order; by user: its mean over users who have both. Of log loss, calibration
-error, RMSE and MAE less is better; a difference above 0 is the better variant, whatever the figure. {COSTS}"""
+error, RMSE and MAE less is better; a difference above 0 is the better variant, whatever the figure.
+{COSTS}"""
 
 
 @dataclass(frozen=True)
