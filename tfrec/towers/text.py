@@ -107,15 +107,19 @@ class TextEncoder:
             ValueError: the preset cannot be loaded.
         """
         keys = [_key(text) if text.strip() else "" for text in texts]
-        known = dict(self._cached())
+        wanted, known, width = set(keys), {}, 0
+        for key, vector in self._cached():  # Those of other texts, and their shards, need no memory.
+            width = len(vector)
+            if key in wanted:
+                known[key] = vector
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key and key not in known}
         if missing:
             logger.info("embedding %d texts with %s", len(missing), self.preset)
             vectors = self._encode(list(missing.values()))
             self._store(list(missing), vectors)
             known.update(zip(missing, vectors, strict=True))
-        width = next((len(vector) for vector in known.values()), 0) or self._width()
-        vectors = np.zeros((len(keys), width), "float32")
+            width = vectors.shape[1]
+        vectors = np.zeros((len(keys), width or self._width()), "float32")
         for row, key in enumerate(keys):
             vectors[row] = known.get(key, 0.0)
         if tell:
