@@ -90,11 +90,13 @@ def recommend(
 
 def _write(model: Path, events: Path, output: Path, candidates: str | None, k: int | None) -> None:
     """Write the answers for all users of a table: items, or of a ranker what it predicts of candidates."""
-    from tfrec.serving import answers, exported_ranker, opening, prediction_files
+    from tfrec.serving import answers, opening
 
     if candidates is None and not opening.judges(model):
         answers.recommend_file(model, events, output, k=k or 10)
         return
+    from tfrec.serving import exported_ranker, prediction_files
+
     loaded = exported_ranker.load_ranker(model)
     asked = None if candidates is None else _ids(candidates, loaded.items.index)
     prediction_files.predict_file(loaded, events, output, asked, k or (10 if asked is None else None))
