@@ -160,7 +160,7 @@ def test_initial_weights_do_not_depend_on_whether_text_came_from_the_cache(data,
                 random.random()
             return np.ones((len(texts), 4), "float32")
 
-        monkeypatch.setattr(build.model, "text_vectors", text_vectors)
+        monkeypatch.setattr(build.text, "text_vectors", text_vectors)
         return [np.asarray(weight.value) for weight in build.two_tower(data, dim=8, text="none", seed=1).weights]
 
     assert all((one == other).all() for one, other in zip(weights(True), weights(False), strict=True))

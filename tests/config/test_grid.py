@@ -148,7 +148,7 @@ def test_a_mapping_that_is_no_section_is_a_value(tmp_path, plan):
         ("variants: {a: {model.dim: 8, model: {dim: 4}}}", "grid.yaml: variant 'a' changes model.dim twice"),
         ("variants: {a: {seed: 8}}", "grid.yaml: variant 'a': changes seed: write `seeds` beside `variants`"),
         ("variants: {a: {export.keep: 8}}",
-         "grid.yaml: variant 'a': changes export.keep; a variant may change data, model, training"),
+         "grid.yaml: variant 'a': changes export.keep; a variant may change data, model, training, ranking"),
         ("variants: {a: {evaluation: {depth: 80}}}", "grid.yaml: variant 'a': changes evaluation.depth; a variant may"),
         ("variants: {a: {model.dim: 8}, b: {model: {dim: 8}}}",
          "grid.yaml: the variants 'a' and 'b' are the same settings: drop one"),

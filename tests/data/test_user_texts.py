@@ -112,3 +112,24 @@ def test_wrong_tables_are_named(tiny, users):
         prepare(tiny, users=twice, options=OPTIONS)
     with pytest.raises(ValueError, match="'users': a column holds lists or the like"):
         prepare(tiny, users=users.assign(bio=[["a", "list"], "b", "c", "d"]), options=OPTIONS)
+
+
+def test_training_draws_a_variant_of_each_text_in_each_epoch_and_evaluation_none(tiny, users):
+    users = users.assign(bio=["a", "b", "c", "d"])
+    dataset = prepare(tiny, users=users, options=OPTIONS)
+    plain = vectors(dataset)
+    variants = np.stack([plain + 100, np.zeros_like(plain), plain + 300])
+    dataset.set_text_vectors(plain, variants)
+    known = {tuple(row): number for number, version in enumerate((plain, *variants)) for row in version.tolist()}
+    plan, found = dataset.train_plan(seed=1), []
+    for _ in range(12):
+        [batch] = plan.dataset().as_numpy_iterator()
+        found.append([known.get(tuple(row), -1) for row in batch["user_text"].tolist() if any(row)])
+    assert {number for each in found for number in each} == {0, 1, 3}  # The variant of zeros is the text itself.
+    plan.epoch = 5
+    [again] = plan.dataset().as_numpy_iterator()
+    assert [known.get(tuple(row), -1) for row in again["user_text"].tolist() if any(row)] == found[5]
+    assert len({tuple(each) for each in found}) > 1
+    for split in ("validation", "test"):
+        [batch] = getattr(dataset, split)().as_numpy_iterator()
+        assert {known[tuple(row)] for row in batch["user_text"].tolist() if any(row)} == {0}

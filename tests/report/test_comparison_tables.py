@@ -75,6 +75,8 @@ def test_the_page_says_what_could_not_be_compared(comparison, tmp_path):
     groups = GROUPS.rename(index={"d": "e"})
     stranger = contender("time", trained={1: trained([1] * 4, users=[*USERS[:3], "e"], groups=groups)})
     made.write_comparison(tmp_path, Comparison("shop", "ids", [*comparison.contenders, stranger]), "p.png")
-    assert "Not compared, because their test users are others: time." in (tmp_path / "comparison.md").read_text("utf-8")
+    assert "Not compared, because their test users or labels are others: time." in (
+        tmp_path / "comparison.md"
+    ).read_text("utf-8")
     made.write_comparison(tmp_path, Comparison("shop", "full", comparison.contenders), "p.png")
     assert "full was not trained: nothing can be compared with it." in (tmp_path / "comparison.md").read_text("utf-8")

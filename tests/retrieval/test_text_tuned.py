@@ -9,6 +9,7 @@ from tests import tiny_presets
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval import FullSoftmax, SampledSoftmax, Texts, TextTunedTwoTower, TFRSRetrieval, TwoTower
 from tfrec.retrieval.past import Past
+from tfrec.retrieval.text_tuned import _chunks
 from tfrec.towers import BehaviorTower, ItemTower, LSTMEncoder, text_models
 from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text_tuning import Tuning, tune
@@ -171,7 +172,7 @@ def test_a_share_of_the_texts_is_encoded_other_ones_each_time(preset):
 def test_chunks_hold_every_chosen_text_once_the_longest_first(preset):
     model = tuned(preset)
     rows = model._chosen(BATCH)
-    chunks = model._chunks(rows)
+    chunks = _chunks(*model._parts.texts.read(rows))
     lengths = np.concatenate([length.numpy() for _, length in chunks])
     assert len(lengths) == len(rows) == 4
     assert (np.diff(lengths) <= 0).all()

@@ -96,9 +96,10 @@ def test_the_command_shows_every_prediction(exported_ranker, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--candidates", "7"], "--candidates goes with --history alone"),
-        (["--candidates", "7", "--history", "7", "--text", "shoes"], "--candidates goes with --history alone"),
-        (["--events", "e.csv", "--output", "o.parquet"], "is a ranker, which judges the candidates that it is given"),
+        (["--candidates", "7"], "--candidates goes with --history or --events"),
+        (["--candidates", "7", "--history", "7", "--text", "shoes"], "--candidates goes with --history or --events"),
+        (["--events", "e.csv", "--output", "o.parquet"], "e.csv"),
+        (["--events", "e.csv", "--output", "o.parquet", "--candidates", "7", "--text", "x"], "--candidates goes with"),
         (["--text", "shoes"], "is a ranker, which judges the candidates that it is given"),
     ],
 )

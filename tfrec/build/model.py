@@ -11,9 +11,8 @@ import numpy as np
 from tfrec import config
 from tfrec.build import starting
 from tfrec.build.optimization import batch_tokens, monitor_cutoff, precision
-from tfrec.build.text import decided_text, read_user_texts, text_tuned, text_vectors
+from tfrec.build.text import ReadTexts, decided_text, read_texts, text_tuned, text_vectors
 from tfrec.data import Dataset
-from tfrec.features import TEXT
 from tfrec.ranking import Ranker
 from tfrec.retrieval import GBCE, FullSoftmax, NewItems, SampledSoftmax, TFRSRetrieval, TwoTower
 from tfrec.towers import (
@@ -27,6 +26,7 @@ from tfrec.towers import (
     SelfAttentionEncoder,
 )
 from tfrec.towers.attention_block import AttentionBlock
+from tfrec.towers.text_variants import TextVariants
 
 # Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
 # A training step's peak is about twice that, and up to 4.5 times, 9 GiB, where what is seen is kept out (`unseen`).
@@ -53,7 +53,7 @@ def two_tower(
     Args:
         data: the prepared data set; the catalogue and its features come from it.
         settings: the section `model` of a pipeline; the defaults where None.
-        training: the section `training`, of which the objective and the size of a step count.
+        training: the section `training`, of which the objective, the size of a step and what is done to texts count.
         seed: the initial weights follow from it (`keras.utils.set_random_seed`); None leaves Keras's state as it is.
         **changes: settings by name, as in YAML: `behavior=["attention", "lstm"]`, `text="minilm"`, `dim=64`.
 
@@ -64,13 +64,14 @@ def two_tower(
         raise ValueError(f"`data` must be a data set, as tfrec.data.prepare returns; received {type(data).__name__}.")
     settings, training = config.change(settings or config.Model(), changes), training or config.Training()
     settings = settings.model_copy(update={"text": decided_text(settings.text, data, tell=True)})
-    vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings)
+    augmentation = training.text_augmentation
+    read = read_texts(data, settings, augmentation)
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
     with precision(training):
         model = TwoTower(
-            item_tower(data, settings, vectors),
-            behavior_tower(data, settings, user_text),
+            item_tower(data, settings, read),
+            behavior_tower(data, settings, read.user_width),
             _objective(data, training),
             candidates=np.flatnonzero(data.items["candidate"].to_numpy(bool)),
             similarity=settings.similarity,
@@ -79,25 +80,29 @@ def two_tower(
             new_items=NewItems(settings.new_items.neighbours, settings.new_items.bonus),
             name="two_tower",
         )
-    if user_text and vectors is not None:
-        start_user_texts(model, data, vectors, settings)
+    start_user_texts(model, data, read, settings)
     if settings.text.start is not None:
         starting.take_over(model, settings.text.start, data, settings)
-    return model if settings.text.tuning == "frozen" else text_tuned(model, data, settings.text, seed=seed)
+    if settings.text.tuning == "frozen":
+        return model
+    return text_tuned(model, data, settings.text, seed=seed, augmentation=augmentation)
 
 
-def start_user_texts(model: TwoTower | Ranker, data: Dataset, vectors: np.ndarray, settings: config.Model) -> None:
-    """Let the users' texts begin as the items' do, whose vectors these are, float [I, W]."""
+def start_user_texts(model: TwoTower | Ranker, data: Dataset, read: ReadTexts, settings: config.Model) -> None:
+    """Let the users' texts begin as the items' do, where both are read."""
+    if not read.user_width or read.vectors is None:
+        return
     projection = model.behavior_tower.text_projection
     projection.start_as(model.item_tower.text_projection)
-    if np.any(vectors, axis=1).sum() < 2:  # Too few items have texts: what users say is all that there is.
+    if np.any(read.vectors, axis=1).sum() < 2:  # Too few items have texts: what users say is all that there is.
         said = text_vectors(data.user_texts, settings.text)
         assert said is not None
         projection.fit(said)
 
 
-def item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None) -> ItemTower:
-    """The item tower with its catalogue; `vectors` are those of the items' texts, None where they are not read."""
+def item_tower(data: Dataset, settings: config.Model, read: ReadTexts) -> ItemTower:
+    """The item tower with its catalogue, and what training reads of the texts."""
+    vectors = read.vectors
     categories = data.item_categories if settings.item_features else {}
     numbers = data.item_numbers if settings.item_features else np.zeros((len(data.items), 0), "float32")
     tower = ItemTower(
@@ -111,6 +116,8 @@ def item_tower(data: Dataset, settings: config.Model, vectors: np.ndarray | None
         delta=settings.text.delta,
         name="item_tower",
     )
+    if vectors is not None and read.variants is not None:
+        tower.text_variants = TextVariants(vectors, read.variants, name="text_variants")
     tower.build()
     if vectors is not None:
         tower.text_projection.fit(vectors)

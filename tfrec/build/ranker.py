@@ -11,9 +11,8 @@ from tfrec import config
 from tfrec.build.collaborative import collaborative
 from tfrec.build.model import behavior_tower, item_tower, start_user_texts
 from tfrec.build.optimization import precision
-from tfrec.build.text import decided_text, read_user_texts, text_vectors
+from tfrec.build.text import decided_text, read_texts
 from tfrec.data import Dataset, RankingData
-from tfrec.features import TEXT
 from tfrec.ranking import (
     BinaryHead,
     CandidateContext,
@@ -53,7 +52,7 @@ def ranker(
         data: the prepared data set.
         settings: the section `model` of a pipeline; the defaults where None.
         ranking: the section `ranking`; the defaults where None.
-        training: the section `training`, of which the precision counts.
+        training: the section `training`, of which the precision and what is done to texts count.
         seed: the initial weights follow from it (`keras.utils.set_random_seed`); None leaves Keras's state as it is.
         **changes: settings of `ranking` by name, as in YAML: `interactions=["cross"]`.
 
@@ -67,14 +66,15 @@ def ranker(
     if unknown:
         raise ValueError(f"ranking.labels names {unknown[0]!r}; the data set has {', '.join(data.labels)}.")
     settings = settings.model_copy(update={"text": decided_text(settings.text, data, tell=True)})
-    vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings)
+    training = training or config.Training()
+    read = read_texts(data, settings, training.text_augmentation)
     known = {name: labelled.training_labels(name) for name in names}
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
-    with precision(training or config.Training()):
+    with precision(training):
         model = Ranker(
-            item_tower(data, settings, vectors),
-            behavior_tower(data, settings, user_text),
+            item_tower(data, settings, read),
+            behavior_tower(data, settings, read.user_width),
             [_head(data, name, ranking, known[name]) for name in names],
             interactions=interactions(ranking, settings.dropout),
             collaborative=collaborative(labelled, names, ranking, seed or 0),
@@ -85,8 +85,7 @@ def ranker(
             ),
             name="ranker",
         )
-    if user_text and vectors is not None:
-        start_user_texts(model, data, vectors, settings)
+    start_user_texts(model, data, read, settings)
     model.start(known)
     return model
 

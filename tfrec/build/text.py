@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tfrec.retrieval import Texts, TextTunedTwoTower, TwoTower
 from tfrec.towers import text_models, text_weights
 from tfrec.towers.masked_language import MaskedLanguageModel
 from tfrec.towers.text import INSTALL_MINILM, TextEncoder, minilm_folder, minilm_is_installed
+from tfrec.towers.text_augmentation import TextAugmentation
 from tfrec.towers.text_files import ABOUT, READING, folder_hash
 from tfrec.towers.text_tuning import Tuning, tune
 
@@ -27,12 +29,39 @@ from tfrec.towers.text_tuning import Tuning, tune
 # the weight of the masked-language-model loss.
 SIZES = {"lora": 4, "adapter": 32, "prefix": 8, "partial": 2}
 WHOLE_RATE, ADDED_RATE, MASK_WEIGHT, SHARE = 2e-5, 1e-4, 0.1, 0.25
+VARIANTS = 4  # Augmented variants of each text of a frozen text model, where the settings say no number.
 # Vectors of one text may differ by this much, from batch to batch and machine to machine.
 SAME_VECTOR = 1e-3
 # The largest catalogue whose texts `auto` reads: MiniLM takes about ten minutes for as many titles on one core.
 MOST_ITEMS = 100_000
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadTexts:
+    """What a model reads of texts.
+
+    Attributes:
+        vectors: float32 [I, W], those of the items' texts; None where they are not read.
+        variants: float32 [V, I, W], those that training reads in their place at times; None for none.
+        user_width: W where the users' texts are read, whose vectors are in the batches; else 0.
+    """
+
+    vectors: np.ndarray | None
+    variants: np.ndarray | None
+    user_width: int
+
+
+def read_texts(data: Dataset, settings: config.Model, augmentation: config.TextAugmentation | None) -> ReadTexts:
+    """The texts of items and users as a model reads them; its source is decided.
+
+    Raises:
+        ValueError: see `read_user_texts` and `text_variants`.
+    """
+    variants = text_variants(data.items[TEXT], settings.text, augmentation)
+    users = read_user_texts(data, settings, augmentation)
+    return ReadTexts(text_vectors(data.items[TEXT], settings.text), variants, users)
 
 
 def decided_text(settings: config.Text, data: Dataset, *, tell: bool = False) -> config.Text:
@@ -113,6 +142,41 @@ def text_vectors(texts: Iterable[Any], settings: config.Text) -> np.ndarray | No
     return None if encoder is None else encoder.embed([str(text) for text in texts])
 
 
+def text_variants(
+    texts: Iterable[Any], settings: config.Text, augmentation: config.TextAugmentation | None
+) -> np.ndarray | None:
+    """float32 [V, N, W]: the frozen vectors of augmented variants of N texts, zeros where one says nothing.
+
+    They follow from each text alone, so that all trainings on it share them.
+
+    Returns:
+        None where nothing is augmented beforehand: without `augmentation`, or where the text model trains.
+
+    Raises:
+        ValueError: texts are to be augmented, and none is read.
+    """
+    if augmentation is None:
+        return None
+    encoder = text_encoder(settings)
+    if encoder is None:
+        raise ValueError(
+            "training.text_augmentation is set, and no text is read: model.text is none, or `auto`, which decides for "
+            "none where there are no texts, too many, or MiniLM is not installed. Name a text model, or leave it out."
+        )
+    if settings.tuning != "frozen":
+        return None
+    augmented, plain = augments(augmentation), [str(text) for text in texts]
+    numbers = range(1, (augmentation.variants or VARIANTS) + 1)
+    changed = [text.decode() for number in numbers for text in augmented(plain, number).numpy().tolist()]
+    vectors = encoder.embed(changed, tell=False)
+    return vectors.reshape(len(numbers), len(plain), -1)
+
+
+def augments(settings: config.TextAugmentation) -> TextAugmentation:
+    """What changes texts as the settings say."""
+    return TextAugmentation(settings.drop, settings.swap)
+
+
 def tuning(settings: config.Text) -> Tuning | None:
     """What of the text model trains; None where nothing does."""
     if settings.tuning == "frozen":
@@ -121,7 +185,14 @@ def tuning(settings: config.Text) -> Tuning | None:
     return Tuning(kind, settings.size or SIZES.get(kind, 1))
 
 
-def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: int | None = None) -> TextTunedTwoTower:
+def text_tuned(
+    model: TwoTower,
+    data: Dataset,
+    settings: config.Text,
+    *,
+    seed: int | None = None,
+    augmentation: config.TextAugmentation | None = None,
+) -> TextTunedTwoTower:
     """A two-tower model together with its text model, of which the settings say what trains.
 
     Args:
@@ -129,6 +200,7 @@ def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: i
         data: the data set.
         settings: the section `model.text`, its tuning not `frozen`.
         seed: what is added to the text model starts from it; None leaves Keras's state as it is.
+        augmentation: how training changes the texts; None for not at all.
 
     Raises:
         ValueError: `tuning: frozen`, or the text model does not allow the tuning.
@@ -141,7 +213,7 @@ def text_tuned(model: TwoTower, data: Dataset, settings: config.Text, *, seed: i
         keras.utils.set_random_seed(seed)
     text = tune(text, chosen)
     masked = MaskedLanguageModel(text, name="masked_language") if settings.tuning == "joint" else None
-    texts = Texts.of(data.items[TEXT], text)
+    texts = Texts.of(data.items[TEXT], text, None if augmentation is None else augments(augmentation))
     return TextTunedTwoTower(
         model,
         text,
@@ -164,8 +236,13 @@ def _source(settings: config.Text) -> str | Path:
     return minilm_folder() if settings.source in ("auto", "minilm") else settings.source
 
 
-def read_user_texts(data: Dataset, settings: config.Model) -> int:
+def read_user_texts(data: Dataset, settings: config.Model, augmentation: config.TextAugmentation | None = None) -> int:
     """Let the batches of a data set carry the vectors of its users' texts, where a model with these settings reads any.
+
+    Args:
+        data: the data set.
+        settings: the section `model`.
+        augmentation: how training changes the texts; None for not at all.
 
     Returns:
         The width of the vectors; 0 where the users have no texts, or the settings want none.
@@ -183,5 +260,5 @@ def read_user_texts(data: Dataset, settings: config.Model) -> int:
         )
     vectors = text_vectors(data.user_texts, text)
     assert vectors is not None
-    data.set_text_vectors(vectors)
+    data.set_text_vectors(vectors, text_variants(data.user_texts, text, augmentation))
     return vectors.shape[1]

@@ -43,8 +43,7 @@ def compare(pipeline: Path, grid: Path, out: Path | None, overrides: Sequence[st
 
     folder = out or Path("runs") / f"{plan.pipeline.name}_compare"
     found = stages.compare(plan, folder)
-    title = "test split, full ranking, ± 95 % half-width over users"
-    console().print(tables.console(*comparison_tables.quality_table(found), title))
+    console().print(tables.console(*comparison_tables.quality_table(found), found.title))
     console().print(tables.console(*comparison_tables.cost_table(found), "what training took"))
     if found.differences:
         title = f"against {found.reference}, paired bootstrap over users"

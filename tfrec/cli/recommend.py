@@ -23,10 +23,16 @@ from tfrec.cli.group import FILE, command, console, without_greetings
 @click.option(
     "--candidates",
     metavar="X,Y,Z",
-    help="Of a ranker: the item ids that it judges, split like --history; without them the whole catalogue.",
+    help="Of a ranker: the item ids that it judges, split like --history; without them the whole catalogue. With "
+    "--events they are judged for each user.",
 )
 @click.option("--text", help="What is wanted, or who asks, in words; alone, or beside --history.")
-@click.option("--events", type=FILE, help="Table of events: every user in it gets recommendations.")
+@click.option(
+    "--events",
+    type=FILE,
+    help="Table of events: every user in it gets recommendations, of a ranker predictions. Columns that the model was "
+    "trained with, such as the ratings of past events, are read, too.",
+)
 @click.option("--output", type=FILE, help="Parquet file for the answers to --events.")
 @click.option("--k", type=click.IntRange(min=1), help="How many items; 10, or all of --candidates, by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,11 +50,11 @@ def recommend(
     """Ask an exported MODEL: a folder of versions, or one version.
 
     A model that recommends answers with items; a ranker with what it predicts of the candidates, ordered by its first
-    label.
+    label. To --history alone nothing but ids is known of the past.
     """
-    if candidates is not None and (history is None or text is not None or events is not None):
+    if candidates is not None and (text is not None or (history is None and events is None)):
         raise click.UsageError(
-            "--candidates goes with --history alone; for a user of whom nothing is known: --history ''"
+            "--candidates goes with --history or --events; for a user of whom nothing is known: --history ''"
         )
     if history is None and text is None and events is None:
         raise click.UsageError("give --history, --text or both, or --events")
@@ -64,7 +70,7 @@ def recommend(
         from tfrec.serving import answers, opening
 
     if events is not None and output is not None:
-        answers.recommend_file(model, events, output, k=k or 10)
+        _write(model, events, output, candidates, k)
         return
     if candidates is not None or (text is None and opening.judges(model)):
         _predict(model, history or "", candidates, k, as_json=as_json)
@@ -80,6 +86,20 @@ def recommend(
         _print_answers([(*list(row.values())[:3], row["score"]) for row in rows], ("score",))
     else:
         click.echo("nothing is left to recommend: the history holds all that the model may show", err=True)
+
+
+def _write(model: Path, events: Path, output: Path, candidates: str | None, k: int | None) -> None:
+    """Write the answers for all users of a table: items, or of a ranker what it predicts of candidates."""
+    from tfrec.serving import answers, opening
+
+    if candidates is None and not opening.judges(model):
+        answers.recommend_file(model, events, output, k=k or 10)
+        return
+    from tfrec.serving import exported_ranker, prediction_files
+
+    loaded = exported_ranker.load_ranker(model)
+    asked = None if candidates is None else _ids(candidates, loaded.items.index)
+    prediction_files.predict_file(loaded, events, output, asked, k or (10 if asked is None else None))
 
 
 def _predict(model: Path, history: str, candidates: str | None, k: int | None, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from tfrec.config.data import Data, Events
 from tfrec.config.grid import Plan, Variant, load_plan
 from tfrec.config.loading import change, dump, load, parse
 from tfrec.config.model import Model, Text
+from tfrec.config.noise import TextAugmentation
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
 from tfrec.config.schema import STAGES, Evaluation, Export, Pipeline, Training
@@ -23,6 +24,7 @@ __all__ = [
     "Ranking",
     "Search",
     "Text",
+    "TextAugmentation",
     "Training",
     "Variant",
     "change",

@@ -21,7 +21,7 @@ from tfrec.config.values import Settings, one_or_more
 # Trainings that one comparison may ask for.
 MOST_RUNS = 200
 # Sections that a variant may change; the others hold for all of a comparison.
-CHANGEABLE = ("data", "model", "training")
+CHANGEABLE = ("data", "model", "training", "ranking")
 # What `model.text.start` begins with where it names a variant.
 START = "variant:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -132,6 +132,7 @@ def load_plan(grid: str | os.PathLike[str], pipeline: str | os.PathLike[str], ov
         more = [f"and {len(wrong) - _SHOWN_MISTAKES} more"] if len(wrong) > _SHOWN_MISTAKES else []
         raise ValueError("; ".join([*wrong[:_SHOWN_MISTAKES], *more]))
     _refuse_twins(variants, str(grid))
+    _refuse_mixed(variants, str(grid))
     return Plan(base, seeds, reference, tuple(_after_starts(variants, str(grid))))
 
 
@@ -256,6 +257,16 @@ def _check_start(variant: Variant, start: str, pipelines: Mapping[str, Pipeline]
     if ours.data != theirs.data or differing:
         name = (differing or ["data"])[0]
         raise ValueError(f"{told} {start!r}, which has another {name}: only how the text is tuned may differ")
+
+
+def _refuse_mixed(variants: Sequence[Variant], where: str) -> None:
+    """Refuse variants that have no figure in common."""
+    kinds = {variant.pipeline.predicts_labels: variant.name for variant in reversed(variants)}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{where}: variant {kinds[True]!r} predicts labels and variant {kinds[False]!r} the next item, which share "
+            "no figure: make a grid of each"
+        )
 
 
 def _refuse_twins(variants: Sequence[Variant], where: str) -> None:

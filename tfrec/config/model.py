@@ -13,6 +13,7 @@ Branch = Literal["attention", "lstm", "convolution"]
 
 # Defaults that runs from before wrote into their `config.yaml`, for frozen text models too: they stay readable.
 OLD_SHARE, OLD_MASK_WEIGHT = 1.0, 0.1
+DECAY = 0.01
 # What of `model.text` a start may say otherwise: how it is tuned, not what it reads.
 _TUNING = ("tuning", "size", "start", "learning_rate", "weight_decay", "share", "mask_weight")
 Tuning = Literal["frozen", "lora", "adapter", "prefix", "partial", "full", "joint"]
@@ -54,7 +55,7 @@ class Text(Settings):
     learning_rate: Positive | None = Field(
         None, description="of the text model; 2e-5 for `partial`, `full` and `joint`, 1e-4 for the others"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="of the text model")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(DECAY, description="of the text model")
     share: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
         description="share of a batch's texts that are encoded anew at a step; the rest keep their last vectors; 0.25 "
@@ -78,8 +79,9 @@ class Text(Settings):
                 raise ValueError(f"{what} needs a text model; source is {self.source}")
         if self.tuning != "frozen" and self.tuned is not None:
             raise ValueError(f"tuned goes with tuning: frozen; tuning is {self.tuning}")
-        if self.tuning == "frozen" and (self.learning_rate is not None or self.share not in (None, OLD_SHARE)):
-            raise ValueError("learning_rate and share are of a text model that trains; tuning is frozen")
+        trains = self.learning_rate is not None or self.share not in (None, OLD_SHARE) or self.weight_decay != DECAY
+        if self.tuning == "frozen" and trains:
+            raise ValueError("learning_rate, weight_decay and share are of a text model that trains; tuning is frozen")
         if self.tuning in ("frozen", "full", "joint") and self.size is not None:
             raise ValueError(f"size is for lora, adapter, prefix and partial; tuning is {self.tuning}")
         if self.tuning != "joint" and self.mask_weight not in (None, OLD_MASK_WEIGHT):

@@ -170,7 +170,10 @@ class Ranking(Settings):
         for problem in (self._misnamed(labels, data.context), self._unread(labels, data.context)):
             if problem is not None:
                 return problem
-        first = labels[(self.labels or tuple(labels))[0]]
+        chosen = [labels[name] for name in self.labels or labels]
+        if self._changed("positive_weight") and all(label.range is not None for label in chosen):
+            return f"ranking.positive_weight is {self.positive_weight}, for yes and no, and all labels are ratings"
+        first = chosen[0]
         if self.monitor is not None and (self.monitor in ("rmse", "mae")) == (first.range is None):
             return f"ranking.monitor is {self.monitor}, which is not measured of the first label"
         if self._indivisible(model):

@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from tfrec.config.data import Data
 from tfrec.config.model import Model
-from tfrec.config.noise import Disturbed, Noise
+from tfrec.config.noise import Disturbed, Noise, TextAugmentation
 from tfrec.config.pretraining import Pretraining
 from tfrec.config.ranking import Ranking
+from tfrec.config.unread import unread
 from tfrec.config.values import Count, Counts, Positive, Settings
 
 STAGES = ("prepare", "train", "evaluate", "export", "publish")
@@ -92,6 +93,10 @@ class Training(Settings):
         None,
         description="noise in the histories that each epoch trains, drawn anew; `disturbed: {}` for the defaults; next "
         "items only",
+    )
+    text_augmentation: TextAugmentation | None = Field(
+        None,
+        description="words deleted and swapped in the texts that training reads; `text_augmentation: {}` for defaults",
     )
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
@@ -202,6 +207,11 @@ class Pipeline(Settings):
         """Whether a ranker orders what the retrieval model recalls."""
         return self.ranking is not None and self.ranking.recall is not None
 
+    @property
+    def predicts_labels(self) -> bool:
+        """Whether labels of events are predicted in place of the next item."""
+        return self.ranking is not None and self.ranking.recall is None
+
     @model_validator(mode="after")
     def _tunable(self) -> Self:
         if self.model.text.tuning != "frozen":
@@ -219,9 +229,26 @@ class Pipeline(Settings):
         return self
 
     @model_validator(mode="after")
+    def _augmentable(self) -> Self:
+        chosen = self.training.text_augmentation
+        if chosen is not None:
+            what, cure = "training.text_augmentation is set", "leave it out"
+            if self.model.text.source == "none":
+                raise ValueError(f"{what}, and model.text is none, which reads no texts: name a text model, or {cure}")
+            if chosen.variants is not None and self.model.text.tuning != "frozen":
+                raise ValueError(
+                    f"training.text_augmentation.variants is {chosen.variants}, for a frozen text model, and "
+                    f"model.text.tuning is {self.model.text.tuning}, which augments at each step: leave variants out"
+                )
+            if self.ranking is not None and set(self.ranking.interactions) <= set(self.ranking.collaborative):
+                named = ", ".join(self.ranking.interactions)
+                raise ValueError(f"{what}, and of ranking.interactions ({named}) none reads texts: {cure}")
+        return self
+
+    @model_validator(mode="after")
     def _rankable(self) -> Self:
         if self.ranking is not None:
-            problem = self.ranking.problem(self.data, self.model) or self._unserved()
+            problem = self.ranking.problem(self.data, self.model) or self._unserved() or unread(self)
             for section in ("evaluation", "training"):
                 if getattr(self, section).disturbed is not None and self.ranking.recall is None:
                     what = "for rankings, and with ranking set nothing is ranked"

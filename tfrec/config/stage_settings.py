@@ -60,6 +60,8 @@ def _leave_out_unused(training: dict[str, Any]) -> None:
         del training["attack"]
     if training["disturbed"] is None:
         del training["disturbed"]
+    if training["text_augmentation"] is None:
+        del training["text_augmentation"]
     if training["ensemble"] == 1:
         del training["ensemble"]
 

@@ -26,11 +26,13 @@ class TextVectors:
 
     Attributes:
         codes: int [users], places in `table`; 0 = missing.
-        table: float32 [N + 1, W], row 0 zeros.
+        table: float32 [N + 1, W], row 0 zeros; so often as there are `versions`, the texts as they are first.
+        versions: of each text, of which training draws one for each user in each epoch.
     """
 
     codes: np.ndarray
     table: np.ndarray
+    versions: int = 1
 
     def __getitem__(self, members: np.ndarray) -> np.ndarray:
         """float32 [B, W] of the users `members`."""
@@ -40,8 +42,34 @@ class TextVectors:
         """The feature of some users."""
         return TextVectors(self.codes[users], self.table)
 
+    def drawn(self, rng: np.random.Generator) -> TextVectors:
+        """The feature as an epoch trains it."""
+        if self.versions == 1:
+            return self
+        texts = len(self.table) // self.versions
+        return TextVectors(self.codes + texts * rng.integers(self.versions, size=len(self.codes)), self.table)
+
+
+def text_table(vectors: np.ndarray, variants: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """The table of `TextVectors` from float [N, W] and variants [V, N, W], where zeros stand for the text itself.
+
+    Returns:
+        The table, and the versions of each text that it holds.
+    """
+    missing, versions = np.zeros((1, vectors.shape[1]), np.float32), [vectors]
+    for each in variants if variants is not None else ():
+        versions.append(np.where(each.any(axis=1, keepdims=True), each, vectors))
+    whole = np.concatenate([part for each in versions for part in (missing, each)])
+    return whole.astype(np.float32), len(versions)
+
 
 Users = Mapping[str, np.ndarray | TextVectors]
+
+
+def drawn_users(users: Users, seed: int, epoch: int) -> Users:
+    """The features of the users as an epoch trains them."""
+    rng = np.random.default_rng([seed, epoch, 3])
+    return {name: each.drawn(rng) if isinstance(each, TextVectors) else each for name, each in users.items()}
 
 
 class EpochPlan(LengthBuckets):
@@ -88,8 +116,9 @@ class EpochPlan(LengthBuckets):
         windows = self._windows.drawn(np.random.default_rng([self._seed, epoch, 1]))
         if self._disturb is not None:
             windows = self._disturb(windows, np.random.default_rng([self._seed, epoch, 2]))
+        users = drawn_users(self._users, self._seed, epoch)
         for members in self.batches(epoch):
-            yield training_batch(windows, self._users, members)
+            yield training_batch(windows, users, members)
 
 
 def training_batch(windows: Windows, users: Users, members: np.ndarray) -> Batch:

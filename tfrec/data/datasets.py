@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users
+from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users, text_table
 from tfrec.data.folders import read_manifest
 from tfrec.data.labels import Label
 from tfrec.data.perturbation import Noise, disturbed_windows, perturbed
@@ -65,6 +65,7 @@ class Dataset:
         self._temporary = temporary
         self._parts: dict[str, tuple[np.ndarray, Ragged]] = {}
         self._text_vectors: np.ndarray | None = None
+        self._text_versions = 1
         self.items = pd.read_parquet(self.folder / ITEMS)
         with np.load(self.folder / ITEM_FEATURES) as arrays:
             self.item_numbers: np.ndarray = arrays["numbers"]
@@ -137,11 +138,13 @@ class Dataset:
         """Whether batches carry `USER_TEXT`."""
         return self._text_vectors is not None
 
-    def set_text_vectors(self, vectors: np.ndarray) -> None:
+    def set_text_vectors(self, vectors: np.ndarray, variants: np.ndarray | None = None) -> None:
         """Let the batches that are made from now on carry `USER_TEXT`.
 
         Args:
             vectors: float [N, W], those of `user_texts`, as the model's text tower reads them.
+            variants: float [V, N, W], those of augmented texts, one of which or the text itself training batches carry;
+                None for none.
 
         Raises:
             ValueError: another number of vectors.
@@ -149,7 +152,7 @@ class Dataset:
         count = len(self.user_texts)
         if vectors.ndim != 2 or len(vectors) != count or not count:
             raise ValueError(f"`vectors` must hold one vector for each of {count} user texts; got {vectors.shape}.")
-        self._text_vectors = np.concatenate([np.zeros((1, vectors.shape[1])), vectors]).astype(np.float32)
+        self._text_vectors, self._text_versions = text_table(vectors, variants)
 
     @property
     def category_sizes(self) -> dict[str, int]:
@@ -227,7 +230,7 @@ class Dataset:
         users: dict[str, Any] = dict(self.sequences.users)
         codes = users.pop(USER_TEXT, None)
         if codes is not None and self._text_vectors is not None:
-            users[USER_TEXT] = TextVectors(codes, self._text_vectors)
+            users[USER_TEXT] = TextVectors(codes, self._text_vectors, self._text_versions)
         return users
 
     def training_positions(self, most: int | None = None) -> EvaluationUsers:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfrec.data.batches import Batch, Users, input_spec, padded
+from tfrec.data.batches import Batch, Users, drawn_users, input_spec, padded
 from tfrec.data.buckets import LengthBuckets
 from tfrec.data.examples import Examples
 from tfrec.data.sequences import Sequences, segments
@@ -104,8 +104,9 @@ class ExamplePlan(LengthBuckets):
     def _play(self) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         examples = self._draw(np.random.default_rng([self._seed, epoch, 1]))
+        source = replace(self._source, users=drawn_users(self._source.users, self._seed, epoch))
         for members in self.batches(epoch):
-            yield self._source.batch(examples, members)
+            yield source.batch(examples, members)
 
 
 def in_order(

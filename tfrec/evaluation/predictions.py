@@ -83,11 +83,14 @@ class Predictions:
         return self.measure.figures(np.ones(int(self.codes.max()) + 1))
 
 
-def measured(predictions: Predictions, *, seed: int = 0, resamples: int = 300) -> dict[str, float]:
+def measured(
+    predictions: Predictions | Sequence[Predictions], *, seed: int = 0, resamples: int = 300
+) -> dict[str, float]:
     """All figures of some predictions.
 
     Args:
-        predictions: what was predicted.
+        predictions: what was predicted, or what models of several seeds predicted of the same events: their figures are
+            averaged.
         seed: of the draws of users.
         resamples: number of draws of all users behind the half-widths.
 
@@ -101,12 +104,14 @@ def measured(predictions: Predictions, *, seed: int = 0, resamples: int = 300) -
         for the chance of the labels. Each has a `_half_width`, 1.96 standard deviations over draws of users. What is
         undefined is NaN: the precision where nothing passes the threshold.
     """
-    found = predictions.figures()
-    draws = _replicates(predictions, seed, resamples)
-    result: dict[str, float] = {"events": len(predictions.labels), "users": int(predictions.codes.max()) + 1}
-    for name, value in found.items():
-        known = draws[name][~np.isnan(draws[name])]
-        result[name] = value
+    several = [predictions] if isinstance(predictions, Predictions) else list(predictions)
+    first, found = several[0], [one.figures() for one in several]
+    draws = [_replicates(one, seed, resamples) for one in several]
+    result: dict[str, float] = {"events": len(first.labels), "users": int(first.codes.max()) + 1}
+    for name in found[0]:
+        values = np.mean([one[name] for one in draws], axis=0)
+        known = values[~np.isnan(values)]
+        result[name] = float(np.mean([one[name] for one in found]))
         result[name + HALF_WIDTH] = float(1.96 * known.std()) if len(known) > 1 else float("nan")
     return result
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 
 from tfrec.evaluation.metrics import HALF_WIDTH
-from tfrec.evaluation.slices import MOST_FEW_EVENTS
 from tfrec.report import tables
-from tfrec.report.comparison import ALL, PARTS, Comparison, Contender
+from tfrec.report.comparison import Comparison, Contender
 from tfrec.report.results import plain, write_text
 
 _DASH = "–"
-_NOTES = f"""\
-Full ranking over the whole catalogue, test split. A figure is the mean over seeds, then over users; ± is its 95 %
-half-width over users. Cold: users whose target training never had; tail: users whose target had 1 to {MOST_FEW_EVENTS}
-training events. Seconds (all epochs, with those of the run whose towers a variant started from; an epoch) are the mean
-over seeds, memory is the most of any seed, of a process that only trains. What made a text model is in none of them;
-embedding the texts, done once and then cached, is in the memory of the process that did it."""
 _VERDICTS = """\
 Paired bootstrap over users of the mean over seeds. "Better" means that the 95 % interval of the difference lies above
 0, "worse" below it, "not better" that it holds 0. It covers the choice of users, not that of the seeds; of 20 intervals
@@ -26,10 +20,9 @@ one misses by chance."""
 
 
 def quality_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """One row a variant: its seeds, HR and NDCG with half-widths on each part that has users."""
-    parts = [part for part in PARTS if any(part in found for found in comparison.figures.values())]
-    columns = [(part, name) for part in parts for name in comparison.names]
-    headings = ["variant", "seeds", *(f"{name.upper()}{'' if part == ALL else f' {part}'}" for part, name in columns)]
+    """One row a variant: its seeds, and its figures with half-widths on each part that has users."""
+    columns = comparison.columns
+    headings = ["variant", "seeds", *(comparison.heading(part, name) for part, name in columns)]
     rows = []
     for each in comparison.contenders:
         found = comparison.figures.get(each.name, {})
@@ -39,8 +32,9 @@ def quality_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def cost_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """One row a variant: what it is made of, and what training it took."""
-    headings = ["variant", "text model", "tuning", "encoder", "trained weights", "training (s)", "an epoch (s)",
-                "peak memory (MiB)"]  # fmt: skip
+    ranks = any(each.ranking for each in comparison.contenders)
+    headings = ["variant", "text model", "tuning", "encoder", *(["ranking"] if ranks else []), "trained weights",
+                "training (s)", "an epoch (s)", "peak memory (MiB)"]  # fmt: skip
     rows = []
     for each in comparison.contenders:
         cells = [_DASH] * 4
@@ -48,7 +42,8 @@ def cost_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             costs = each.costs()
             cells = [f"{costs['parameters']:,.0f}", _seconds(costs["train_seconds"]), _seconds(costs["epoch_seconds"]),
                      f"{costs['peak_memory_mb']:,.0f}"]  # fmt: skip
-        rows.append([each.name, each.text, each.tuning, each.encoder, *cells])
+        made = [each.text, each.tuning, each.encoder, *([each.ranking or _DASH] if ranks else [])]
+        rows.append([each.name, *made, *cells])
     return headings, rows
 
 
@@ -56,7 +51,8 @@ def difference_table(comparison: Comparison) -> tuple[list[str], list[list[str]]
     """One row a variant, part and figure: the difference from the reference, its interval, the word for it."""
     headings = ["variant", "users", "figure", "variant's", "reference's", "difference", "95 % interval", "verdict"]
     rows = [
-        [name, part, metric.upper(), f"{gap.ours:.4f}", f"{gap.theirs:.4f}", f"{gap.difference:+.4f}",
+        [name, part, comparison.heading("all", metric), f"{abs(gap.ours):.4f}", f"{abs(gap.theirs):.4f}",
+         f"{gap.difference:+.4f}",
          f"{gap.low:+.4f} to {gap.high:+.4f}", gap.verdict]
         for name, parts in comparison.differences.items()
         for part, gaps in parts.items()
@@ -70,20 +66,21 @@ def write_comparison(folder: str | os.PathLike[str], comparison: Comparison, plo
     document = json.dumps(plain(comparison.document()), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(os.path.join(folder, "comparison.json"), document + "\n")
     quality, cost = quality_table(comparison), cost_table(comparison)
-    headings = [cost[0][0], *cost[0][1:4], *quality[0][1:], *cost[0][4:]]
-    rows = [[*made[:4], *reached[1:], *made[4:]] for made, reached in zip(cost[1], quality[1], strict=True)]
-    parts = [
+    parts = len(cost[0]) - 4  # What a variant is made of comes before what it reaches, what it costs after.
+    headings = [*cost[0][:parts], *quality[0][1:], *cost[0][parts:]]
+    rows = [[*made[:parts], *reached[1:], *made[parts:]] for made, reached in zip(cost[1], quality[1], strict=True)]
+    page = [
         f"# {comparison.name}: variants compared",
         tables.markdown(headings, rows),
-        _NOTES,
+        comparison.notes,
         _users(comparison),
         _machine(comparison),
         *_against_reference(comparison),
         *_failures(comparison),
-        f"## Quality against cost\n\n![NDCG@{comparison.cutoff} by training seconds]({plot})",
+        f"## Quality against cost\n\n![{comparison.heading(*comparison.main)} by training seconds]({plot})",
         "## Variants\n\n" + tables.markdown(["variant", "changes"], _changes(comparison), text=True),
     ]
-    write_text(os.path.join(folder, "comparison.md"), "\n\n".join(part for part in parts if part) + "\n")
+    write_text(os.path.join(folder, "comparison.md"), "\n\n".join(part for part in page if part) + "\n")
 
 
 def _against_reference(comparison: Comparison) -> list[str]:
@@ -91,7 +88,8 @@ def _against_reference(comparison: Comparison) -> list[str]:
     if comparison.reference not in others:
         return [heading, f"{comparison.reference} was not trained: nothing can be compared with it."]
     left_out = [name for name in others if name not in (comparison.reference, *comparison.differences)]
-    lines = [f"Not compared, because their test users are others: {', '.join(left_out)}."] if left_out else []
+    told = f"Not compared, because their test users or labels are others: {', '.join(left_out)}."
+    lines = [told] if left_out else []
     if comparison.differences:
         lines = [tables.markdown(*difference_table(comparison)), _VERDICTS, *lines]
     return [heading, *lines] if lines else []
@@ -115,7 +113,7 @@ def _users(comparison: Comparison) -> str:
     """How many test users each part has; variants of other data may have others."""
     counts: dict[str, set[int]] = {}
     for parts in comparison.figures.values():
-        for part, found in parts.items():
+        for part, found in ((part, parts[part]) for part in comparison.parts if part in parts):
             counts.setdefault(part, set()).add(int(found["users"]))
     told = (f"{part} {' or '.join(f'{one:,}' for one in sorted(numbers))}" for part, numbers in counts.items())
     return f"Test users: {', '.join(told)}."
@@ -137,7 +135,9 @@ def _seeds(each: Contender) -> str:
 
 
 def _cell(figures: Mapping[str, float], name: str) -> str:
-    return f"{figures[name]:.4f} ± {figures[name + HALF_WIDTH]:.4f}" if name in figures else _DASH
+    if figures.get(name) is None or math.isnan(figures[name]):
+        return _DASH
+    return f"{figures[name]:.4f} ± {figures[name + HALF_WIDTH]:.4f}"
 
 
 def _seconds(value: float) -> str:

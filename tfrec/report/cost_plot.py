@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrec.evaluation.metrics import HALF_WIDTH
-from tfrec.report.comparison import ALL, Comparison, Contender
+from tfrec.report.comparison import Comparison, Contender
 from tfrec.report.plots import COLOURS, MARKERS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PLACES = [(9, 0), (-9, 0), (9, 11), (9, -11), (-9, 11), (-9, -11), (0, 14), (0,
 
 
 def write_cost_plot(path: str | os.PathLike[str], comparison: Comparison) -> None:
-    """Draw NDCG with its 95 % half-width by training seconds, a labelled point a trained variant.
+    """Draw the main figure with its 95 % half-width by training seconds, a labelled point a trained variant.
 
     The colour is the text model's, the marker the encoder's; the reference is ringed.
 
@@ -37,26 +37,28 @@ def write_cost_plot(path: str | os.PathLike[str], comparison: Comparison) -> Non
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.2, 5.6), dpi=120, layout="constrained")
-    canvas, panel, metric = FigureCanvasAgg(figure), figure.subplots(), f"ndcg@{comparison.cutoff}"
-    points = [_draw(panel, comparison, each, metric) for each in comparison.measured]
-    _finish(panel, comparison, metric, [across for across, _ in points])
-    _legend(figure, comparison.measured)
+    canvas, panel = FigureCanvasAgg(figure), figure.subplots()
+    drawn = [each for each in comparison.measured if comparison.main[0] in comparison.figures[each.name]]
+    points = [_draw(panel, comparison, each, drawn) for each in drawn]
+    _finish(panel, comparison, [across for across, _ in points])
+    _legend(figure, drawn)
     canvas.draw()  # Labels can be placed once the sizes are known.
-    _label(panel, [each.name for each in comparison.measured], points)
+    _label(panel, [each.name for each in drawn], points)
     temporary = f"{os.fspath(path)}.tmp"
     figure.savefig(temporary, format="png", facecolor="white")
     os.replace(temporary, path)
 
 
-def _draw(panel: Axes, comparison: Comparison, each: Contender, metric: str) -> tuple[float, float]:
-    found = comparison.figures[each.name][ALL]
+def _draw(panel: Axes, comparison: Comparison, each: Contender, drawn: Sequence[Contender]) -> tuple[float, float]:
+    part, metric = comparison.main
+    found = comparison.figures[each.name][part]
     across, up, spread = each.costs()["train_seconds"], found[metric], found[metric + HALF_WIDTH]
     style: dict[str, Any] = {
-        "color": _style(comparison.measured, "text", each, COLOURS),
+        "color": _style(drawn, "text", each, COLOURS),
         "elinewidth": 1,
         "capsize": 3,
     }
-    marker = _style(comparison.measured, "encoder", each, MARKERS)
+    marker = _style(drawn, "encoder", each, MARKERS)
     panel.errorbar(across, up, yerr=spread, marker=marker, markersize=8, linestyle="none", **style)
     if each.name == comparison.reference:
         panel.plot(across, up, marker="o", markersize=16, fillstyle="none", color="#222222", linestyle="none")
@@ -84,11 +86,11 @@ def _legend(figure: Figure, contenders: Sequence[Contender]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
-def _finish(panel: Axes, comparison: Comparison, metric: str, seconds: Sequence[float]) -> None:
+def _finish(panel: Axes, comparison: Comparison, seconds: Sequence[float]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     panel.set_xlabel("training, all epochs, mean over seeds (s)", fontsize=10)
-    panel.set_ylabel(f"mean over test users of {metric.upper()}, ± 95 % half-width", fontsize=10)
+    panel.set_ylabel(f"{comparison.axis}, ± 95 % half-width", fontsize=10)
     panel.grid(color="#E3E3E3", linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)

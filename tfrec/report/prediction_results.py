@@ -19,7 +19,7 @@ from tfrec.report.results import ORACLE, write_text
 Figures = Mapping[str, float]
 
 # Figure -> (heading with unit, decimals).
-_COLUMNS = {
+COLUMNS = {
     "auc": ("AUC (0-1)", 4),
     "user_auc": ("AUC by user (0-1)", 4),
     "log_loss": ("log loss (nats)", 4),
@@ -177,8 +177,8 @@ def _label(name: str, each: LabelResults) -> list[str]:
 
 def prediction_table(rows: Mapping[str, Figures], first: str = "model") -> tuple[list[str], list[list[str]]]:
     """One row a model or slice, one column a figure that any of them has; headings with units, and rows of text."""
-    shown = [name for name in _COLUMNS if any(name in figures for figures in rows.values())]
-    headings = [first, "events", "users", *(_COLUMNS[name][0] for name in shown)]
+    shown = [name for name in COLUMNS if any(name in figures for figures in rows.values())]
+    headings = [first, "events", "users", *(COLUMNS[name][0] for name in shown)]
     return headings, [
         [
             row,
@@ -194,11 +194,11 @@ def _cell(figures: Figures, name: str) -> str:
     value, half_width = figures.get(name), figures.get(name + HALF_WIDTH)
     if value is None or value != value:
         return "–"
-    decimals = _COLUMNS[name][1]
+    decimals = COLUMNS[name][1]
     return f"{value:.{decimals}f}" + (
         "" if half_width is None or half_width != half_width else f" ± {half_width:.{decimals}f}"
     )
 
 
 def _spelled(figures: Figures) -> str:
-    return ", ".join(f"{_COLUMNS[name][0]} {_cell(figures, name)}" for name in _COLUMNS if name in figures)
+    return ", ".join(f"{COLUMNS[name][0]} {_cell(figures, name)}" for name in COLUMNS if name in figures)

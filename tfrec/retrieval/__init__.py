@@ -1,5 +1,6 @@
 """Retrieval: the two-tower model that finds candidates, its objectives, and the recommendations it makes."""
 
+from tfrec.retrieval.catalogue_texts import Texts as Texts
 from tfrec.retrieval.ensemble import JoinedItemTower as JoinedItemTower
 from tfrec.retrieval.ensemble import joined as joined
 from tfrec.retrieval.ensemble import members as members
@@ -9,7 +10,6 @@ from tfrec.retrieval.objectives import GBCE as GBCE
 from tfrec.retrieval.objectives import FullSoftmax as FullSoftmax
 from tfrec.retrieval.objectives import SampledSoftmax as SampledSoftmax
 from tfrec.retrieval.recommend import recommend as recommend
-from tfrec.retrieval.text_tuned import Texts as Texts
 from tfrec.retrieval.text_tuned import TextTunedTwoTower as TextTunedTwoTower
 from tfrec.retrieval.tfrs_objective import TFRSRetrieval as TFRSRetrieval
 from tfrec.retrieval.two_tower import TwoTower as TwoTower

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from tfrec.features import HISTORY, PAD, TARGET
 from tfrec.retrieval.catalogue_rows import places_of
+from tfrec.retrieval.catalogue_texts import Texts
 from tfrec.retrieval.objectives import no_rivals
 from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
 from tfrec.retrieval.two_tower import TwoTower
@@ -26,26 +26,6 @@ logger = logging.getLogger(__name__)
 # Texts of a step are sorted by length and cut into chunks here, as shares of their number from the longest on: lengths
 # have a long tail, and a chunk is as wide as its longest text.
 CUTS = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 1.0)
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The texts of the catalogue, as the text model reads them.
-
-    Attributes:
-        ids: int32 [I, L], token ids of each row's text.
-        lengths: int32 [I], how many of them are real; 0 where a row has no text.
-    """
-
-    ids: np.ndarray
-    lengths: np.ndarray
-
-    @classmethod
-    def of(cls, texts: Any, model: TextModel) -> Texts:
-        """Read the texts [I] of all rows; one of blanks alone, or of nothing that the model knows, is none."""
-        ids, lengths = model.tokens(list(texts))
-        read = model.says(ids, lengths).numpy() & np.array([bool(text.strip()) for text in texts])
-        return cls(ids.numpy(), np.where(read, lengths, 0).astype("int32"))
 
 
 class TextTunedTwoTower(TwoTower):
@@ -116,7 +96,7 @@ class TextTunedTwoTower(TwoTower):
             without_text=model, text=text, texts=texts, embedder=Embedder(text), chosen=None
         )
         self._popularity = _popularity(model.objective.trained_rows, counts, len(texts.ids))
-        self._ids, self._lengths = tf.constant(texts.ids), tf.constant(texts.lengths)
+        self._lengths = tf.constant(texts.lengths)
         self._vectors = _traced_once(text.vectors)[False]
         self._losses = _traced_once(masked.loss) if masked is not None else {}
 
@@ -189,10 +169,12 @@ class TextTunedTwoTower(TwoTower):
     def training_parts(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> tuple[Any, Any]:
         """`item_vectors` of the step's rows, the batch's own texts encoded anew, and the loss among them.
 
-        The texts are read without dropout: their vectors stay in the table, where serving knows none either.
+        The texts are read without dropout: their vectors stay in the table, where serving knows none either. Augmented
+        ones stay there until all are computed anew.
         """
         chosen = self._parts.chosen = self._chosen(features)  # Drawn once a step, for all losses.
-        fresh = tf.concat([self._vectors(*part) for part in self._chunks(chosen)], axis=0)
+        parts = _chunks(*self._parts.texts.read(chosen, self.draws if training else None))
+        fresh = tf.concat([self._vectors(*part) for part in parts], axis=0)
         still = tf.stop_gradient(fresh)
         table = tf.convert_to_tensor(self.item_tower.text)
         known, places = (table, chosen) if rows is None else (tf.gather(table, rows), places_of(rows, chosen))
@@ -246,25 +228,22 @@ class TextTunedTwoTower(TwoTower):
             rows = keras.random.shuffle(rows, seed=self.draws)[:count]
         return tf.gather(rows, tf.argsort(tf.gather(self._lengths, rows), direction="DESCENDING", stable=True))
 
-    def _chunks(self, rows: Any) -> list[tuple[Any, Any]]:
-        """Token ids [n, T] and lengths [n] of rows, in their order, T the longest of each chunk."""
-        count = tf.cast(tf.size(rows), tf.float32)
-        bounds = [tf.cast(tf.math.ceil(count * cut), tf.int32) for cut in CUTS]
-        parts = [rows[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
-        lengths = [tf.gather(self._lengths, part) for part in parts]
-        widths = [tf.reduce_max(tf.concat([length, [1]], axis=0)) for length in lengths]
-        return [
-            (tf.gather(self._ids, part)[:, :width], length)
-            for part, length, width in zip(parts, lengths, widths, strict=True)
-        ]
-
     def _masked_loss(self, rows: Any, training: bool) -> Any:
         """Mean over the chunks, each weighted by its tokens."""
-        chunks = self._chunks(rows)
+        chunks = _chunks(*self._parts.texts.read(rows))
         losses = [self._losses[training](ids, lengths) for ids, lengths in chunks]
         tokens = [tf.cast(tf.reduce_sum(lengths), tf.float32) for _, lengths in chunks]
         total = sum(loss * weight for loss, weight in zip(losses, tokens, strict=True))
         return tf.math.divide_no_nan(total, sum(tokens))
+
+
+def _chunks(ids: Any, lengths: Any) -> list[tuple[Any, Any]]:
+    """Token ids [n, T] and lengths [n] of texts in their order, T the longest of each chunk."""
+    count = tf.cast(tf.size(lengths), tf.float32)
+    bounds = [tf.cast(tf.math.ceil(count * cut), tf.int32) for cut in CUTS]
+    parts = [(ids[first:last], lengths[first:last]) for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+    widths = [tf.reduce_max(tf.concat([length, [1]], axis=0)) for _, length in parts]
+    return [(part[:, :width], length) for (part, length), width in zip(parts, widths, strict=True)]
 
 
 def _popularity(trained: np.ndarray, counts: Any, items: int) -> Any:

@@ -19,6 +19,7 @@ _NAMES = {
     "load": "tfrec.serving.answers",
     "load_ranker": "tfrec.serving.exported_ranker",
     "recommend_file": "tfrec.serving.answers",
+    "predict_file": "tfrec.serving.prediction_files",
     "ExportedModel": "tfrec.serving.answers",
     "ExportedRanker": "tfrec.serving.exported_ranker",
     "Contract": "tfrec.serving.contract",

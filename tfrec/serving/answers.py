@@ -16,8 +16,9 @@ import pandas as pd
 from tfrec.data.events import user_offsets
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source
-from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TEXT, TIMESTAMP, TITLE, USER_ID
+from tfrec.features import HISTORY, ITEM_ID, RANK, SCORE, TEXT, TITLE, USER_ID
 from tfrec.serving import event_tables, manifest, requests
+from tfrec.serving.names import RECOMMEND_FULL
 from tfrec.serving.opening import find, opened, warn_unknown
 from tfrec.serving.versions import SAVED_MODEL, text_folder, version_of
 
@@ -237,22 +238,8 @@ def _write_chunks(model: ExportedModel, events: pd.DataFrame, path: Path, k: int
             last = min(first + USERS_A_CHUNK, len(users))
             part = events.iloc[starts[first] : starts[last]]
             lengths = np.diff(starts[first : last + 1])
-            ids, scores = model.answer(_inputs(model, part, lengths), lengths)
+            inputs = event_tables.inputs(part, lengths, model.manifest, RECOMMEND_FULL)
+            ids, scores = model.answer(inputs, lengths)
             rows, ranks = np.nonzero(ids[:, :k] != "")
             found = [users[first:last][rows], ids[rows, ranks], ranks + 1, scores[rows, ranks]]
             writer.write_table(pa.table(found, schema=schema))
-
-
-def _inputs(model: ExportedModel, events: pd.DataFrame, lengths: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs that a table of ordered events gives."""
-    inputs = {HISTORY: events[ITEM_ID].to_numpy(object)}
-    signatures = model.manifest["signatures"]
-    for feature, column in model.manifest["inputs"].items():
-        if column not in events:
-            continue
-        values = events[column].to_numpy(np.int64 if feature == TIMESTAMP else object)
-        if feature == TIMESTAMP:
-            values = np.maximum(values, 0)
-        of_event = len(signatures["recommend_full"]["inputs"][feature]["shape"]) > 1
-        inputs[feature] = values if of_event else values[np.cumsum(lengths) - 1]
-    return inputs

@@ -1,16 +1,18 @@
-"""Which columns of a table of events a model reads: the export writes them down, and `answers` reads tables by them."""
+"""Which columns of a table of events a model reads: the export writes them down, and what is asked is read by them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tfrec.data.events import read_events
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source, Table, read_table
-from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
+from tfrec.data.timestamps import SECOND, read_times
+from tfrec.features import CONTEXT_PREFIX, EVENT_TYPE, HISTORY, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 _STANDARD = {name: name for name in (USER_ID, ITEM_ID, TIMESTAMP, POSITION, EVENT_TYPE)}
 
@@ -47,6 +49,71 @@ def read(source: Source, manifest: Mapping[str, Any], columns: EventColumns | No
     told = manifest.get("events") or {}  # Absent in what was exported before it was written down.
     columns = columns or _mapping(table, told.get("columns"), manifest["inputs"])
     return read_events(table.frame, columns, by_time=bool(told.get("by_time")))
+
+
+def inputs(
+    events: pd.DataFrame, lengths: np.ndarray, manifest: Mapping[str, Any], signature: str
+) -> dict[str, np.ndarray]:
+    """What a table of ordered events says of each input of a signature; what it says nothing of is missing.
+
+    Args:
+        events: the events of N users, back to back, as `read` gives them.
+        lengths: int [N], the events of each user.
+        manifest: the model's.
+        signature: its name.
+
+    Returns:
+        The history and inputs of the events, back to back [sum(lengths)]; inputs of the users [N], which count with
+        their value at the user's last event. Of the candidates that a ranker judges nothing is said.
+    """
+    found = {HISTORY: events[ITEM_ID].to_numpy(object)}
+    for name, column in manifest["inputs"].items():
+        if column not in events or name.startswith(CONTEXT_PREFIX):
+            continue
+        values = events[column].to_numpy(np.int64 if name == TIMESTAMP else object)
+        if name == TIMESTAMP:
+            values = np.maximum(values, 0)
+        found[name] = values if _of_events(manifest, signature, name) else values[np.cumsum(lengths) - 1]
+    return found
+
+
+def given(columns: Mapping[str, Any], count: int, manifest: Mapping[str, Any], signature: str) -> dict[str, np.ndarray]:
+    """Inputs of the events of one history, from columns that were not in a table.
+
+    Args:
+        columns: name of the column, as in the data of the model -> its values, one for each event; None or "" where one
+            is missing.
+        count: events of the history.
+        manifest: the model's.
+        signature: its name.
+
+    Raises:
+        ValueError: the model reads no such column, there are more or fewer values, or one cannot be read.
+    """
+    reads = {
+        column: name
+        for name, column in manifest["inputs"].items()
+        if not name.startswith(CONTEXT_PREFIX) and _of_events(manifest, signature, name)
+    }
+    found = {}
+    for column, values in columns.items():
+        if column not in reads:
+            known = ", ".join(map(repr, reads)) or "none"
+            raise ValueError(f"`events` names {column!r}, which the model does not read of events; it reads: {known}.")
+        if isinstance(values, str) or len(values) != count:
+            told = repr(values) if isinstance(values, str) else f"{len(values)}"
+            raise ValueError(f"`events`: {column!r} must have a value for each of {count} events; received {told}.")
+        table = Table(pd.DataFrame({column: list(values)}), "events")
+        if reads[column] == TIMESTAMP:
+            found[reads[column]] = np.maximum(read_times(table, column) // SECOND, 0)
+        else:
+            found[reads[column]] = table.texts(column).to_numpy(object)
+    return found
+
+
+def _of_events(manifest: Mapping[str, Any], signature: str, name: str) -> bool:
+    """Whether an input has a value for each event, and not for each user."""
+    return len(manifest["signatures"][signature]["inputs"][name]["shape"]) > 1
 
 
 def _mapping(table: Table, trained: Mapping[str, Any] | None, inputs: Mapping[str, str]) -> EventColumns:

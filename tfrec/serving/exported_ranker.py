@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tfrec.features import CANDIDATES, HISTORY, ITEM_ID, RANK, TITLE
-from tfrec.serving import manifest
+from tfrec.features import CANDIDATES, CONTEXT_PREFIX, HISTORY, ITEM_ID, RANK, TITLE
+from tfrec.serving import event_tables, manifest, requests
 from tfrec.serving.contract import CANDIDATE
-from tfrec.serving.names import KNOWN, SERVING_DEFAULT
+from tfrec.serving.names import KNOWN, PREDICT_FULL, SERVING_DEFAULT
 from tfrec.serving.opening import find, opened, warn_unknown
 from tfrec.serving.versions import version_of
 
 PREDICTED = "predicted_"  # The prefix of a label's column, as in a run's predictions.
 A_REQUEST = 1000  # candidates
 MOST_OF_CATALOGUE = 50_000  # candidates that are judged where none are named
+PAIRS_A_REQUEST = 2**22  # of candidate and event, padding included
 
 
 class ExportedRanker:
@@ -40,14 +41,17 @@ class ExportedRanker:
                 f"{folder} is a {manifest.kind(self.manifest)}, and judges no candidates: ask it with a history alone, "
                 "or load it with tfrec.serving.load."
             )
-        self._bundle, table = opened(folder, (SERVING_DEFAULT,))
-        self._ask = self._bundle.signatures[SERVING_DEFAULT]
+        self._bundle, table = opened(folder, (SERVING_DEFAULT, PREDICT_FULL))
         self.items = table.set_index(ITEM_ID)[TITLE]
         self._catalogue = table.loc[table[CANDIDATE], ITEM_ID].tolist()
         self.labels = {told["label"]: told["output"] for told in self.manifest[manifest.LABELS]}
 
     def predict(
-        self, history: Sequence[str], candidates: Sequence[str] | None = None, k: int | None = None
+        self,
+        history: Sequence[str],
+        candidates: Sequence[str] | None = None,
+        k: int | None = None,
+        events: Mapping[str, Sequence[Any]] | None = None,
     ) -> pd.DataFrame:
         """What the model says of candidates after a history, those that it gives the most of the first label first.
 
@@ -55,24 +59,28 @@ class ExportedRanker:
             history: item ids, oldest first. Ids that the model does not know are left out, and a warning names them.
             candidates: item ids, each of which gets a row, equal ones the same; all of the catalogue where None.
             k: the rows that are returned; all where None.
+            events: what is known of the events of the history: columns of the data of the model, `timestamp` and
+                `event_type` among them where it reads these -> a value for each of the ids, None where one is missing.
+                What is not given is missing.
 
         Returns:
             Columns rank (1 = best), item_id, title, known (False for an item that the model does not know, which is
             judged as one of which nothing is known), and `predicted_...` of each label: a probability, or a rating.
 
         Raises:
-            ValueError: `history` or `candidates` is no list of ids, `k` is below 1, or the catalogue is too large to
-                be judged whole.
+            ValueError: `history` or `candidates` is no list of ids, `k` is below 1, the catalogue is too large to
+                be judged whole, or `events` names what the model does not read, or has not a value for each id.
         """
         for name, ids in ((HISTORY, history), (CANDIDATES, candidates)):
             if isinstance(ids, str):
                 raise ValueError(f"`{name}` must be a list of item ids; received {ids!r}.")
-        if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
-            raise ValueError(f"`k` must be a whole number of at least 1, or None for all; received {k!r}.")
-        asked = self._all() if candidates is None else [str(item) for item in candidates]
-        past = [str(item) for item in history]
+        check_k(k)
+        asked = self.catalogue() if candidates is None else [str(item) for item in candidates]
+        past = np.array([str(item) for item in history], object)
         warn_unknown(self.items.index, past)
-        found = self._answers(past, asked)
+        told = event_tables.given(events or {}, len(past), self.manifest, PREDICT_FULL)
+        judged = self.judge({HISTORY: past, **told}, np.array([len(past)]), asked)
+        found = {name: values[0] for name, values in judged.items()}
         columns: dict[str, Any] = {ITEM_ID: asked, TITLE: self.items.reindex(asked).fillna("").to_numpy()}
         columns[KNOWN] = found[KNOWN].astype(bool)
         columns |= {PREDICTED + label: found[output] for label, output in self.labels.items()}
@@ -81,8 +89,12 @@ class ExportedRanker:
         table.insert(0, RANK, np.arange(1, len(table) + 1))
         return table if k is None else table.head(k)
 
-    def _all(self) -> list[str]:
-        """The catalogue, where it may be judged whole."""
+    def catalogue(self) -> list[str]:
+        """The items that may be recommended.
+
+        Raises:
+            ValueError: they are too many to be judged, all of them.
+        """
         if len(self._catalogue) > MOST_OF_CATALOGUE:
             raise ValueError(
                 f"{self.folder} has {len(self._catalogue)} items that may be recommended, and without candidates at "
@@ -91,17 +103,53 @@ class ExportedRanker:
             )
         return self._catalogue
 
-    def _answers(self, history: Sequence[str], candidates: Sequence[str]) -> dict[str, np.ndarray]:
-        """Output -> values [C], some candidates a request."""
+    def judge(
+        self, inputs: Mapping[str, np.ndarray], lengths: np.ndarray, candidates: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """What the model says of the same candidates for each user; by `predict_full` where more than ids is told.
+
+        Args:
+            inputs: `HISTORY` and inputs of the events, back to back [sum(lengths)]; inputs of the users [N]. What the
+                model knows besides is missing.
+            lengths: int [N], the events of each user.
+            candidates: C item ids.
+
+        Returns:
+            `known` and the output of each label -> [N, C].
+        """
         import tensorflow as tf
 
-        past = tf.constant(np.array([[*history]], object).reshape(1, -1), tf.string)
-        parts = []
-        for start in range(0, max(1, len(candidates)), A_REQUEST):
-            part = np.array([[*candidates[start : start + A_REQUEST]]], object).reshape(1, -1)
-            parts.append(self._ask(**{HISTORY: past, CANDIDATES: tf.constant(part, tf.string)}))
+        signature = self._bundle.signatures[PREDICT_FULL if len(inputs) > 1 else SERVING_DEFAULT]
+        specs = signature.structured_input_signature[1]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
         names = (KNOWN, *self.labels.values())
-        return {name: np.concatenate([each[name].numpy()[0] for each in parts]) for name in names}
+        found = {name: np.zeros((len(lengths), len(candidates)), np.float32) for name in names}
+        for users in _batches(lengths, min(len(candidates), A_REQUEST)):
+            told = {name: requests.tensor(inputs.get(name), spec, users, starts) for name, spec in specs.items()}
+            for first in range(0, len(candidates), A_REQUEST):
+                part = np.array([*candidates[first : first + A_REQUEST]], object)
+                asked = tf.constant(np.broadcast_to(part, (len(users), len(part))), tf.string)
+                shown = {name: tf.fill(asked.shape, "") for name in specs if name.startswith(CONTEXT_PREFIX)}
+                outputs = signature(**{**told, **shown, CANDIDATES: asked})
+                for name in names:
+                    found[name][users, first : first + len(part)] = outputs[name].numpy()
+        return found
+
+
+def check_k(k: int | None) -> None:
+    """Refuse a number of rows that there cannot be."""
+    if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
+        raise ValueError(f"`k` must be a whole number of at least 1, or None for all; received {k!r}.")
+
+
+def _batches(lengths: np.ndarray, candidates: int) -> Iterator[np.ndarray]:
+    """Users of similar length, as many as one request should hold."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, PAIRS_A_REQUEST // max(1, int(lengths[order[start]]) * candidates))
+        yield order[start : start + size]
+        start += size
 
 
 def load_ranker(model: str | Path) -> ExportedRanker:

@@ -12,22 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from tfrec import build, config
 from tfrec.config.yaml_rules import Dumper, Loader
-from tfrec.features import MODEL_ROW, PER_USER, SLICES_TEST, USER_ID
-from tfrec.report.comparison import PARTS, Comparison, Contender, Trained
+from tfrec.report.comparison import Comparison
 from tfrec.report.comparison_tables import write_comparison
 from tfrec.report.cost_plot import write_cost_plot
+from tfrec.report.prediction_comparison import PredictionComparison
 from tfrec.report.summaries import write_hparams
 from tfrec.stages.child import perform
-from tfrec.stages.evaluate import METRICS
+from tfrec.stages.contenders import contender
 from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run, write_text
 from tfrec.stages.run import pending
-from tfrec.stages.train import text_settings
 
 RECORD, RUNS, VARIANTS, PLOT = "comparison.yaml", "runs", "variants", "comparison.png"
 LAST = "evaluate"
@@ -91,11 +89,6 @@ def compare(plan: config.Plan, out: str | Path | None = None) -> Comparison:
         ValueError: a table is wrong, the folder is something else's, or nothing at all could be trained.
         OSError: a file cannot be read or written.
     """
-    if plan.pipeline.ranking is not None:
-        raise ValueError(
-            "`compare` takes pipelines without the section `ranking`, and this one has it: run its variants with "
-            "`tfrec run --out`, and see their metrics.json."
-        )
     out = Path(out) if out is not None else Path("runs") / f"{plan.pipeline.name}_compare"
     _refuse_foreign(plan, out)
     trials = [_Trial(each, seed, out) for seed in plan.seeds for each in plan.variants]
@@ -131,20 +124,33 @@ def _work(trials: Sequence[_Trial], out: Path) -> dict[str, str]:
 
 def _train(trial: _Trial, donors: Sequence[_Trial], out: Path, place: str) -> str | None:
     """Do the stages of a trial that are not done; why one of them failed, if it did."""
-    _share_data(trial, donors)
+    _share(trial, donors)
     left = pending(trial.pipeline, trial.out, LAST)
     logger.info("%s: %s: %s", place, trial, f"{', '.join(left)} ..." if left else "done before")
     return next(filter(None, (perform(stage, *_command(trial, out), str(trial)) for stage in left)), None)
 
 
-def _share_data(trial: _Trial, donors: Sequence[_Trial]) -> None:
-    """Give a new run the data set of an earlier one with the same tables and settings, so that it is prepared once."""
+def _share(trial: _Trial, donors: Sequence[_Trial]) -> None:
+    """Give a new run what an earlier one has of the same settings, so that it is made once.
+
+    That is the data set, and the retrieval model where another ranker orders what it recalls.
+    """
     if trial.out.exists():
         return
-    for donor in donors:
-        if not pending(donor.pipeline, donor.out, "prepare"):
-            Run(trial.pipeline, trial.out).adopt("prepare", Run(donor.pipeline, donor.out))
+    for stage in ("prepare", "train"):
+        able = [donor for donor in donors if stage == "prepare" or _same_training(trial, donor)]
+        donor = next((donor for donor in able if not pending(donor.pipeline, donor.out, stage)), None)
+        if donor is None:
             return
+        Run(trial.pipeline, trial.out).adopt(stage, Run(donor.pipeline, donor.out))
+
+
+def _same_training(trial: _Trial, donor: _Trial) -> bool:
+    """Whether both train the same retrieval model, on the same data."""
+    ours, theirs = trial.pipeline, donor.pipeline
+    if ours.predicts_labels or theirs.predicts_labels:
+        return False
+    return (ours.seed, ours.model, ours.training) == (theirs.seed, theirs.model, theirs.training)
 
 
 def _command(trial: _Trial, out: Path) -> tuple[Path, Path, list[str]]:
@@ -160,34 +166,11 @@ def _collect(plan: config.Plan, trials: Sequence[_Trial], failed: Mapping[str, s
     contenders = []
     for variant in plan.variants:
         mine = [trial for trial in trials if trial.variant is variant]
-        done = [trial for trial in mine if str(trial) not in failed]
-        text = text_settings(Run(done[0].pipeline, done[0].out)) if done else variant.pipeline.model.text
-        contenders.append(
-            Contender(
-                variant.name,
-                text=build.text_provenance(text),
-                tuning="–" if text.source == "none" else text.tuning,
-                encoder=" + ".join(variant.pipeline.model.behavior),
-                changes=variant.changes,
-                trained={trial.seed: _trained(trial) for trial in done},
-                failed={trial.seed: failed[str(trial)] for trial in mine if str(trial) in failed},
-            )
-        )
-    return Comparison(plan.pipeline.name, plan.reference, contenders)
-
-
-def _trained(trial: _Trial) -> Trained:
-    run = Run(trial.pipeline, trial.out)
-    per_user, figures = pd.read_parquet(run.path(PER_USER)), run.figures("train")
-    return Trained(
-        per_user[per_user["model"] == MODEL_ROW].drop(columns="model").set_index(USER_ID),
-        pd.read_parquet(run.path(SLICES_TEST)).set_index(USER_ID),
-        json.loads(run.path(METRICS).read_text(encoding="utf-8")),
-        parameters=figures["parameters"],
-        train_seconds=figures["seconds"] + (figures.get("start_seconds") or 0.0),
-        epoch_seconds=figures["epoch_seconds"],
-        peak_memory_mb=figures["peak_memory_mb"],
-    )
+        done = {trial.seed: Run(trial.pipeline, trial.out) for trial in mine if str(trial) not in failed}
+        reasons = {trial.seed: failed[str(trial)] for trial in mine if str(trial) in failed}
+        contenders.append(contender(variant, done, reasons))
+    kind = PredictionComparison if plan.variants[0].pipeline.predicts_labels else Comparison
+    return kind(plan.pipeline.name, plan.reference, contenders)
 
 
 def _write(out: Path, comparison: Comparison, trials: Sequence[_Trial], failed: Mapping[str, str]) -> None:
@@ -201,18 +184,13 @@ def _write(out: Path, comparison: Comparison, trials: Sequence[_Trial], failed: 
     for trial in trials:
         if str(trial) not in failed:
             chosen = {name: settings[trial.variant.name].get(name) for name in differing}
-            figures = _session_figures(models[trial.variant.name, trial.seed], comparison.names)
+            model = models[trial.variant.name, trial.seed]
+            cost = {"cost/train_seconds": model.train_seconds, "cost/peak_memory_mb": model.peak_memory_mb}
+            figures = {**model.session(comparison.names), **cost}
             sessions[f"{trial.variant.name}-seed_{trial.seed}"] = (
                 {"variant": trial.variant.name, "seed": trial.seed, **chosen}, figures,
             )  # fmt: skip
     write_hparams(out / TENSORBOARD, sessions)
-
-
-def _session_figures(model: Trained, names: Sequence[str]) -> dict[str, float]:
-    """A trained model's figures for the HParams tab: on all test users, on each slice of the tables, and its cost."""
-    parts = {part: model.metrics["slices"].get(name) if name else model.metrics["test"] for part, name in PARTS.items()}
-    found = {f"{part}/{name}": one[name] for part, one in parts.items() if one is not None for name in names}
-    return {**found, "cost/train_seconds": model.train_seconds, "cost/peak_memory_mb": model.peak_memory_mb}
 
 
 def _record(plan: config.Plan, out: Path) -> None:

@@ -85,7 +85,8 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 
 def _perform(run: Run, key: str) -> None:
-    data, number = open_batches(run), run.pipeline.training.ensemble
+    data, number = open_dataset(run), run.pipeline.training.ensemble
+    build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation)
     if run.pipeline.two_stages and run.pipeline.ranking is not None:
         build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
     trained = [fitted(_member(run, place), data, _parts(number, place)) for place in range(number)]

@@ -11,6 +11,7 @@ from keras import ops
 
 from tfrec.features import PAD
 from tfrec.towers.text_projection import TextProjection
+from tfrec.towers.text_variants import TextVariants
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -70,6 +71,7 @@ class ItemTower(keras.layers.Layer):
         self.id_drop = keras.layers.Dropout(id_dropout, noise_shape=(None, 1), dtype=policy, name="id_dropout")
         if text_width:
             self.text_projection = TextProjection(dim, dtype=policy, name="text_projection")
+        self.text_variants: TextVariants | None = None  # What training reads of the texts; set before it is built.
         if numbers:
             self.number_projection = keras.layers.Dense(dim, use_bias=False, dtype=policy, name="number_projection")
 
@@ -156,7 +158,8 @@ class ItemTower(keras.layers.Layer):
     def call(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """Item rows, int [N], -> [N, D]; all I rows where `rows` is None. Row 0 is the zero vector.
 
-        `text`, float [N, text_width], takes the place of the text vectors that the tower holds.
+        `text`, float [N, text_width], takes the place of the text vectors that the tower holds. In training they are
+        drawn from `text_variants`, where there are some.
         """
         if rows is None:
             rows = ops.arange(self.items)
@@ -165,7 +168,10 @@ class ItemTower(keras.layers.Layer):
             pick = lambda table: ops.take(table, rows, axis=0)  # noqa: E731
         parts = []
         if self.text_width:
-            parts.append(self.text_projection(pick(self.text) if text is None else text))
+            if text is None:
+                variants = self.text_variants if training else None
+                text = pick(self.text) if variants is None else variants(rows)
+            parts.append(self.text_projection(text))
         if self.ids:
             tables = (self.embedding, self.identified)
             vectors, identified = (ops.cast(pick(table), self.compute_dtype) for table in tables)

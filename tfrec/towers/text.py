@@ -96,28 +96,34 @@ class TextEncoder:
         model = text_models.load(self.preset, pooling=self.pooling, max_tokens=self.max_tokens)
         return model if self.tuned is None else text_weights.load(model, self.tuned)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], *, tell: bool = True) -> np.ndarray:
         """float32 [N, W]: the vector of each text, zeros where it is empty or holds no word that the model knows.
 
         Args:
             texts: N texts; a text that was embedded before with this model comes from the cache.
+            tell: warn of texts that are not read.
 
         Raises:
             ValueError: the preset cannot be loaded.
         """
         keys = [_key(text) if text.strip() else "" for text in texts]
-        known = dict(self._cached())
+        wanted, known, width = set(keys), {}, 0
+        for key, vector in self._cached():  # Those of other texts, and their shards, need no memory.
+            width = len(vector)
+            if key in wanted:
+                known[key] = vector
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key and key not in known}
         if missing:
             logger.info("embedding %d texts with %s", len(missing), self.preset)
             vectors = self._encode(list(missing.values()))
             self._store(list(missing), vectors)
             known.update(zip(missing, vectors, strict=True))
-        width = next((len(vector) for vector in known.values()), 0) or self._width()
-        vectors = np.zeros((len(keys), width), "float32")
+            width = vectors.shape[1]
+        vectors = np.zeros((len(keys), width or self._width()), "float32")
         for row, key in enumerate(keys):
             vectors[row] = known.get(key, 0.0)
-        self._warn_unread(texts, vectors)
+        if tell:
+            self._warn_unread(texts, vectors)
         return vectors
 
     def _warn_unread(self, texts: Sequence[str], vectors: np.ndarray) -> None:
