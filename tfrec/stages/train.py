@@ -68,7 +68,7 @@ def text_settings(run: Run, data: Dataset | None = None) -> config.Text:
 def open_batches(run: Run) -> Dataset:
     """The prepared data set of a run; its batches carry the vectors of the users' texts, where the model reads them."""
     data = open_dataset(run)
-    build.read_user_texts(data, run.pipeline.model)
+    build.read_user_texts(data, run.pipeline.model, run.pipeline.ranking)
     return data
 
 
