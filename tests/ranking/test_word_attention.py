@@ -1,11 +1,15 @@
 """Attention between words is the sum written out, is neutral where there is no word, and keeps the contracts."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.contracts import TABLE_RULES, Subject, check, disturb, made, padding_invariance
 from tests.ranking.test_target_attention import normal
-from tfrec.ranking import WordAttention, word_attention
+from tfrec.features import CANDIDATES, HISTORY, USER_WORDS, label_feature
+from tfrec.ranking import BinaryHead, Perceptron, Ranker, WordAttention, word_attention
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
 DIM, HEADS, ITEMS, WIDTH, WORDS = 4, 2, 9, 6, 3
 
@@ -103,9 +107,49 @@ def test_nothing_to_judge_and_nothing_said_have_a_shape(rows, count, said):
 
 def test_training_hides_the_words_of_some_users():
     attention = WordAttention(DIM, ITEMS, WIDTH, WORDS, heads=HEADS, hidden=0.5)
-    attention.set_words(np.ones((ITEMS, WORDS, WIDTH)))
+    attention.set_words(np.random.default_rng(0).normal(size=(ITEMS, WORDS, WIDTH)))
     outputs = np.asarray(attention(np.ones((400, 1), "int32"), np.ones((400, 2, WIDTH), "float32"), training=True))
     assert 0.4 < np.mean(~outputs.any(axis=(1, 2))) < 0.6
+
+
+def matches(rng, vocabulary, items, rows, users):
+    """Users of two words without a history, and candidates of which half have one of those; they are liked."""
+    said = np.stack([rng.choice(vocabulary, 2, replace=False) for _ in range(users)])
+    judged = rng.choice(rows, (users, 8))
+    shared = (items[:, None, :, None] == said[None, :, None, :]).any(axis=(2, 3))  # [item, user]
+    for user in range(users):
+        judged[user, :4] = rng.choice(rows[shared[rows, user]], 4)
+    return said, judged, shared[judged, np.arange(users)[:, None]]
+
+
+@pytest.mark.slow
+def test_it_learns_that_words_are_alike_and_knows_it_of_words_that_it_never_met():
+    rng, width, count = np.random.default_rng(0), 12, 300
+    words = rng.normal(size=(120, width))
+    words /= np.linalg.norm(words, axis=1, keepdims=True)
+    halves = [np.stack([rng.permutation(np.arange(first, first + 60))[:3] for _ in range(count)]) for first in (0, 60)]
+    items = np.concatenate([np.full((1, 3), -1), *halves])
+    attention = WordAttention(16, len(items), width, 3)
+    attention.set_words(np.concatenate([np.zeros((1, 3, width)), words[items[1:]]]))
+    keras.utils.set_random_seed(1)
+    model = Ranker(
+        ItemTower(16, len(items), id_dropout=0.0),
+        BehaviorTower(16, [ConvolutionEncoder(16, blocks=1)], dropout=0.0),
+        [BinaryHead(name="like")],
+        interactions=[Perceptron((32, 16))],
+        word_attention=attention,
+    )
+    model.compile(keras.optimizers.AdamW(0.01))
+
+    def batches(first, users):
+        rows = np.flatnonzero((items // 60 == first).all(axis=1))
+        said, judged, liked = matches(rng, np.arange(60 * first, 60 * first + 60), items, rows, users)
+        features = {HISTORY: np.zeros((users, 1), "int32"), CANDIDATES: judged.astype("int32")}
+        features |= {USER_WORDS: words[said].astype("float32"), label_feature("like"): liked.astype("float32")}
+        return tf.data.Dataset.from_tensor_slices(features).batch(100)
+
+    model.fit(batches(0, 3000), epochs=6, verbose=0)
+    assert model.evaluate(batches(1, 400), verbose=0, return_dict=True)["auc"] > 0.85
 
 
 def test_what_does_not_fit_is_refused():
@@ -113,3 +157,8 @@ def test_what_does_not_fit_is_refused():
         WordAttention(4, ITEMS, WIDTH, heads=3)
     with pytest.raises(ValueError, match=r"`words` must have the shape \(9, 3, 6\); received \(9, 3, 5\)"):
         layer().set_words(np.zeros((9, 3, 5)))
+    towers = ItemTower(DIM, ITEMS), BehaviorTower(DIM, [ConvolutionEncoder(DIM, blocks=1)], user_columns={"words": 3})
+    with pytest.raises(ValueError, match="`user_words`, which is the name of a user column too"):
+        Ranker(*towers, [BinaryHead(name="like")], interactions=[Perceptron((4,))], word_attention=layer())
+    with pytest.raises(ValueError, match="`interactions` must hold at least one layer"):
+        Ranker(*towers, [BinaryHead(name="like")], word_attention=layer())
