@@ -1,6 +1,4 @@
-"""A pipeline whose ranker reads the words of users' and items' texts, from tables to a served version."""
-
-import json
+"""A pipeline whose ranker reads the words of users' and items' texts, from tables to an exported version."""
 
 import numpy as np
 import pandas as pd
@@ -38,13 +36,14 @@ def run(tmp_path_factory):
         patch.setenv("TFREC_CACHE", str(folder / "cache"))
         changes = (*READS, f"model.text={{source: {preset}, max_tokens: 16}}", "training.epochs=1")
         pipeline = config.load(shop(folder / "shop"), changes)
-        yield Run(pipeline, stages.run(pipeline, folder / "run"))
+        for stage in ("prepare", "train", "export"):
+            out = stages.run(pipeline, folder / "run", only=stage)
+        yield Run(pipeline, out)
 
 
 @pytest.mark.slow
-def test_a_published_version_takes_the_words_of_a_text_and_says_what_the_model_does(run):
-    assert 0 < json.loads((run.out / "metrics.json").read_text("utf-8"))["test"]["like_auc"] < 1
-    folder = run.out.parent / "shop" / "saved_models" / "clicks" / "1"
+def test_an_exported_version_takes_the_words_of_a_text_and_says_what_the_model_does(run):
+    folder = run.out / "export" / "1"
     told = manifest.read(folder)["signatures"]["predict_full"]["inputs"]
     assert told["user_words"] == {"dtype": "float32", "shape": [-1, -1, 8]}
     encoder, model, ids = build.text_encoder(run.pipeline.model.text), open_ranker(run), open_dataset(run).items.item_id
