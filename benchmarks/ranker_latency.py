@@ -3,7 +3,7 @@
 python benchmarks/ranker_latency.py MODEL                      an exported or published ranker
 python benchmarks/ranker_latency.py defaults [ENCODER ...]     one of the default settings (or with these encoders, such
                                                                as lstm), untrained: weights do not change the time
-python benchmarks/ranker_latency.py words                      the same with `word_attention`, asked with a text of 16 words
+python benchmarks/ranker_latency.py words                      the same with `word_attention`, told a text of 16 words
 
 Each request is of one user: 200 drawn events, of which the model reads as many as it was trained to, and 200 drawn
 candidates. It is asked as `tfrec serve` asks it, without the network: a session with one thread. The processor's time
@@ -70,7 +70,7 @@ def exported_defaults(folder: Path, *encoders: str) -> Path:
 
 
 def exported_words(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """A version that reads words besides, of MiniLM, and what it is told: a user's text of as many words as it reads."""
+    """A version that reads words of MiniLM besides, and what it is told: a user's text of as many words."""
     import tfrec
     from tfrec import build, config
 

@@ -198,7 +198,8 @@ class Embedder:
         def compute(ids: Any, lengths: Any) -> Any:
             return model.words(ids, lengths, words) if words else model.vectors(ids, lengths)
 
-        self._compute = tf.function(compute, reduce_retracing=True)
+        tokens = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+        self._compute = tf.function(compute, input_signature=tokens)
 
     def encode(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """float32 [N, W], or float16 [N, words, W], of token ids int32 [N, T] with their lengths int32 [N].
