@@ -12,7 +12,7 @@ from tfrec.build.collaborative import collaborative
 from tfrec.build.model import behavior_tower, item_tower, start_user_texts
 from tfrec.build.optimization import precision
 from tfrec.build.text import decided_text, read_user_texts, text_vectors
-from tfrec.build.words import word_attention
+from tfrec.build.words import item_words, word_attention
 from tfrec.data import Dataset, RankingData
 from tfrec.features import TEXT
 from tfrec.ranking import (
@@ -70,6 +70,7 @@ def ranker(
         raise ValueError(f"ranking.labels names {unknown[0]!r}; the data set has {', '.join(data.labels)}.")
     settings = settings.model_copy(update={"text": decided_text(settings.text, data, tell=True)})
     vectors, user_text = text_vectors(data.items[TEXT], settings.text), read_user_texts(data, settings, ranking)
+    words = item_words(data, settings, ranking)
     known = {name: labelled.training_labels(name) for name in names}
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
@@ -81,7 +82,7 @@ def ranker(
             interactions=interactions(ranking, settings.dropout),
             collaborative=collaborative(labelled, names, ranking, seed or 0),
             target_attention=_target_attention(settings, ranking),
-            word_attention=word_attention(data, settings, ranking),
+            word_attention=word_attention(settings, ranking, words),
             context=_context(data, settings, ranking, len(names)),
             loss_weights=LossWeights(
                 names, None if ranking.weights == "learnt" else ranking.weights, name="loss_weights"

@@ -1,6 +1,8 @@
-"""The attention between the words of users' and items' texts that a ranker's settings ask for, with its words."""
+"""The attention between the words of users' and items' texts that a ranker's settings ask for, and the items' words."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from tfrec import config
 from tfrec.build.text import refuse_too_many_words, text_encoder
@@ -9,8 +11,8 @@ from tfrec.features import TEXT
 from tfrec.ranking import WordAttention
 
 
-def word_attention(data: Dataset, settings: config.Model, ranking: config.Ranking) -> WordAttention | None:
-    """The layer, with the words of the catalogue; None where `ranking.interactions` does not name it.
+def item_words(data: Dataset, settings: config.Model, ranking: config.Ranking) -> np.ndarray | None:
+    """float16 [I, K, W], the words of the catalogue; None where `ranking.interactions` reads none.
 
     Args:
         data: the prepared data set.
@@ -36,10 +38,19 @@ def word_attention(data: Dataset, settings: config.Model, ranking: config.Rankin
             raise ValueError(f"{told} the {what} have none: name columns that hold some in {where}.")
     vectors = encoder.embed(data.user_texts[:1])
     refuse_too_many_words(len(data.items), vectors.shape[1], ranking, "items")
-    words = encoder.words(data.items[TEXT].tolist(), ranking.words)
+    return encoder.words(data.items[TEXT].tolist(), ranking.words)
+
+
+def word_attention(settings: config.Model, ranking: config.Ranking, words: np.ndarray | None) -> WordAttention | None:
+    """The layer with what `item_words` gives; None for None."""
+    if words is None:
+        return None
+    items, most, width = words.shape
     attention = WordAttention(
         settings.dim,
-        *(len(data.items), words.shape[2], ranking.words),
+        items,
+        width,
+        most,
         heads=ranking.heads,
         dropout=settings.dropout,
         hidden=settings.input_dropout,
