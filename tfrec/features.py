@@ -49,6 +49,8 @@ NEXT = "next"  # the label of a second stage: whether a candidate came next
 
 # float32 [B, W]: the vector that the text model gives a user's text (a profile, a query); zeros = missing.
 USER_TEXT = USER_PREFIX + TEXT
+# float32 [B, K, W]: the states that the text model has at the words of that text; zeros where there is no further word.
+USER_WORDS = USER_PREFIX + "words"
 
 # Files of a run, read by more than one room.
 EVENTS_SCORED = "events_scored.csv.gz"

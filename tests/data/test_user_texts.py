@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data import Dataset, PrepareOptions, UserColumns, content_hash, prepare
+from tfrec.data import (
+    Dataset,
+    EventColumns,
+    Label,
+    PrepareOptions,
+    RankingData,
+    UserColumns,
+    content_hash,
+    prepare,
+)
 
 OPTIONS = PrepareOptions(users=UserColumns(text=("bio", "query")))
 
@@ -47,6 +56,23 @@ def test_batches_carry_the_vector_of_each_users_text(tiny, users):
     assert said == {"a": [1, 2, 3], "b": [1, 2, 3], "c": [0, 0, 0], "d": [0, 0, 0]}
     [validation] = dataset.validation().as_numpy_iterator()
     assert validation["user_text"].shape == (len(validation["user_id"]), 3)
+
+
+def test_batches_carry_the_words_of_each_users_text(tiny, users):
+    events = EventColumns(position="position", labels={"like": Label("liked")})
+    liked = tiny.assign(liked=np.arange(len(tiny)) % 2)
+    dataset = prepare(liked, users=users, options=PrepareOptions(users=OPTIONS.users, events=events))
+    words = np.arange(1, 7, dtype="float32").reshape(1, 2, 3)
+    dataset.set_text_vectors(vectors(dataset), words=words)
+    spec = RankingData(dataset).train_plan().dataset().element_spec["user_words"]
+    assert (spec.dtype.name, spec.shape.as_list()) == ("float32", [None, 2, 3])
+    [batch] = RankingData(dataset).judged("test")[0].as_numpy_iterator()
+    for user, text in zip(batch["user_id"].tolist(), batch["user_words"], strict=True):
+        np.testing.assert_array_equal(text, words[0] * (user in (b"a", b"b")))
+    with pytest.raises(ValueError, match=r"`words` must hold one vector for each of 1 user texts; got \(2, 2, 3\)"):
+        dataset.set_text_vectors(vectors(dataset), words=np.ones((2, 2, 3)))
+    dataset.set_text_vectors(vectors(dataset))
+    assert "user_words" not in RankingData(dataset).judged("test")[0].element_spec
 
 
 def test_without_vectors_batches_are_as_without_texts(tiny, users):

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.serving.conftest import DIM, IDS, MAX_LENGTH, another, changed
-from tests.serving.rankers import OUTPUTS, ranker_data
+from tests.serving.rankers import OUTPUTS, WIDTH, ranker_data
 from tfrec.serving import ExportOptions, gate, operations, prediction_logs, stored_answers
 from tfrec.serving.contract import Contract
 from tfrec.serving.publisher import publish
@@ -46,6 +46,7 @@ def described(steps, judged, types="", device="", times=0, country="", shown="",
         "timestamp": np.full((1, steps), times, np.int64),
         "user_country": np.array([country], object),
         "user_text": np.full((1, 5), text, np.float32),
+        "user_words": np.zeros((1, 2, WIDTH), np.float32),
         "context_my_device": np.array([[shown] * judged], object),
     }
 
@@ -82,6 +83,20 @@ def test_every_input_counts_but_neutral_ones_and_unknown_values_are_missing(bund
                    {"shown": "中文"}):  # fmt: skip
         other = ask(bundle, ["7", "🎬"], ["a,b"], **described(2, 1, **change))["click"]
         assert np.abs(other - plain).max() > 1e-4, change
+
+
+def test_words_are_as_many_as_a_text_has_and_count_for_items_that_have_some(bundle, ranker):
+    inputs, judged = described(1, 4), ["007", "商品", "nope", "item1"]
+    inputs["user_words"] = np.arange(2 * WIDTH, dtype=np.float32).reshape(1, 2, WIDTH)
+    answer = ask(bundle, ["7"], judged, **inputs)["click"]
+    silent = ask(bundle, ["7"], judged, **described(1, 4))["click"]
+    told = ranker.word_attention.item_words.numpy().any(axis=(1, 2))[[ROW.get(item, 0) for item in judged]]
+    assert told.tolist() == [True, True, False, True] and (np.abs(answer - silent)[0, told] > 1e-4).all()
+    np.testing.assert_allclose(answer[0, ~told], silent[0, ~told], atol=1e-6)
+    longer = inputs | {"user_words": np.pad(inputs["user_words"], [(0, 0), (1, 3), (0, 0)])}
+    np.testing.assert_allclose(ask(bundle, ["7"], judged, **longer)["click"], answer, atol=1e-6)
+    none = inputs | {"user_words": inputs["user_words"][:, :0]}
+    np.testing.assert_allclose(ask(bundle, ["7"], judged, **none)["click"], silent, atol=1e-6)
 
 
 def test_only_the_newest_events_are_read_and_a_candidate_does_not_depend_on_the_others(bundle):
@@ -187,7 +202,7 @@ def test_an_answer_that_is_not_the_models_bars_a_version(exported_ranker, tmp_pa
     shutil.copytree(exported_ranker, copied)
     asked = list(prediction_logs.read(copied / stored_answers.FILE))
     for name, change, words in (
-        ("click", 0.1, "predictions differ by 0.0.* of their scale"), ("known", 1, "other items are known"),
+        ("click", 0.1, "predictions differ by 0.* of their scale"), ("known", 1, "other items are known"),
         ("5_stars", np.nan, "predictions differ by nan"),
     ):  # fmt: skip
         prediction_logs.write(

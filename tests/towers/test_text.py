@@ -21,9 +21,11 @@ class Counting(TextEncoder):
         super().__init__(preset, **kwargs)
         self.encoded = []
 
-    def _encode(self, texts):
+    def _encode(self, texts, words=0):
         self.encoded += texts
-        return np.array([np.random.default_rng(list(one.encode())).normal(size=4) for one in texts], "float32")
+        shape = (words, 4) if words else (4,)
+        drawn = [np.random.default_rng(list(one.encode())).normal(size=shape) for one in texts]
+        return np.array(drawn, "float16" if words else "float32")
 
     def _width(self):
         return 4
@@ -174,6 +176,21 @@ def test_a_text_is_encoded_once(tmp_path):
     later = Counting(cache=tmp_path)
     np.testing.assert_array_equal(later.embed(["c", "b", "a"])[1:], vectors[[1, 0]])
     assert later.encoded == ["c"]
+
+
+def test_words_are_encoded_once_and_apart_from_the_texts_and_from_fewer_words(tmp_path):
+    encoder = Counting(cache=tmp_path)
+    encoder.embed(["a"])
+    words = encoder.words(["a", "b", "", "a"], 3)
+    assert encoder.encoded == ["a", "a", "b"] and (words.shape, words.dtype) == ((4, 3, 4), np.float16)
+    assert not words[2].any() and words[[0, 1]].all() and (words[0] == words[3]).all()
+    later = Counting(cache=tmp_path)
+    np.testing.assert_array_equal(later.words(["b", "a"], 3), words[[1, 0]])
+    assert later.encoded == [] and later.embed(["a"]).shape == (1, 4)
+    assert later.words(["a"], 2).shape == (1, 2, 4) and later.encoded == ["a"]
+    assert later.words(["", " "], 2).shape == (2, 2, 4) and later.words([], 2).shape == (0, 2, 4)
+    with pytest.raises(ValueError, match="`count` must be 1 word or more; received 0"):
+        later.words(["a"], 0)
 
 
 @pytest.mark.parametrize("change", [{"preset": "other"}, {"max_tokens": 10}])

@@ -28,6 +28,18 @@ def test_a_text_is_read_alike_alone_and_in_company(model):
         np.testing.assert_allclose(model.vectors(*model.tokens([text]))[0], vector, atol=1e-5)
 
 
+def test_words_are_the_states_at_what_a_text_says(model):
+    ids, lengths = model.tokens(TEXTS)
+    words, states = model.words(ids, lengths, 5).numpy(), model.states(ids, lengths).numpy()
+    for place, (row, length) in enumerate(zip(ids.numpy(), lengths.numpy(), strict=True)):
+        said = [step for step in range(length) if row[step] not in model.silent][:5]
+        expected = states[place, said] / np.linalg.norm(states[place, said], axis=-1, keepdims=True)
+        np.testing.assert_allclose(words[place, : len(said)], expected, atol=1e-5)
+        assert not words[place, len(said) :].any()
+    assert words[3].any(axis=-1).all() and not words[2].any()
+    np.testing.assert_allclose(model.words(*model.tokens(["a"]), 5)[0], words[1], atol=1e-5)  # Fewer tokens than five.
+
+
 def test_long_texts_are_cut_and_keep_their_marks(model):
     ids, lengths = (part.numpy() for part in model.tokens(TEXTS))
     first, last = model.marks

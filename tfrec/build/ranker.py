@@ -12,6 +12,7 @@ from tfrec.build.collaborative import collaborative
 from tfrec.build.model import behavior_tower, item_tower, start_user_texts
 from tfrec.build.optimization import precision
 from tfrec.build.text import decided_text, read_texts
+from tfrec.build.words import item_words, word_attention
 from tfrec.data import Dataset, RankingData
 from tfrec.ranking import (
     BinaryHead,
@@ -46,7 +47,8 @@ def ranker(
 ) -> Ranker:
     """A ranker for a data set with labels, ready to be compiled; each head begins at the mean of its labels.
 
-    Where the users have texts and the model reads them, the batches of `data` carry their vectors from then on.
+    Where the users have texts and the model reads them, the batches of `data` carry their vectors from then on, and
+    with `word_attention` those of their words.
 
     Args:
         data: the prepared data set.
@@ -67,7 +69,8 @@ def ranker(
         raise ValueError(f"ranking.labels names {unknown[0]!r}; the data set has {', '.join(data.labels)}.")
     settings = settings.model_copy(update={"text": decided_text(settings.text, data, tell=True)})
     training = training or config.Training()
-    read = read_texts(data, settings, training.text_augmentation)
+    read = read_texts(data, settings, training.text_augmentation, ranking)
+    words = item_words(data, settings, ranking)
     known = {name: labelled.training_labels(name) for name in names}
     if seed is not None:  # After the text model, whose loading draws numbers: it may or may not have been needed.
         keras.utils.set_random_seed(seed)
@@ -79,6 +82,7 @@ def ranker(
             interactions=interactions(ranking, settings.dropout),
             collaborative=collaborative(labelled, names, ranking, seed or 0),
             target_attention=_target_attention(settings, ranking),
+            word_attention=word_attention(settings, ranking, words),
             context=_context(data, settings, ranking, len(names)),
             loss_weights=LossWeights(
                 names, None if ranking.weights == "learnt" else ranking.weights, name="loss_weights"

@@ -32,6 +32,8 @@ WHOLE_RATE, ADDED_RATE, MASK_WEIGHT, SHARE = 2e-5, 1e-4, 0.1, 0.25
 VARIANTS = 4  # Augmented variants of each text of a frozen text model, where the settings say no number.
 # Vectors of one text may differ by this much, from batch to batch and machine to machine.
 SAME_VECTOR = 1e-3
+# What the words of all items, or of all users' texts, may take.
+MOST_WORD_BYTES = 2**31
 # The largest catalogue whose texts `auto` reads: MiniLM takes about ten minutes for as many titles on one core.
 MOST_ITEMS = 100_000
 
@@ -53,14 +55,19 @@ class ReadTexts:
     user_width: int
 
 
-def read_texts(data: Dataset, settings: config.Model, augmentation: config.TextAugmentation | None) -> ReadTexts:
-    """The texts of items and users as a model reads them; its source is decided.
+def read_texts(
+    data: Dataset,
+    settings: config.Model,
+    augmentation: config.TextAugmentation | None,
+    ranking: config.Ranking | None = None,
+) -> ReadTexts:
+    """The texts of items and users as a model reads them; its source is decided, the arguments of `read_user_texts`.
 
     Raises:
         ValueError: see `read_user_texts` and `text_variants`.
     """
     variants = text_variants(data.items[TEXT], settings.text, augmentation)
-    users = read_user_texts(data, settings, augmentation)
+    users = read_user_texts(data, settings, augmentation, ranking)
     return ReadTexts(text_vectors(data.items[TEXT], settings.text), variants, users)
 
 
@@ -236,13 +243,19 @@ def _source(settings: config.Text) -> str | Path:
     return minilm_folder() if settings.source in ("auto", "minilm") else settings.source
 
 
-def read_user_texts(data: Dataset, settings: config.Model, augmentation: config.TextAugmentation | None = None) -> int:
+def read_user_texts(
+    data: Dataset,
+    settings: config.Model,
+    augmentation: config.TextAugmentation | None = None,
+    ranking: config.Ranking | None = None,
+) -> int:
     """Let the batches of a data set carry the vectors of its users' texts, where a model with these settings reads any.
 
     Args:
         data: the data set.
         settings: the section `model`.
         augmentation: how training changes the texts; None for not at all.
+        ranking: the section `ranking`; where it names `word_attention`, batches carry the words of those texts too.
 
     Returns:
         The width of the vectors; 0 where the users have no texts, or the settings want none.
@@ -258,7 +271,26 @@ def read_user_texts(data: Dataset, settings: config.Model, augmentation: config.
             f"model.text.tuning is {text.tuning!r}, and the users have texts (data.users.text), which only a "
             "frozen text model reads: set model.user_text to false, or tuning to frozen."
         )
-    vectors = text_vectors(data.user_texts, text)
-    assert vectors is not None
-    data.set_text_vectors(vectors, text_variants(data.user_texts, text, augmentation))
+    encoder = text_encoder(text)
+    assert encoder is not None
+    vectors, words = encoder.embed(data.user_texts), None
+    if ranking is not None and ranking.reads_words:
+        refuse_too_many_words(len(data.user_texts), vectors.shape[1], ranking, "texts of users")
+        words = encoder.words(data.user_texts, ranking.words)
+    data.set_text_vectors(vectors, text_variants(data.user_texts, text, augmentation), words)
     return vectors.shape[1]
+
+
+def refuse_too_many_words(count: int, width: int, ranking: config.Ranking, what: str) -> None:
+    """Refuse to hold the words of so many texts, each `width` numbers wide, where they would fill the memory.
+
+    Raises:
+        ValueError: they take more than `MOST_WORD_BYTES`.
+    """
+    needed = count * ranking.words * width * np.dtype("float16").itemsize
+    if needed > MOST_WORD_BYTES:
+        raise ValueError(
+            f"ranking.words is {ranking.words}: the words of {count} {what} would take {needed / 2**30:.1f} GiB, and "
+            f"{MOST_WORD_BYTES / 2**30:.1f} GiB is the most: lower it, or leave word_attention out of "
+            "ranking.interactions."
+        )

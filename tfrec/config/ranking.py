@@ -12,10 +12,11 @@ from tfrec.config.model import Model
 from tfrec.config.second_stage import Diversity, Learning, Negatives
 from tfrec.config.values import Count, Counts, Names, Positive, Settings, one_or_more
 
-Interaction = Literal["mlp", "cross", "target_attention", "factors", "neighbourhood"]
+Interaction = Literal["mlp", "cross", "target_attention", "word_attention", "factors", "neighbourhood"]
+ATTENTIONS = ("target_attention", "word_attention")  # Each is one more input of the interactions.
 
 # What is said of one kind of ranking alone: of labels, and of a second stage after retrieval.
-OF_LABELS = ("labels", "context", "neutral", "weights", "positive_weight", "monitor")
+OF_LABELS = ("labels", "context", "neutral", "weights", "positive_weight", "monitor", "words")
 OF_RECALL = ("recall", "rank", "vectors", "negatives", "learning", "diversity")
 
 
@@ -53,14 +54,20 @@ class Ranking(Settings):
     labels: Names | None = Field(None, description="labels that are predicted, each by a head; `null`: all")
     interactions: Annotated[tuple[Interaction, ...], BeforeValidator(one_or_more), Field(min_length=1)] = Field(
         ("target_attention", "mlp"),
-        description="`target_attention` (what the candidate finds in the history) is one more input; of `mlp` and "
+        description="`target_attention` (what the candidate finds in the history) and `word_attention` (what the words "
+        "of the user's text and of the candidate's find in one another) are one more input each; of `mlp` and "
         "`cross`, side by side, at least one is needed then; `factors` and `neighbourhood` say what a label will be "
         "from those of the history, alone or beside the others: its column must be in `data.events.context`",
     )
     mlp: Mlp = Field(default_factory=Mlp, description="of the interaction `mlp`")
     cross: Cross = Field(default_factory=Cross, description="of the interaction `cross`")
     factors: Factors = Field(default_factory=Factors, description="of the interaction `factors`")
-    heads: Count = Field(2, description="heads of the target attention; `model.dim` is a multiple of it")
+    heads: Count = Field(2, description="heads of each attention; `model.dim` is a multiple of it")
+    words: Count = Field(
+        16,
+        description="words of a text, the first ones, that `word_attention` reads: tokens of the text model, of which "
+        "a rare word is several",
+    )
     context: Names = Field(
         (), description="columns of `data.events.context` that are read of the candidate's event too"
     )
@@ -97,8 +104,9 @@ class Ranking(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         dense = {"mlp", "cross"} & set(self.interactions)
-        if "target_attention" in self.interactions and not dense:
-            raise ValueError("interactions needs mlp or cross beside target_attention")
+        attentions = [name for name in ATTENTIONS if name in self.interactions]
+        if attentions and not dense:
+            raise ValueError(f"interactions needs mlp or cross beside {attentions[0]}")
         if set(self.context) - set(self.neutral) and not dense:
             raise ValueError("context that is not neutral is read by mlp and cross, and interactions names neither")
         if len(set(self.interactions)) < len(self.interactions):
@@ -117,6 +125,11 @@ class Ranking(Settings):
     def collaborative(self) -> list[str]:
         """Those of `interactions` that say what a label will be from those of the history."""
         return [name for name in self.interactions if name in ("factors", "neighbourhood")]
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether the words of texts are read."""
+        return "word_attention" in self.interactions
 
     def _of_one_kind(self) -> None:
         foreign = [name for name in (OF_RECALL if self.recall is None else OF_LABELS) if self._changed(name)]
@@ -146,6 +159,8 @@ class Ranking(Settings):
             )
         if self.collaborative:
             return f"ranking.interactions names {self.collaborative[0]}, which is of labels, and ranking.recall is set"
+        if self.reads_words:
+            return "ranking.interactions names word_attention, which is of labels, and ranking.recall is set"
         category = self.diversity.category if self.diversity is not None else None
         known = tuple(data.items.categorical) if data.items is not None else ("category",) if data.simulated else ()
         if category is not None and category not in known:
@@ -156,7 +171,7 @@ class Ranking(Settings):
         return self._indivisible(model)
 
     def _indivisible(self, model: Model) -> str | None:
-        if "target_attention" in self.interactions and model.dim % self.heads:
+        if set(ATTENTIONS) & set(self.interactions) and model.dim % self.heads:
             return f"model.dim is {model.dim} and ranking.heads {self.heads}: heads must divide dim"
         return None
 
@@ -180,6 +195,22 @@ class Ranking(Settings):
             return self._indivisible(model)
         if model.text.tuning != "frozen":
             return f"model.text.tuning is {model.text.tuning}, and a ranker reads a frozen text model"
+        return self._wordless(data, model) if self.reads_words else None
+
+    def _wordless(self, data: Data, model: Model) -> str | None:
+        """Why there are no words to read, in words."""
+        told = "ranking.interactions names word_attention, which reads the words of users' and items' texts, and"
+        if model.text.source == "none":
+            return f"{told} model.text is none: name a text model, such as minilm"
+        if data.users is None or not data.users.text:
+            return f"{told} data.users.text names no column: name a profile or a query, or leave it out"
+        if data.items is None or not data.items.text:
+            return f"{told} data.items.text names no column: name one, or leave it out"
+        if not model.user_text:
+            return f"{told} model.user_text is false: leave one of them out"
+        if self.words > model.text.max_tokens:
+            most = model.text.max_tokens
+            return f"ranking.words is {self.words}, and of a text model.text.max_tokens, {most}, are read: lower it"
         return None
 
     def _misnamed(self, labels: Mapping[str, Label], context: Sequence[str]) -> str | None:

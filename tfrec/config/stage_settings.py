@@ -8,6 +8,7 @@ from tfrec.config.schema import STAGES, Pipeline
 
 _CUTS = ("validation_from", "test_from")
 _OF_ANSWERS = ("rank", "diversity")
+_OF_INTERACTIONS = {"factors": "factors", "words": "word_attention"}  # A setting, and the interaction that it is of.
 _OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
@@ -41,11 +42,12 @@ def stage_settings(pipeline: Pipeline, stage: str) -> dict[str, Any]:
 
 
 def _of_labels(pipeline: Pipeline) -> dict[str, Any]:
-    """What the training of a ranker of labels follows from; that of the factors counts where there are some."""
+    """What the training of a ranker of labels follows from; that of factors and words counts where there are some."""
     if pipeline.ranking is None or pipeline.two_stages:
         return {}
     plain = pipeline.ranking.settings()
-    return {"ranking": {key: value for key, value in plain.items() if key != "factors" or key in plain["interactions"]}}
+    unused = {key for key, name in _OF_INTERACTIONS.items() if name not in plain["interactions"]}
+    return {"ranking": {key: value for key, value in plain.items() if key not in unused}}
 
 
 def _leave_out_unused(training: dict[str, Any]) -> None:
@@ -71,6 +73,7 @@ def _of_second_stage(pipeline: Pipeline) -> dict[str, Any]:
     if pipeline.ranking is None:
         return {}
     plain = pipeline.ranking.model_dump(mode="json")
+    del plain["words"]  # It reads none.
     return {"ranking": {name: value for name, value in plain.items() if name not in _OF_ANSWERS}}
 
 

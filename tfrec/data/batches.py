@@ -22,11 +22,12 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TextVectors:
-    """A feature of the users that is looked up when a batch is made, so that users of one text share its vector.
+    """A feature of the users that is looked up when a batch is made, so that users of one text share its vectors.
 
     Attributes:
         codes: int [users], places in `table`; 0 = missing.
-        table: float32 [N + 1, W], row 0 zeros; so often as there are `versions`, the texts as they are first.
+        table: float [N + 1, W], a vector a text, or [N + 1, K, W], vectors of its words, row 0 zeros; so often as there
+            are `versions`, the texts as they are first.
         versions: of each text, of which training draws one for each user in each epoch.
     """
 
@@ -35,8 +36,8 @@ class TextVectors:
     versions: int = 1
 
     def __getitem__(self, members: np.ndarray) -> np.ndarray:
-        """float32 [B, W] of the users `members`."""
-        return self.table[self.codes[members]]
+        """float32 [B, W] or [B, K, W] of the users `members`."""
+        return self.table[self.codes[members]].astype(np.float32, copy=False)
 
     def of(self, users: np.ndarray) -> TextVectors:
         """The feature of some users."""
@@ -225,7 +226,9 @@ def input_spec(events: Mapping[str, np.ndarray], users: Users) -> dict[str, tf.T
     """Specs of the inputs; the names of the features are already those of a batch."""
     import tensorflow as tf
 
-    widths = [values.table.shape[1] for values in users.values() if isinstance(values, TextVectors)]
-    spec = batch_spec(timestamps=TIMESTAMP in events, text_width=sum(widths))
+    spec = batch_spec(timestamps=TIMESTAMP in events)
     spec |= {name: tf.TensorSpec([None, None], tf.int32, name) for name in events if name != TIMESTAMP}
-    return spec | {name: tf.TensorSpec([None], tf.int32, name) for name in users if name not in spec}
+    for name, values in users.items():
+        shape, kind = (values.table.shape[1:], tf.float32) if isinstance(values, TextVectors) else ((), tf.int32)
+        spec[name] = tf.TensorSpec([None, *shape], kind, name)
+    return spec

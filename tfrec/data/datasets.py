@@ -28,7 +28,7 @@ from tfrec.data.sequences import (
     training_windows,
 )
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, USER_TEXT, event_feature, user_feature
+from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, USER_TEXT, USER_WORDS, event_feature, user_feature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,8 +64,7 @@ class Dataset:
         self.manifest: dict[str, Any] = read_manifest(self.folder)
         self._temporary = temporary
         self._parts: dict[str, tuple[np.ndarray, Ragged]] = {}
-        self._text_vectors: np.ndarray | None = None
-        self._text_versions = 1
+        self._texts: dict[str, tuple[np.ndarray, int]] = {}
         self.items = pd.read_parquet(self.folder / ITEMS)
         with np.load(self.folder / ITEM_FEATURES) as arrays:
             self.item_numbers: np.ndarray = arrays["numbers"]
@@ -136,23 +135,29 @@ class Dataset:
     @property
     def has_text_vectors(self) -> bool:
         """Whether batches carry `USER_TEXT`."""
-        return self._text_vectors is not None
+        return USER_TEXT in self._texts
 
-    def set_text_vectors(self, vectors: np.ndarray, variants: np.ndarray | None = None) -> None:
-        """Let the batches that are made from now on carry `USER_TEXT`.
+    def set_text_vectors(
+        self, vectors: np.ndarray, variants: np.ndarray | None = None, words: np.ndarray | None = None
+    ) -> None:
+        """Let the batches that are made from now on carry `USER_TEXT`, and `USER_WORDS` where there are `words`.
 
         Args:
             vectors: float [N, W], those of `user_texts`, as the model's text tower reads them.
-            variants: float [V, N, W], those of augmented texts, one of which or the text itself training batches carry;
-                None for none.
+            variants: float [V, N, W], those of augmented texts: training carries one or the text; None for none.
+            words: float [N, K, W], those of the words of each text, zeros beyond the last one; None for none.
 
         Raises:
             ValueError: another number of vectors.
         """
         count = len(self.user_texts)
-        if vectors.ndim != 2 or len(vectors) != count or not count:
-            raise ValueError(f"`vectors` must hold one vector for each of {count} user texts; got {vectors.shape}.")
-        self._text_vectors, self._text_versions = text_table(vectors, variants)
+        for name, values, axes in (("vectors", vectors, 2), ("words", words, 3)):
+            if values is not None and (values.ndim != axes or len(values) != count or not count):
+                raise ValueError(f"`{name}` must hold one vector for each of {count} user texts; got {values.shape}.")
+        self._texts = {USER_TEXT: text_table(vectors, variants)}
+        if words is not None:
+            table = np.pad(words.astype(np.float16), [(1, 0), (0, 0), (0, 0)])  # Many, and of length 1.
+            self._texts[USER_WORDS] = table, 1
 
     @property
     def category_sizes(self) -> dict[str, int]:
@@ -229,9 +234,8 @@ class Dataset:
         """Feature name -> codes [U], the features of all users; vectors of their texts, where those are known."""
         users: dict[str, Any] = dict(self.sequences.users)
         codes = users.pop(USER_TEXT, None)
-        if codes is not None and self._text_vectors is not None:
-            users[USER_TEXT] = TextVectors(codes, self._text_vectors, self._text_versions)
-        return users
+        texts = {} if codes is None else self._texts
+        return users | {name: TextVectors(codes, *table) for name, table in texts.items()}
 
     def training_positions(self, most: int | None = None) -> EvaluationUsers:
         """The training events of a target type, each with what its user did before it; one entry an event.

@@ -24,3 +24,4 @@ from tfrec.ranking.target_attention import TargetAttention as TargetAttention
 from tfrec.ranking.two_stage import TwoStage as TwoStage
 from tfrec.ranking.vector_inputs import VectorInputs as VectorInputs
 from tfrec.ranking.weighting import LossWeights as LossWeights
+from tfrec.ranking.word_attention import WordAttention as WordAttention

@@ -6,34 +6,43 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrec.features import AFTER, CANDIDATES, HISTORY, PAD, context_feature, event_feature, label_feature
+from tfrec.features import (
+    AFTER,
+    CANDIDATES,
+    HISTORY,
+    PAD,
+    USER_WORDS,
+    context_feature,
+    event_feature,
+    label_feature,
+)
 from tfrec.ranking.candidate_context import CandidateContext
 from tfrec.ranking.collaborative import Collaborative
-from tfrec.ranking.heads import Head, checked_names
+from tfrec.ranking.heads import Head
+from tfrec.ranking.label_model import Encoder, LabelModel
 from tfrec.ranking.target_attention import TargetAttention
-from tfrec.ranking.weighting import LossWeights
-from tfrec.retrieval.compiling import check_compile, check_width, without_xla
-from tfrec.retrieval.steps import check_adversarial, shifted, training_step
+from tfrec.ranking.word_attention import WordAttention
+from tfrec.retrieval.compiling import check_width
+from tfrec.retrieval.steps import shifted
 from tfrec.towers import BehaviorTower, ItemTower
 
-PARTS = ("item_tower", "behavior_tower", "target_attention", "context", "loss_weights")  # Each is configured by itself.
+# Each is configured by itself.
+PARTS = ("item_tower", "behavior_tower", "target_attention", "word_attention", "context", "loss_weights")
 LISTS = ("heads", "interactions", "collaborative")
-
-Encoder = Callable[[Any], Any] | None
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
-class Ranker(keras.Model):
+class Ranker(LabelModel):
     """Predicts what a user will do with a candidate: click it, buy it, rate it.
 
     A candidate's vector, the user's state after the events that it may be judged by, their product, what the candidate
-    finds in the history (`target_attention`) and its context go through `interactions`, whose results each head reads.
-    So it does what collaborative filtering says of its label (`collaborative`), which may stand alone: without an
-    interaction the towers are not read and do not train.
+    finds in the history (`target_attention`), what the words of its text and of the user's find in one another
+    (`word_attention`) and its context go through `interactions`, whose results each head reads. So it does what
+    collaborative filtering says of its label (`collaborative`), which may stand alone: without an interaction the
+    towers are not read and do not train.
 
     `fit` takes batches of features alone (see `tfrec.features`): the loss is computed from them, as TFRS models do.
     """
@@ -47,8 +56,8 @@ class Ranker(keras.Model):
         interactions: Sequence[keras.layers.Layer] = (),
         collaborative: Sequence[Collaborative] = (),
         target_attention: TargetAttention | None = None,
+        word_attention: WordAttention | None = None,
         context: CandidateContext | None = None,
-        loss_weights: LossWeights | None = None,
         **kwargs: Any,
     ) -> None:
         """Join the towers; their weights exist afterwards.
@@ -61,38 +70,40 @@ class Ranker(keras.Model):
                 `collaborative`.
             collaborative: one a head, in their order; empty for none.
             target_attention: see the class; None for none.
+            word_attention: likewise.
             context: of the candidates' events; None for none.
-            loss_weights: how the losses of the heads become one; each counts 1 where None.
-            **kwargs: as for any Keras model.
+            **kwargs: `loss_weights` of the heads, and as for any Keras model; see `LabelModel`.
 
         Raises:
-            ValueError: no head, nothing for it to read, two heads of one name, a name that is none, or towers of two
-                widths.
+            ValueError: no head, nothing for it to read, two heads of one name, a name that is none, towers of two
+                widths, or a user column called `words` beside the words of the users' texts.
         """
-        super().__init__(**kwargs)
-        names = checked_names(heads)
-        if not interactions and (not collaborative or target_attention is not None):
+        super().__init__(heads, **kwargs)
+        asked = (target_attention, word_attention)
+        if not interactions and (not collaborative or asked != (None, None)):
             raise ValueError("`interactions` must hold at least one layer; received none.")
-        if collaborative and len(collaborative) != len(names):
+        if collaborative and len(collaborative) != len(self.heads):
             raise ValueError(
-                f"`collaborative` must hold one layer a head, {len(names)}; received {len(collaborative)}."
+                f"`collaborative` must hold one layer a head, {len(self.heads)}; received {len(collaborative)}."
             )
         check_width(item_tower, behavior_tower)
-        self.item_tower, self.behavior_tower, self.target_attention = item_tower, behavior_tower, target_attention
-        self.heads, self.interactions, self.collaborative = list(heads), list(interactions), list(collaborative)
-        self.context, self.loss_weights = context, loss_weights or LossWeights(names, {}, name="loss_weights")
+        if word_attention is not None and USER_WORDS in behavior_tower.input_spec_dict:
+            raise ValueError("`word_attention` reads `user_words`, which is the name of a user column too: rename it.")
+        self.item_tower, self.behavior_tower = item_tower, behavior_tower
+        self.target_attention, self.word_attention, self.context = target_attention, word_attention, context
+        self.interactions, self.collaborative = list(interactions), list(collaborative)
         self._build()
-        self._head_metrics = {head.name: head.metrics(f"{head.name}_" if names[1:] else "") for head in self.heads}
         self.built = True
 
     def _build(self) -> None:
         """Create the weights of all parts that have none yet."""
         dim = self.item_tower.dim
-        parts = 3 + (self.target_attention is not None) + len(self.context.embedded if self.context else ())
+        attentions = [part for part in (self.target_attention, self.word_attention) if part is not None]
+        parts = 3 + len(attentions) + len(self.context.embedded if self.context else ())
         parts = parts if self.interactions else 0
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{place}") for place in range(parts)]
         joined = (None, None, parts * dim)
-        single = (self.item_tower, self.loss_weights, self.target_attention, self.context, *self.collaborative)
+        single = (self.item_tower, self.loss_weights, *attentions, self.context, *self.collaborative)
         shapes: list[tuple[Any, Any]] = [(part, None) for part in single if part is not None]
         shapes += [(self.behavior_tower, (None, None, dim)), *((norm, (None, None, dim)) for norm in self.norms)]
         shapes += [(layer, joined) for layer in self.interactions]
@@ -109,7 +120,8 @@ class Ranker(keras.Model):
     @property
     def tables(self) -> list[Any]:
         """Variables that hold the catalogue; training changes none of them, and checkpoints do not store them."""
-        return [*self.item_tower.tables, *(table for each in self.collaborative for table in each.tables)]
+        words = [] if self.word_attention is None else self.word_attention.tables
+        return [*self.item_tower.tables, *words, *(table for each in self.collaborative for table in each.tables)]
 
     @property
     def left_behind(self) -> list[keras.layers.Layer]:
@@ -120,6 +132,8 @@ class Ranker(keras.Model):
     def input_spec_dict(self) -> dict[str, tf.TensorSpec]:
         """The features that predictions are made from, those that training knew."""
         spec = self.behavior_tower.input_spec_dict
+        if self.word_attention is not None:
+            spec[USER_WORDS] = tf.TensorSpec([None, None, self.word_attention.width], tf.float32, USER_WORDS)
         for name in (event_feature(each.reader.column) for each in self.collaborative):
             spec[name] = tf.TensorSpec([None, None], tf.int32, name)
         context = self.context.columns if self.context else {}
@@ -167,6 +181,8 @@ class Ranker(keras.Model):
         parts = [user, judged, user * judged]
         if self.target_attention is not None:
             parts.append(self.target_attention(judged, events, after, training=training))
+        if self.word_attention is not None:
+            parts.append(self.word_attention(features[CANDIDATES], features.get(USER_WORDS), training=training))
         parts += context
         parts = [norm(ops.cast(part, norm.compute_dtype)) for norm, part in zip(self.norms, parts, strict=True)]
         joined = ops.concatenate(parts, axis=-1)
@@ -189,98 +205,6 @@ class Ranker(keras.Model):
         shapes = (tf.concat([tf.shape(one), [dim]], axis=0) for one in (history, candidates))
         past, judged = (tf.reshape(part, shape) for part, shape in zip((past, judged), shapes, strict=True))
         return tf.ensure_shape(past, (None, None, dim)), tf.ensure_shape(judged, (None, None, dim))
-
-    def predictions(self, features: Mapping[str, Any], item_vectors: Encoder = None) -> dict[str, Any]:
-        """What is predicted, by the label's name, float32 [B, C]: probabilities, ratings; arguments as for `call`."""
-        logits = self(features, item_vectors=item_vectors)
-        return {head.name: head.value(logits[head.name]) for head in self.heads}
-
-    # -- learning ---------------------------------------------------------------------------------------------------
-
-    def start(self, labels: Mapping[str, np.ndarray]) -> None:
-        """Let each head begin at the mean of its labels in training, float [N], or at what `collaborative` says.
-
-        Raises:
-            ValueError: nothing can be learnt from a label.
-        """
-        for head in self.heads:
-            head.start(labels[head.name], expected=bool(self.collaborative))
-
-    def compile(
-        self,
-        optimizer: Any = "adamw",
-        *,
-        jit_compile: bool = False,
-        adversarial: float = 0.0,
-        attack: str = "items",
-        **kwargs: Any,
-    ) -> None:
-        """Choose the optimizer; the loss is that of the heads. The arguments are those of `TwoTower.compile`.
-
-        Raises:
-            ValueError: an optimizer of another library, a loss or a metric.
-        """
-        check_compile(optimizer, kwargs)
-        if adversarial and not self.interactions:
-            raise ValueError(
-                "`adversarial` attacks the items' id vectors, which are not read: there is no interaction."
-            )
-        self.adversarial, self.attack = check_adversarial(self, adversarial, attack)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
-
-    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
-        """As for any Keras model, but without `shuffle`: batches come shuffled."""
-        return super().fit(*args, shuffle=shuffle, **kwargs)
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`, for a model that is saved."""
-        config = super().get_compile_config()
-        return {**config, "adversarial": self.adversarial, "attack": self.attack} if config else config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile a loaded model as the saved one was."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """The weighted loss over the candidates whose labels are known, from raw features `x`; the rest is unused."""
-        logits, losses = self(x, training=training), {}
-        for head in self.heads:
-            labels = x[label_feature(head.name)]
-            known = tf.logical_not(tf.math.is_nan(labels))
-            losses[head.name] = head.loss(tf.boolean_mask(labels, known), tf.boolean_mask(logits[head.name], known))
-        return self.loss_weights(losses)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on a batch of features."""
-        features = data[0] if isinstance(data, tuple) else data
-        return training_step(self, features, features[CANDIDATES] != PAD)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """The heads' metrics of a batch that carries labels."""
-        features = data[0] if isinstance(data, tuple) else data
-        found, results = self.predictions(features), {}
-        for head in self.heads:
-            labels = features[label_feature(head.name)]
-            known = tf.logical_not(tf.math.is_nan(labels))
-            labels, values = tf.boolean_mask(labels, known), tf.boolean_mask(found[head.name], known)
-            for metric in self._head_metrics[head.name]:
-                metric.update_state(labels, values)
-                results[metric.name] = metric.result()
-        return results
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Evaluation is never compiled by XLA."""
-        with without_xla(self):
-            super().make_test_function(force)
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss and the heads' metrics, reset at each epoch."""
-        tracker = getattr(self, "_loss_tracker", None)
-        return [*([tracker] if tracker else []), *(one for each in self._head_metrics.values() for one in each)]
 
     # -- saving -----------------------------------------------------------------------------------------------------
 

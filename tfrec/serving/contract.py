@@ -23,6 +23,7 @@ from tfrec.features import (
     PAD,
     TITLE,
     USER_TEXT,
+    USER_WORDS,
     context_feature,
     event_feature,
     user_feature,
@@ -32,7 +33,8 @@ from tfrec.serving.served_categories import ServedCategories
 
 SEEN_RULES = ("remove", "keep")
 CANDIDATE = "candidate"  # A column of the items: whether they may be recommended.
-_OF_NO_COLUMN = (HISTORY, CANDIDATES, USER_TEXT)
+_VECTORS = (USER_TEXT, USER_WORDS)  # What the text model makes of a user's text.
+_OF_NO_COLUMN = (HISTORY, CANDIDATES, *_VECTORS)
 
 
 class ServedData(Protocol):
@@ -67,12 +69,12 @@ class Contract:
     Attributes:
         items: columns item_id and title, one row a model row; row 0 is padding.
         candidates: bool [I]; what may be recommended.
-        specs: input name -> what a request sends for it: strings, int64 seconds for the timestamps, or the float32
-            vector of the user's text (see `embed_text` of the text model). An input is named as the feature is, with
-            "_" for what TensorFlow accepts in no name (blanks, letters beyond ASCII).
+        specs: input name -> what a request sends for it: strings, int64 seconds for the timestamps, or float32 vectors
+            of the user's text (see `embed_text` of the text model) and of its words. An input is named as the feature
+            is, with "_" for what TensorFlow accepts in no name (blanks, letters beyond ASCII).
         features: input name -> the model's feature.
         columns: input name -> the column of the tables that it came from; neither the history nor the user's text, of
-            which a table holds no vector, is among them.
+            which a table holds no vector, nor its words are among them.
         vocabularies: input name -> values of the string inputs; value i has code i + 1.
         categories: what a request may filter by.
         seen: `remove` takes the items of the whole history out of the answer, `keep` leaves them.
@@ -106,7 +108,8 @@ class Contract:
 
     def of_events(self, name: str) -> bool:
         """Whether an input has a value for each event, beside the history, rather than for each user."""
-        return self.features[name] != USER_TEXT and len(self.specs[name].shape) > 1 and not self.of_candidates(name)
+        described = self.features[name] not in _VECTORS and not self.of_candidates(name)
+        return described and len(self.specs[name].shape) > 1
 
     def of_candidates(self, name: str) -> bool:
         """Whether an input has a value for each candidate that a ranker judges; the candidates themselves have."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+WORDS = 5  # of a made-up text
+
 
 def tensor(values: np.ndarray | None, spec: Any, users: np.ndarray, starts: np.ndarray) -> Any:
     """The tensor of one input for some users: event values padded to [B, T], user values [B, ...], or all missing.
@@ -32,6 +34,12 @@ def tensor(values: np.ndarray | None, spec: Any, users: np.ndarray, starts: np.n
         for row, user in zip(table, users, strict=True):
             row[: starts[user + 1] - starts[user]] = values[starts[user] : starts[user + 1]]
     return tf.constant(table, spec.dtype)
+
+
+def drawn_vectors(rng: np.random.Generator, rows: int, spec: Any) -> np.ndarray:
+    """Made-up vectors of texts, float32 [B, W], or of some words each, [B, WORDS, W]; about half are zeros: missing."""
+    shape = [rows, *(size or WORDS for size in spec.shape[1:])]
+    return (rng.normal(size=shape) * rng.integers(0, 2, (*shape[:-1], 1))).astype(np.float32)
 
 
 def texts(given: Sequence[str], count: int) -> np.ndarray:

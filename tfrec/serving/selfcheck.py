@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.contract import Contract
 from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
-from tfrec.serving.requests import padded
+from tfrec.serving.requests import drawn_vectors, padded
 from tfrec.serving.session import SessionModel, open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
@@ -150,8 +150,7 @@ class Check:
         for name, spec in self.contract.specs.items():
             shape = history.shape[: len(spec.shape)]
             if spec.dtype == tf.float32:
-                vectors = rng.normal(size=(len(history), spec.shape[1])) * rng.integers(0, 2, (len(history), 1))
-                inputs[name] = vectors.astype(np.float32)
+                inputs[name] = drawn_vectors(rng, len(history), spec)
             elif name in self.contract.vocabularies:
                 values = [*self.contract.vocabularies[name][:100], "", "no such value"]
                 inputs[name] = np.array(values, object)[rng.integers(0, len(values), shape)]

@@ -68,7 +68,7 @@ def text_settings(run: Run, data: Dataset | None = None) -> config.Text:
 def open_batches(run: Run) -> Dataset:
     """The prepared data set of a run; its batches carry the vectors of the users' texts, where the model reads them."""
     data = open_dataset(run)
-    build.read_user_texts(data, run.pipeline.model)
+    build.read_user_texts(data, run.pipeline.model, ranking=run.pipeline.ranking)
     return data
 
 
@@ -86,7 +86,7 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 def _perform(run: Run, key: str) -> None:
     data, number = open_dataset(run), run.pipeline.training.ensemble
-    build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation)
+    build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation, run.pipeline.ranking)
     if run.pipeline.two_stages and run.pipeline.ranking is not None:
         build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
     trained = [fitted(_member(run, place), data, _parts(number, place)) for place in range(number)]

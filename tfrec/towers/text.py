@@ -1,4 +1,4 @@
-"""Vectors of texts from a text model, cached on disk by content; the frozen side of the text tower."""
+"""Vectors of texts and of their words from a text model, cached by content; the frozen side of the text tower."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import logging
-import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import tensorflow as tf
 
 from tfrec.features import cache_folder
 from tfrec.towers import text_files, text_models, text_weights
+from tfrec.towers.text_cache import VectorCache, text_key
 from tfrec.towers.text_files import READING
 from tfrec.towers.text_models import TextModel
 
@@ -106,25 +105,63 @@ class TextEncoder:
         Raises:
             ValueError: the preset cannot be loaded.
         """
-        keys = [_key(text) if text.strip() else "" for text in texts]
-        wanted, known, width = set(keys), {}, 0
-        for key, vector in self._cached():  # Those of other texts, and their shards, need no memory.
-            width = len(vector)
-            if key in wanted:
-                known[key] = vector
+        vectors = self._read(texts, self._shards, self._encode, lambda: (self._width(),))
+        if tell:
+            self._warn_unread(texts, vectors)
+        return vectors.astype("float32", copy=False)
+
+    def words(self, texts: Sequence[str], count: int) -> np.ndarray:
+        """float16 [N, count, W]: the model's states at the first words of each text, each of length 1, then zeros.
+
+        A word is a token that says something: neither a mark nor what the model does not know. A text that is empty has
+        none.
+
+        Args:
+            texts: as for `embed`.
+            count: words of a text at most, 1 or more.
+
+        Raises:
+            ValueError: the preset cannot be loaded, or `count` is below 1.
+        """
+        if count < 1:
+            raise ValueError(f"`count` must be 1 word or more; received {count}.")
+        return self._read(
+            texts,
+            self._shards / f"words_{count}",
+            lambda missing: self._encode(missing, count),
+            lambda: (count, self._width()),
+        )
+
+    def _read(
+        self,
+        texts: Sequence[str],
+        folder: Path,
+        encode: Callable[[Sequence[str]], np.ndarray],
+        shape: Callable[[], tuple[int, ...]],
+    ) -> np.ndarray:
+        """What the model makes of each text, [N, ...], zeros where it is empty; computed once, then in `folder`.
+
+        Args:
+            texts: N texts.
+            folder: of the cache.
+            encode: texts -> arrays of one shape.
+            shape: that shape, where no text says it.
+        """
+        cache, keys = VectorCache(folder), [text_key(text) if text.strip() else "" for text in texts]
+        known = cache.found(set(keys) - {""})
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key and key not in known}
         if missing:
             logger.info("embedding %d texts with %s", len(missing), self.preset)
-            vectors = self._encode(list(missing.values()))
-            self._store(list(missing), vectors)
-            known.update(zip(missing, vectors, strict=True))
-            width = vectors.shape[1]
-        vectors = np.zeros((len(keys), width or self._width()), "float32")
+            arrays = encode(list(missing.values()))
+            cache.store(list(missing), arrays)
+            known.update(zip(missing, arrays, strict=True))
+        if not known:
+            return np.zeros((len(keys), *shape()), "float16")
+        first = next(iter(known.values()))
+        made = np.zeros((len(keys), *first.shape), first.dtype)
         for row, key in enumerate(keys):
-            vectors[row] = known.get(key, 0.0)
-        if tell:
-            self._warn_unread(texts, vectors)
-        return vectors
+            made[row] = known.get(key, 0.0)
+        return made
 
     def _warn_unread(self, texts: Sequence[str], vectors: np.ndarray) -> None:
         read = np.any(vectors, axis=1).tolist()
@@ -139,11 +176,9 @@ class TextEncoder:
     def _width(self) -> int:
         return self.model.width
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, W]."""
-        return Embedder(self.model).encode(*(part.numpy() for part in self.model.tokens(list(texts))))
-
-    # -- the cache --------------------------------------------------------------------------------------------------
+    def _encode(self, texts: Sequence[str], words: int = 0) -> np.ndarray:
+        """float32 [N, W]; with a number of words, float16 [N, words, W]."""
+        return Embedder(self.model, words).encode(*(part.numpy() for part in self.model.tokens(list(texts))))
 
     @functools.cached_property
     def _shards(self) -> Path:
@@ -153,47 +188,31 @@ class TextEncoder:
             parts.append(text_files.folder_hash(Path(self.tuned)))
         return self.cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
-    def _cached(self) -> Iterator[tuple[str, np.ndarray]]:
-        for shard in sorted(self._shards.glob("*.npz")):
-            try:
-                with np.load(shard) as stored:
-                    keys, vectors = stored["keys"].tolist(), stored["vectors"]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                logger.warning("%s: cached text vectors cannot be read and are computed again (%s)", shard, error)
-                continue
-            yield from zip(keys, vectors, strict=True)
-
-    def _store(self, keys: Sequence[str], vectors: np.ndarray) -> None:
-        """Write a shard under a temporary name, then rename it; a cache that cannot be written is only a warning."""
-        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24] + ".npz"
-        try:
-            self._shards.mkdir(parents=True, exist_ok=True)
-            temporary = self._shards / f"{name}.{os.getpid()}.tmp"
-            with open(temporary, "wb") as file:
-                np.savez(file, keys=np.array(keys), vectors=vectors)
-            os.replace(temporary, self._shards / name)
-        except OSError as error:
-            logger.warning("%s: text vectors are not cached (%s)", self.cache, error)
-
 
 class Embedder:
-    """Computes the vectors of many texts; the graph is traced once, and follows the weights as they train."""
+    """Computes the vectors of many texts, or of their words; traced once, it follows the weights as they train."""
 
-    def __init__(self, model: TextModel) -> None:
-        """Take a model."""
-        self._width = model.width
-        self._pooled = tf.function(lambda ids, lengths: model.vectors(ids, lengths), reduce_retracing=True)
+    def __init__(self, model: TextModel, words: int = 0) -> None:
+        """Take a model; with `words`, the states at so many words of a text are computed, else one vector of each."""
+        self._shape: tuple[int, ...] = (words, model.width) if words else (model.width,)
+        self._dtype = "float16" if words else "float32"
+
+        def compute(ids: Any, lengths: Any) -> Any:
+            return model.words(ids, lengths, words) if words else model.vectors(ids, lengths)
+
+        tokens = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+        self._compute = tf.function(compute, input_signature=tokens)
 
     def encode(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """float32 [N, W]: the vectors of token ids int32 [N, T] with their lengths int32 [N].
+        """float32 [N, W], or float16 [N, words, W], of token ids int32 [N, T] with their lengths int32 [N].
 
         Texts are batched by length, so that little padding is computed.
         """
-        vectors = np.zeros((len(ids), self._width), "float32")
+        made = np.zeros((len(ids), *self._shape), self._dtype)
         for places in _progress(list(_batches(lengths))):
             short = ids[places, : max(1, int(lengths[places].max()))]
-            vectors[places] = self._pooled(tf.constant(short), tf.constant(lengths[places])).numpy()
-        return vectors
+            made[places] = self._compute(tf.constant(short), tf.constant(lengths[places])).numpy()
+        return made
 
 
 def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
@@ -213,7 +232,3 @@ def _progress(batches: list[np.ndarray]) -> Any:
 
     console = Console(stderr=True)
     return track(batches, "Embedding texts", console=console, disable=len(batches) < 10, transient=True)
-
-
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]

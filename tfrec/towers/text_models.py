@@ -96,8 +96,12 @@ class TextModel:
 
     def says(self, ids: Any, lengths: Any) -> Any:
         """Bool [N]: which texts hold a token that says something; arguments as for `states`."""
+        return tf.reduce_any(self._told(ids, lengths), axis=1)
+
+    def _told(self, ids: Any, lengths: Any) -> Any:
+        """Bool [N, T]: which tokens say something."""
         told = tf.reduce_all(ids[:, :, None] != tf.constant(self.silent), axis=-1)
-        return tf.reduce_any(told & tf.sequence_mask(lengths, tf.shape(ids)[1]), axis=1)
+        return told & tf.sequence_mask(lengths, tf.shape(ids)[1])
 
     @functools.cached_property
     def tokens(self) -> Any:
@@ -146,6 +150,15 @@ class TextModel:
         else:
             pooled = tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1)
         return tf.where(self.says(ids, lengths)[:, None], tf.math.l2_normalize(pooled, axis=1), 0.0)
+
+    def words(self, ids: Any, lengths: Any, count: int) -> Any:
+        """float32 [N, count, W]: the states at the first tokens that say something, each of length 1, then zeros."""
+        told = self._told(ids, lengths)
+        places = tf.argsort(tf.cast(~told, tf.int32), axis=1, stable=True)[:, :count]
+        states = tf.gather(tf.cast(self.states(ids, lengths), tf.float32), places, batch_dims=1)
+        held = tf.gather(told, places, batch_dims=1)[:, :, None]
+        words = tf.where(held, tf.math.l2_normalize(states, axis=-1), 0.0)
+        return tf.pad(words, [[0, 0], [0, count - tf.shape(words)[1]], [0, 0]])
 
 
 def _folded(texts: Any) -> Any:
