@@ -1,13 +1,14 @@
 """The README and the pages of experiments and of ablations show what their records say."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.benchmark_scripts import PIPELINE, script
+from tests.benchmark_scripts import PIPELINE, ROOT, script
 from tfrec import config
 
 RECORD = ["record", "small", "--commit", "abc"]
@@ -176,6 +177,19 @@ def test_the_page_of_ablations_shows_what_the_records_say(results, experiments, 
     module = script("ablations")
     page = module.PAGE.read_text(encoding="utf-8")
     assert f"<!-- {module.MARK} -->" in page and results.between(page, module.MARK, module.as_markdown()) == page
+
+
+def test_every_figure_of_the_defaults_is_in_a_record(results, experiments, monkeypatch):
+    monkeypatch.setitem(sys.modules, "experiments", experiments)
+    page = script("ablations").PAGE.read_text(encoding="utf-8")
+    table = page[page.index("| setting | default |") : page.index("Their own pipelines differ")]
+    lines = (ROOT / "benchmarks" / "experiments.jsonl").read_text(encoding="utf-8").splitlines()
+    known = {f"{json.loads(line)['val_ndcg@10']:.4f}" for line in lines}
+    for record in (ROOT / "benchmarks" / "ablations").glob("*.json"):
+        variants = json.loads(record.read_text(encoding="utf-8"))["variants"].values()
+        known |= {f"{entry['validation']['ndcg@10']:.4f}" for entry in variants}
+    told = re.findall(r"\b0\.\d{4}\b", table)
+    assert len(told) > 50 and [figure for figure in told if figure not in known] == []
 
 
 def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
