@@ -59,14 +59,15 @@ def test_drawn_negatives_that_the_user_has_had_do_not_count(kind):
         counted = np.array([row for row in drawn if row not in past_of(position) and row != target], "int32")
         rows = np.concatenate([[target], counted]).astype("int32")
         alone = [0], VECTORS[rows], rows
-        expected = 0.0
-        if len(counted):
-            objective = kind(TRAINED, len(counted))
-            if kind is GBCE:
-                objective.power = GBCE(TRAINED, len(drawn)).power
-            expected = objective.loss(query[None], np.array(alone[0]), *alone[1:]).numpy()[0]
-        elif kind is GBCE:
-            expected = GBCE(TRAINED, len(drawn)).power * np.log1p(np.exp(-query @ VECTORS[target]))
+        if kind is GBCE:
+            whole = GBCE(TRAINED, len(drawn))
+            pushed = sum(np.log1p(np.exp(query @ VECTORS[row] + whole.offset)) for row in counted)
+            pulled = whole.power * np.log1p(np.exp(-query @ VECTORS[target] - whole.offset))
+            expected = (pulled + pushed) / (len(drawn) + 1)
+        elif len(counted):
+            expected = kind(TRAINED, len(counted)).loss(query[None], np.array(alone[0]), *alone[1:]).numpy()[0]
+        else:
+            expected = 0.0
         np.testing.assert_allclose(losses[position], expected, rtol=1e-5, atol=1e-6)
 
 

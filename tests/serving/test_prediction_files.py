@@ -27,6 +27,7 @@ def told(folder, **inputs):
     request = {name: np.array([values], np.int64 if name == "timestamp" else object) for name, values in given.items()}
     request |= {"history": np.array([HISTORY], object), "candidates": np.array([CANDIDATES], object)}
     request |= {"user_country": np.array([""], object), "user_text": np.zeros((1, 5), np.float32)}
+    request["user_words"] = np.zeros((1, 1, 6), np.float32)
     request |= {"context_my_device": np.full((1, len(CANDIDATES)), "", object)}
     with open_session(folder) as bundle:
         answer = bundle.run("predict_full", request)

@@ -222,16 +222,6 @@ def test_a_label_of_the_past_that_is_no_input_is_refused(tmp_path, capsys):
     assert "ranking.interactions names factors, which reads the label like of past events, and its column stars" in line
 
 
-def test_predictions_are_not_compared_yet_and_nothing_is_written(tmp_path, capsys):
-    path, grid = write(tmp_path / "shop"), tmp_path / "grid.yaml"
-    grid.write_text("variants: {mlp: {model.dropout: 0.1}, none: {model.dropout: 0}}")
-    assert cli.main(["compare", str(path), "--grid", str(grid), "--out", str(tmp_path / "out")]) == 1
-    assert (
-        "`compare` takes pipelines without the section `ranking`" in capsys.readouterr().err
-        and not (tmp_path / "out").exists()
-    )
-
-
 def test_another_catalogue_is_for_models_that_recommend(tmp_path, capsys):
     path, items = write(tmp_path / "shop"), str(tmp_path / "shop" / "items.csv")
     assert cli.main(["export", str(path), "--out", str(tmp_path / "run"), "--items", items]) == 1

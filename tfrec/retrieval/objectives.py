@@ -142,10 +142,11 @@ class GBCE:
     """Binary cross-entropy of the target and of `negatives` rows drawn uniformly, shared by all positions of a step.
 
     The target's probability enters with a power below 1, which undoes the overconfidence that sampled negatives cause.
-    The loss is the mean over the target and the negatives that count, as in the paper: a sum would be clipped by
-    `training.clip_norm` at every step. Logits are the scores and an offset, at which the target's pull and the push of
-    all negatives are alike where scores are 0: without it a model first learns that nearly everything is a negative, a
-    direction that all users and items share, and epochs pass before it tells items apart.
+    The loss is the mean over the target and the negatives, as in the paper: a sum would be clipped by
+    `training.clip_norm` at every step. Negatives that do not count cost nothing. Logits are the scores and an offset, at
+    which the target's pull and the push of all negatives are alike where scores are 0: without it a model first learns
+    that nearly everything is a negative, a direction that all users and items share, and epochs pass before it tells
+    items apart.
     Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own, and no offset.
     The offset is that of rare classes in RetinaNet, arXiv:1708.02002, section 4.1.
     """
@@ -184,8 +185,7 @@ class GBCE:
         none = no_rivals(self, rows[first:], tf.gather(rows, targets), past)
         logits = tf.matmul(queries, vectors[first:], transpose_b=True) + self.offset
         others = tf.reduce_sum(tf.where(none, 0.0, tf.nn.softplus(logits)), axis=-1)
-        counted = tf.reduce_sum(tf.cast(~none, tf.float32), axis=-1)
-        return (self.power * tf.nn.softplus(-positive) + others) / (counted + 1.0)
+        return (self.power * tf.nn.softplus(-positive) + others) / (self.negatives + 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

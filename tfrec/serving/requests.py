@@ -22,7 +22,7 @@ def tensor(values: np.ndarray | None, spec: Any, users: np.ndarray, starts: np.n
     import tensorflow as tf
 
     if spec.dtype == tf.float32:
-        vectors = np.zeros((len(users), spec.shape[1])) if values is None else values[users]
+        vectors = np.zeros((len(users), *(size or 1 for size in spec.shape[1:]))) if values is None else values[users]
         return tf.constant(vectors, tf.float32)
     kind, missing = (object, "") if spec.dtype == tf.string else (np.int64, 0)
     if len(spec.shape) == 1:
