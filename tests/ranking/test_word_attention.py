@@ -123,6 +123,7 @@ def matches(rng, vocabulary, items, rows, users):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_that_words_are_alike_and_knows_it_of_words_that_it_never_met():
     rng, width, count = np.random.default_rng(0), 12, 300
     words = rng.normal(size=(120, width))

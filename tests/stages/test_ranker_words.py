@@ -42,6 +42,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_exported_version_takes_the_words_of_a_text_and_says_what_the_model_does(run):
     folder = run.out / "export" / "1"
     told = manifest.read(folder)["signatures"]["predict_full"]["inputs"]
@@ -65,6 +66,7 @@ def test_an_exported_version_takes_the_words_of_a_text_and_says_what_the_model_d
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_batches_are_read_again_as_the_training_read_them(run):
     data = open_batches(run)
     [spec] = [build.ranking_data(data, run.pipeline.ranking).judged("test")[0].element_spec[USER_WORDS]]

@@ -63,7 +63,8 @@ def test_the_keys_of_runs_without_it_stay_what_they_were(shop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tuning", ["frozen", pytest.param("lora", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("tuning", ["frozen", "lora"])
 def test_a_resumed_training_ends_as_one_that_was_never_stopped(shop, tuning):
     tuned = ["model.text.tuning=lora", "model.user_text=false"] if tuning == "lora" else []
 

@@ -143,10 +143,10 @@ class GBCE:
 
     The target's probability enters with a power below 1, which undoes the overconfidence that sampled negatives cause.
     The loss is the mean over the target and the negatives, as in the paper: a sum would be clipped by
-    `training.clip_norm` at every step. Negatives that do not count cost nothing. Logits are the scores and an offset, at
-    which the target's pull and the push of all negatives are alike where scores are 0: without it a model first learns
-    that nearly everything is a negative, a direction that all users and items share, and epochs pass before it tells
-    items apart.
+    `training.clip_norm` at every step. Negatives that do not count cost nothing. Logits are the scores and an offset,
+    at which the target's pull and the push of all negatives are alike where scores are 0: without it a model first
+    learns that nearly everything is a negative, a direction that all users and items share, and epochs pass before it
+    tells items apart.
     Source: gSASRec, arXiv:2308.07192, equations 15 and 17; there each sequence has negatives of its own, and no offset.
     The offset is that of rare classes in RetinaNet, arXiv:1708.02002, section 4.1.
     """
