@@ -39,15 +39,22 @@ def rows() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(ROWS.read_text(encoding="utf-8"))
 
 
-def record(name: str, folders: Sequence[Path], *, other_data: bool = False) -> Path:
-    """Write the record of a row's runs, see `summarized`, and what other rows say of it; the file.
+def record(
+    name: str, folders: Sequence[Path], found: Mapping[str, Any] | None = None, *, other_data: bool = False
+) -> Path:
+    """Write the record of a row's runs and what other rows say of it; the file.
+
+    Args:
+        name: of the row.
+        folders: its runs.
+        found: what `summarized` says of them; asked where None.
+        other_data: whether a record of other data may go.
 
     Raises:
         ValueError: as `summarized` and `write` do.
     """
-    notes = map(commit_note, folders)
-    commits = [note.read_text(encoding="utf-8") if note.exists() else "unknown" for note in notes]
-    found = {**summarized(commits, folders), "scorer": _scored(folders), **_beside(name, folders)}
+    found = summarized(commits(folders), folders) if found is None else found
+    found = {**found, "scorer": _scored(folders), **_beside(name, folders)}
     path = write(name, found, other_data=other_data)
     for other, row in rows().items():
         theirs = _seeds_of(other, folders)
@@ -55,6 +62,12 @@ def record(name: str, folders: Sequence[Path], *, other_data: bool = False) -> P
             known = json.loads((RESULTS / f"{other}.json").read_text(encoding="utf-8"))
             write(other, {**known, **_beside(other, theirs)}, other_data=True)
     return path
+
+
+def commits(folders: Sequence[Path]) -> list[str]:
+    """What is noted beside each run, the commit that its training began with; `unknown` where nothing is."""
+    notes = map(commit_note, folders)
+    return [note.read_text(encoding="utf-8") if note.exists() else "unknown" for note in notes]
 
 
 def _scored(folders: Sequence[Path]) -> dict[str, Any] | None:
@@ -71,7 +84,8 @@ def _scored(folders: Sequence[Path]) -> dict[str, Any] | None:
         done = subprocess.run([sys.executable, SCORER, *files], capture_output=True, text=True, check=False)
         if done.returncode:
             raise ValueError(f"{SCORER.name} refuses {folder}: {(done.stdout + done.stderr).strip()[-300:]}")
-        theirs, ours = json.loads(done.stdout)["all"], _read(folder)["metrics"]["test"]
+        theirs = json.loads(done.stdout)["all"]
+        ours = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
         gaps += [abs(theirs[figure] - ours[figure]) for figure in FIGURES[:3]]
     if max(gaps) > TOLERANCE:
         raise ValueError(f"{SCORER.name} and the runs differ by {max(gaps):.2g}, and may by {TOLERANCE}")

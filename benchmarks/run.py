@@ -44,12 +44,13 @@ def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, re
         if fresh:
             shutil.rmtree(run, ignore_errors=True)
         _train(row, name, seed, run)
-    print(readme.table({name: results.summarized([""] * len(folders), folders)}))
+    found = results.summarized(results.commits(folders), folders)
+    print(readme.table({name: found}))
     if not recorded and len(folders) < SEEDS_OF_A_CLAIM:
         print(f"not recorded: a record is of {SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
         return
     try:
-        print(results.record(name, folders, other_data=other_data))
+        print(results.record(name, folders, found, other_data=other_data))
     except ValueError as error:
         raise click.ClickException(f"not recorded: {error}") from error
     readme.write_tables()

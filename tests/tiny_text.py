@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfrec.towers import text_scratch, text_vocabulary
+from tfrec.towers.text import TextEncoder
 from tfrec.towers.text_models import TextModel
 
 COLOURS, THINGS = ("red", "blue", "green", "black"), ("running shoes", "rain coat", "winter hat")
@@ -27,3 +28,11 @@ def bert(texts: list[str] | None = None, size: int = 200) -> TextModel:
 def gpt2(texts: list[str] | None = None, size: int = 300) -> TextModel:
     """A GPT-2 with a vocabulary of the texts."""
     return text_scratch.gpt2(text_vocabulary.byte_pairs(texts or titles(), size), SHAPE)
+
+
+class Hashed(TextEncoder):
+    """An encoder whose vectors, 8 wide, follow from the bytes of a text alone; no weights are loaded."""
+
+    def embed(self, texts, *, tell=True):
+        draw = lambda text: np.random.default_rng(list(text.encode())).normal(size=8)  # noqa: E731
+        return np.stack([draw(text) / 3 if text.strip() else np.zeros(8) for text in texts]).astype("float32")

@@ -4,21 +4,13 @@ import numpy as np
 import pytest
 
 from tests import tiny_shop
+from tests.tiny_text import Hashed
 from tfrec import build, config
 from tfrec.data import Dataset
 from tfrec.features import CANDIDATES, HISTORY
-from tfrec.towers.text import TextEncoder
 
 AUGMENTED = config.Training(text_augmentation={"drop": 0.4, "swap": 0.3, "variants": 3})
 MODEL = config.Model(text=config.Text(source="words"), dim=8, behavior=("lstm",), dropout=0.0, input_dropout=0.0)
-
-
-class Hashed(TextEncoder):
-    """An encoder whose vectors follow from the bytes alone."""
-
-    def embed(self, texts, *, tell=True):
-        draw = lambda text: np.random.default_rng(list(text.encode())).normal(size=8)  # noqa: E731
-        return np.stack([draw(text) / 3 if text.strip() else np.zeros(8) for text in texts]).astype("float32")
 
 
 @pytest.fixture(scope="module", autouse=True)

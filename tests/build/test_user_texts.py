@@ -8,23 +8,15 @@ import pandas as pd
 import pytest
 
 import tfrec
+from tests.tiny_text import Hashed
 from tfrec import build, config, evaluation
 from tfrec.data import Dataset, ItemColumns, PrepareOptions, UserColumns, prepare
 from tfrec.evaluation import Catalogue, Histories
 from tfrec.retrieval import recommend
-from tfrec.towers.text import TextEncoder
 
 PEOPLE, STARTERS, ITEMS, STEPS = 400, 5, 60, 6
 SAID = ["I run marathons", "I cook for friends", ""]
 SETTINGS = config.Model(text=config.Text(source="words"), dim=16, dropout=0.0, time_features=False)
-
-
-class Hashed(TextEncoder):
-    """An encoder whose vectors follow from the bytes alone."""
-
-    def embed(self, texts):
-        draw = lambda text: np.random.default_rng(list(text.encode())).normal(size=8)  # noqa: E731
-        return np.stack([draw(text) / 3 if text.strip() else np.zeros(8) for text in texts]).astype("float32")
 
 
 @pytest.fixture(scope="module", autouse=True)
