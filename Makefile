@@ -4,13 +4,14 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+OTHERS ?= .venv-rectools
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick lint types docs benchmark check clean
+.PHONY: help env demo test quick lint types docs benchmark benchmark-speed check clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## .venv with everything in it; done again when the requirements change
 
@@ -45,7 +46,17 @@ docs: env ## write docs/settings.md from the settings
 benchmark: env ## one row of the results again, three seeds: make benchmark NAME=movielens_1m
 	$(BIN)/python benchmarks/run.py $(NAME)
 
+benchmark-speed: env $(OTHERS)/.complete ## tfrec beside RecTools, and where a step's time goes: docs/speed.md (hours)
+	$(BIN)/python benchmarks/speed/run.py --others $(OTHERS)/bin/python
+	$(BIN)/python benchmarks/speed/step.py --page
+
+# RecTools asks for NumPy 1, pandas 2 and PyTorch: several gigabytes, and an environment of their own.
+$(OTHERS)/.complete: benchmarks/speed/requirements-rectools.txt
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --requirement $<
+	@touch $@
+
 check: lint types test ## what a change must pass
 
 clean: ## remove the environment and the caches; runs and models stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

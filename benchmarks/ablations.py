@@ -1,6 +1,7 @@
 """Keeps what taking a piece away costs, and writes the tables of docs/ablations.md from it.
 
 python benchmarks/ablations.py record NAME FOLDER --commit C     a finished comparison -> ablations/NAME.json, page
+python benchmarks/ablations.py time NAME                         what a step of each variant takes, beside the base
 python benchmarks/ablations.py table                             ablations/*.json -> docs/ablations.md
 
 The comparison is `tfrec compare pipelines/NAME.yaml --grid benchmarks/grids/NAME_ablations.yaml --out FOLDER`, with any
@@ -11,26 +12,32 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import experiments
+import numpy as np
 import results
 from compare import SEEDS_OF_A_CLAIM
 from inputs import flat, without_idle
 from pydantic import BaseModel
+from rich.progress import track
+from stepping import compiled, played, step
 
-from tfrec import config
+from tfrec import build, config
+from tfrec.config.grid import Plan, load_plan
+from tfrec.data import Dataset
 
 RECORDS = results.ROOT / "benchmarks" / "ablations"
 PAGE = results.ROOT / "docs" / "ablations.md"
 MARK = "ablations"
-HEAD = (
-    "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | fastest epoch |"
-)
+HEAD = "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | time |"
 FIGURES = ("ndcg@10", "hr@10")
+ROUNDS, STEPS = 7, 8  # Of timing.
 PLACE = "data.root"  # Where the tables lie is no setting of a model.
 
 
@@ -61,6 +68,19 @@ def record(name: str, folder: Path, commit: str, others: tuple[str, ...]) -> Non
         kept["variants"][variant]["commit"] = results.commit(revision)
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    results.fill(PAGE, MARK, as_markdown())
+
+
+@main.command("time")
+@click.argument("name")
+def time_variants(name: str) -> None:
+    """Measure what a step of each variant takes beside the base's, and keep it in the record."""
+    path = RECORDS / f"{name}.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    grid = results.ROOT / "benchmarks" / "grids" / f"{name}_ablations.yaml"
+    for variant, times in _timed(load_plan(grid, experiments.PIPELINES / f"{name}.yaml", known["base"])).items():
+        known["variants"][variant]["time"] = times
+    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     results.fill(PAGE, MARK, as_markdown())
 
 
@@ -98,18 +118,44 @@ def summarized(found: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name, entry in found["variants"].items():
         gaps = found["differences"].get(name, {}).get("all", {})
         kept = {key: entry[key] for key in ("changes", "seeds", "parameters")}
-        kept["fastest_epoch_seconds"] = _fastest(folder, name)
         splits = {split: {figure: entry[split][figure] for figure in FIGURES} for split in ("validation", "test")}
         variants[name] = {**kept, **splits, "differences": {figure: gaps[figure] for figure in FIGURES if gaps}}
     reference = found["reference"]
     return {"reference": reference, "environment": found["variants"][reference]["environment"], "variants": variants}
 
 
-def _fastest(folder: Path, variant: str) -> float:
-    """Seconds of a variant's fastest epoch: that which other work on the machine disturbed least."""
-    ledgers = sorted((folder / "runs" / variant).glob("seed_*/stages.json"))
-    histories = [json.loads(path.read_text(encoding="utf-8"))["train"]["history"] for path in ledgers]
-    return min(epoch["epoch_seconds"] for history in histories for epoch in history)
+def _timed(plan: Plan) -> dict[str, float]:
+    """Variant -> seconds of an epoch in those of the reference: medians over rounds in which each takes some steps.
+
+    All stand side by side in one process, so that what else the machine does strikes all alike.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        sets = {
+            variant.name: build.dataset(variant.pipeline.data, Path(scratch) / variant.name)
+            for variant in plan.variants
+        }
+        takers = {variant.name: _taker(variant.pipeline, sets[variant.name]) for variant in plan.variants}
+        seconds: dict[str, list[float]] = {name: [] for name in takers}
+        for number in track(range(ROUNDS + 1), "rounds"):
+            for name, take in takers.items():
+                spent = take()
+                seconds[name] += [spent] if number else []  # The first round traces.
+        base = seconds[plan.reference]
+        return {name: float(np.median(np.divide(spent, base))) for name, spent in seconds.items()}
+
+
+def _taker(pipeline: config.Pipeline, data: Dataset) -> Callable[[], float]:
+    """What takes some steps of a training, and tells the seconds that an epoch of such steps lasts."""
+    model, plan = compiled(pipeline, data)
+    one, batches = step(model), list(played(plan, STEPS))
+
+    def take() -> float:
+        began = time.perf_counter()
+        for batch in batches:
+            one(batch)
+        return (time.perf_counter() - began) / len(batches) * len(plan)
+
+    return take
 
 
 def as_markdown() -> str:
@@ -147,7 +193,7 @@ def _row(entry: dict[str, Any], seeds: Sequence[int]) -> str:
         gap = entry["differences"].get(figure)
         told = f"{gap['difference']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})" if gap else ""
         cells += [f"{entry['test'][figure]:.4f}", f"{told}, {gap['verdict']}" if gap and claimed else told]
-    costs = [f"{entry['parameters']:,.0f}", f"{entry['fastest_epoch_seconds']:.0f} s"]
+    costs = [f"{entry['parameters']:,.0f}", f"{entry['time']:.2f}" if "time" in entry else ""]
     return "| " + " | ".join(cells + costs) + " |"
 
 

@@ -11,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from compare import against_baselines, beside, half_widths
 from inputs import data_digest, flat, without_idle
@@ -31,7 +33,8 @@ SCORER = Path(os.environ.get("TFREC_SCORER", ROOT.parent / "shared" / "tools" / 
 TOLERANCE = 1e-6
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
-SLICES = ("cold_items", "warm_items", "few_events")
+COLD = "cold_items"
+SLICES = (COLD, "warm_items", "few_events")
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -58,9 +61,10 @@ def record(
     path = write(name, found, other_data=other_data)
     for other, row in rows().items():
         theirs = _seeds_of(other, folders)
-        if row.get("beside") == name and (RESULTS / f"{other}.json").exists() and theirs:
+        if row.get("beside") == name and (RESULTS / f"{other}.json").exists():
             known = json.loads((RESULTS / f"{other}.json").read_text(encoding="utf-8"))
-            write(other, {**known, **_beside(other, theirs)}, other_data=True)
+            known.pop("beside", None)  # It is of the record that was here before.
+            write(other, {**known, **(_beside(other, theirs) if theirs else _uncompared(other, name))}, other_data=True)
     return path
 
 
@@ -77,19 +81,40 @@ def _scored(folders: Sequence[Path]) -> dict[str, Any] | None:
         ValueError: it finds a rule broken, or a figure that differs.
     """
     if not SCORER.exists():
+        print(
+            f"no independent scorer looked at the figures: {SCORER} is not there, TFREC_SCORER names one",
+            file=sys.stderr,
+        )
         return None
     gaps = []
     for folder in folders:
-        files = ["--events", folder / EVENTS_SCORED, "--recs", folder / RECOMMENDATIONS_TEST, "--cutoffs", "10"]
-        done = subprocess.run([sys.executable, SCORER, *files], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ValueError(f"{SCORER.name} refuses {folder}: {(done.stdout + done.stderr).strip()[-300:]}")
-        theirs = json.loads(done.stdout)["all"]
-        ours = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
-        gaps += [abs(theirs[figure] - ours[figure]) for figure in FIGURES[:3]]
+        theirs = _scores(folder)
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        parts = [(theirs["all"], metrics["test"])]
+        parts += [(theirs["cold"], metrics["slices"][COLD])] if "cold" in theirs else []
+        gaps += [abs(one[figure] - other[figure]) for one, other in parts for figure in FIGURES[:3]]
     if max(gaps) > TOLERANCE:
         raise ValueError(f"{SCORER.name} and the runs differ by {max(gaps):.2g}, and may by {TOLERANCE}")
     return {"sha256": hashlib.sha256(SCORER.read_bytes()).hexdigest(), "largest_difference": max(gaps)}
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """What the independent scorer says of a run, of the users with a cold target too where items are held out.
+
+    Raises:
+        ValueError: it finds a rule broken.
+    """
+    items = pd.read_parquet(folder / "dataset" / "items.parquet", columns=["item_id", "held_out"])
+    cold = items.loc[items["held_out"] == 1, ["item_id"]]
+    words = ["--events", folder / EVENTS_SCORED, "--recs", folder / RECOMMENDATIONS_TEST, "--cutoffs", "10"]
+    with tempfile.TemporaryDirectory() as scratch:
+        if len(cold):
+            cold.to_csv(Path(scratch) / "cold.csv", index=False)
+            words += ["--cold", Path(scratch) / "cold.csv"]
+        done = subprocess.run([sys.executable, SCORER, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{SCORER.name} refuses {folder}: {(done.stdout + done.stderr).strip()[-300:]}")
+    return json.loads(done.stdout)
 
 
 def commit_note(run: Path) -> Path:
@@ -109,10 +134,17 @@ def _beside(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     if other is None:
         return {}
     theirs = _seeds_of(other, folders)
-    if not theirs:
-        print(f"{name} is not compared with {other}, whose runs are not beside these", file=sys.stderr)
-        return {}
-    return {"beside": {other: beside(folders, theirs)}}
+    return {"beside": {other: beside(folders, theirs)}} if theirs else _uncompared(name, other)
+
+
+def _uncompared(name: str, other: str) -> dict[str, Any]:
+    """Say that two rows are not compared; nothing, for a record."""
+    print(
+        f"{name} is not compared with {other}: runs of both must lie in one folder. Run make benchmark NAME={name} and "
+        f"NAME={other}.",
+        file=sys.stderr,
+    )
+    return {}
 
 
 def write(name: str, document: Mapping[str, Any], *, other_data: bool = False) -> Path:
@@ -227,8 +259,9 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def records() -> dict[str, dict[str, Any]]:
-    """The records by name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    """The records of rows, by name."""
+    paths = [RESULTS / f"{name}.json" for name in sorted(rows())]
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
 
 
 def between(text: str, mark: str, new: str) -> str:

@@ -197,6 +197,11 @@ def test_a_new_row_is_compared_anew_wherever_it_stands_beside_another(results, m
     assert recorded("plain", 0.25)["plain"]["hr@10"]["difference"] == 0.25
     assert recorded("plain", 0.375)["plain"]["hr@10"]["difference"] == 0.125
     assert recorded("row", 0.75)["plain"]["hr@10"]["difference"] == 0.375
+    for seed in (1, 2, 3):
+        (tmp_path / "row" / f"seed_{seed}").rename(tmp_path / f"away_{seed}")
+    capsys.readouterr()
+    assert recorded("plain", 0.5) is None  # What was said before is of another record.
+    assert "row is not compared with plain: runs of both must lie in one folder" in capsys.readouterr().err
 
 
 SCORER = """\
@@ -204,7 +209,10 @@ import json, sys
 if "refuse" in sys.argv[2]:
     print("2 items of a user twice")
     sys.exit(1)
-print(json.dumps({"all": {"hr@10": 0.5, "ndcg@10": 0.5 + 2e-7, "mrr@10": 0.5}}))
+told = {"all": {"hr@10": 0.5, "ndcg@10": 0.5 + 2e-7, "mrr@10": 0.5}}
+if "--cold" in sys.argv:
+    told["cold"] = dict.fromkeys(told["all"], float(len(open(sys.argv[-1]).read().split()[1:])))
+print(json.dumps(told))
 """
 
 
@@ -218,6 +226,27 @@ def test_an_independent_scorer_has_the_last_word(results, tmp_path):
         results.record("small", [run(tmp_path / "refuse", seed=1, hit=0.5)])
 
 
+def test_the_scorer_is_told_which_items_are_cold(results, tmp_path):
+    results.SCORER.write_text(SCORER)
+    folder = run(tmp_path / "a", seed=1, hit=0.5)
+    items = pd.read_parquet(folder / "dataset" / "items.parquet")
+    items.assign(held_out=[1, 0]).to_parquet(folder / "dataset" / "items.parquet")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for cold, refused in ((1.0, False), (0.5, True)):
+        metrics["slices"]["cold_items"] = dict.fromkeys(metrics["test"], cold)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        if refused:
+            with pytest.raises(ValueError, match="differ by 0.5, and may by 1e-06"):
+                results._scored([folder])
+        else:
+            assert results._scored([folder])["largest_difference"] == pytest.approx(2e-7)
+
+
+def test_that_no_scorer_looked_is_said(results, tmp_path, capsys):
+    assert results._scored([run(tmp_path / "a", seed=1, hit=0.5)]) is None
+    assert "no independent scorer looked at the figures" in capsys.readouterr().err
+
+
 def test_what_rows_say_of_one_another_is_the_difference_of_their_means():
     known = script("results").records()
     gaps = [
@@ -226,6 +255,6 @@ def test_what_rows_say_of_one_another_is_the_difference_of_their_means():
         for other, gaps in one.get("beside", {}).items()
         for figure, gap in gaps.items()
     ]
-    assert len(gaps) == 2 * sum("beside" in row for row in script("results").rows().values())
+    assert gaps, "no record is compared with another row's"
     for ours, told in gaps:
         assert told == pytest.approx(ours, abs=1e-9)

@@ -3,6 +3,7 @@
 from tfrec.build.extension import with_items as with_items
 from tfrec.build.model import two_tower as two_tower
 from tfrec.build.optimization import batch_tokens as batch_tokens
+from tfrec.build.optimization import decided_training as decided_training
 from tfrec.build.optimization import epochs as epochs
 from tfrec.build.optimization import monitor as monitor
 from tfrec.build.optimization import monitor_cutoff as monitor_cutoff

@@ -18,9 +18,9 @@ from tfrec.training import TwoRateAdamW
 # 2048 tokens (75 and 50 steps) learnt more an epoch than 4096 did; on MovieLens-1M (160 steps) 4096 was enough.
 MOST_TOKENS, LEAST_TOKENS, STEPS_AN_EPOCH = 4096, 256, 40
 
-# The epochs where none are set. Of few events an item, more passes learn them by heart: on Beauty (11 events an item;
+# The epochs where none are set. Of few events an item, more passes learn them by heart: on Beauty (12 targets an item;
 # validation NDCG@10 of one seed) 9 epochs gave 0.0822 and 14, best at the 8th, 0.0815. MovieLens-100K (50) and
-# MovieLens-1M (176) were trained for 20 alone, and were best at 12 to 20 of them.
+# MovieLens-1M (191) were trained for 20 alone, and were best at 12 to 20 of them.
 EPOCHS, SPARSE_EPOCHS, SPARSE = 20, 10, 25
 
 # `schedule: cosine` ends at this share of the learning rate.
@@ -55,6 +55,13 @@ def epochs(data: Dataset, training: config.Training) -> int:
         return training.epochs
     events, items = data.manifest["counts"]["train_targets"], int(data.items["trained"].sum())
     return SPARSE_EPOCHS if events < SPARSE * items else EPOCHS
+
+
+def decided_training(data: Dataset, training: config.Training | None = None) -> config.Training:
+    """The settings of a training, with what they leave to the data decided: epochs and the tokens of a batch."""
+    training = training or config.Training()
+    decided = {"epochs": epochs(data, training), "tokens_per_batch": batch_tokens(data, training)}
+    return training.model_copy(update=decided)
 
 
 def optimizer(

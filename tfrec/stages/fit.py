@@ -120,7 +120,7 @@ def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.
 def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker:
     """The model of a pipeline as its training begins: the seed's initial weights, or those of the run to start from."""
     pipeline, text = run.pipeline, run.pipeline.model.text
-    settings = pipeline.training.model_copy(update={"epochs": build.epochs(data, pipeline.training)})
+    settings = build.decided_training(data, pipeline.training)
     shared: dict[str, Any] = {"training": settings, "seed": pipeline.seed}
     if pipeline.ranking is not None and not pipeline.two_stages:
         model = build.ranker(data, pipeline.model, pipeline.ranking, **shared)

@@ -1,0 +1,221 @@
+"""tfrec beside other libraries on the same work: seconds an epoch and to a validation figure, memory, recommending.
+
+python benchmarks/speed/run.py [--data movielens_1m] [--rounds 3] [--out runs/speed] [--others PYTHON]
+python benchmarks/speed/run.py --page      writes the table of docs/speed.md from the record alone
+
+Both libraries train a SASRec of the same width, blocks, heads and length on the same events, by a softmax over all
+items, with as many steps an epoch, on the same cores, in turn: rounds of `EPOCHS` epochs, of which the first one, that
+has what happens once in it, is not counted; then one training each until the validation NDCG@10 of `WORK`, all of its
+epochs counted and validations not. A measurement is a process of its own and a file under --out, so that a benchmark
+that was stopped goes on where it was. RecTools lives in an environment of its own, which `make benchmark-speed` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import results  # noqa: E402
+
+from tfrec import build, config  # noqa: E402
+from tfrec.data import Dataset  # noqa: E402
+from tfrec.features import ITEM_ID, USER_ID  # noqa: E402
+from tfrec.report import describe  # noqa: E402
+from tfrec.report.environment import cores  # noqa: E402
+
+LIBRARIES = ("tfrec", "rectools")
+RECORD, PAGE = results.RESULTS / "speed.json", results.ROOT / "docs" / "speed.md"
+OTHERS = results.ROOT / ".venv-rectools" / "bin" / "python"
+EPOCHS = 3  # Of a round.
+# Of both: 64 wide, two blocks, two heads, 128 sequences a step. `rates` are of tfrec and RecTools, whose own default is
+# 0.001. `target` is a validation NDCG@10 that both reach, and `most` the epochs after which a training gives up.
+SHARED = {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "sequences": 128}
+WORK: dict[str, dict[str, Any]] = {
+    "amazon_beauty": {"target": 0.05, "most": 20},
+    "movielens_1m": {"target": 0.16, "most": 40},
+}
+RATES = {"tfrec": 0.002, "rectools": 0.001}
+
+
+@click.command()
+@click.option("--data", "names", type=click.Choice(sorted(WORK)), multiple=True, default=sorted(WORK))
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=results.ROOT / "runs" / "speed")
+@click.option(
+    "--others",
+    default=str(results.ROOT / ".venv-rectools" / "bin" / "python"),
+    help="The interpreter that has RecTools.",
+)
+@click.option("--page", is_flag=True, help="Write the page from the record, and measure nothing.")
+def main(names: Sequence[str], rounds: int, out: Path, others: str, *, page: bool) -> None:
+    """Measure what is not measured yet, and write record and page."""
+    if not page:
+        if not Path(others).exists():
+            raise click.ClickException(
+                f"{others} is not there: `make benchmark-speed` makes it, --others names another."
+            )
+        found = json.loads(RECORD.read_text(encoding="utf-8"))["data"] if RECORD.exists() else {}
+        for name in names:
+            found[name] = measured(name, out / name, rounds, {"tfrec": sys.executable, "rectools": others})
+        told = {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
+        RECORD.write_text(json.dumps({**told, "data": dict(sorted(found.items()))}, indent=1) + "\n", encoding="utf-8")
+    results.fill(PAGE, "speed", table(json.loads(RECORD.read_text(encoding="utf-8"))))
+
+
+def measured(name: str, folder: Path, rounds: int, interpreters: Mapping[str, str]) -> dict[str, Any]:
+    """All that is measured of a data set: of each library its figures, and the ratios of the two."""
+    work = prepared(name, folder)
+    turns = [(library, f"round_{turn}") for turn in range(1, rounds + 1) for library in LIBRARIES]
+    for library, part in [*turns, *((library, "quality") for library in LIBRARIES)]:
+        last = part == "quality"
+        more = {"epochs": work["most"] if last else EPOCHS, "target": work["target"] if last else None}
+        _process(library, interpreters[library], {**work, **more}, folder / f"{library}_{part}")
+    parts = {library: list(_results(folder, library, rounds)) for library in LIBRARIES}
+    told = {library: figures(parts[library]) for library in LIBRARIES}
+    ours, theirs = (told[library] for library in LIBRARIES)
+    return {
+        **{field: work[field] for field in ("users", "items", "events", "max_length", "target")},
+        **told,
+        "epoch_ratio": theirs["epoch_seconds"]["median"] / ours["epoch_seconds"]["median"],
+        "quality_ratio": _ratio(theirs["seconds_to_target"], ours["seconds_to_target"]),
+        "memory_ratio": theirs["peak_memory_mb"] / ours["peak_memory_mb"],
+        "recommend_ratio": theirs["recommend_seconds"]["median"] / ours["recommend_seconds"]["median"],
+    }
+
+
+def prepared(name: str, folder: Path) -> dict[str, Any]:
+    """What both libraries are told: the table of events, tfrec's data set and settings, the shape of the model."""
+    pipeline = results.ROOT / "pipelines" / f"{name}.yaml"
+    changes = [
+        "model.text=none", "model.behavior=attention", f"model.dim={SHARED['dim']}",
+        f"model.attention={{kind: sasrec, blocks: {SHARED['blocks']}, heads: {SHARED['heads']}}}",
+        f"model.dropout={SHARED['dropout']}", "training.objective=softmax", "training.schedule=constant",
+        f"training.learning_rate={RATES['tfrec']}",
+    ]  # fmt: skip
+    settings = config.load(pipeline, changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = build.dataset(settings.data, folder / "dataset")
+    _write_table(data, folder / "events.csv")
+    counts = data.manifest["counts"]
+    return {
+        **SHARED, **WORK[name], "rates": RATES, "seed": 1, "threads": cores(), "pipeline": str(pipeline),
+        "changes": changes, "dataset": str(folder / "dataset"), "table": str(folder / "events.csv"),
+        "max_length": data.max_length, "users": counts["train_users"], "items": counts["items"],
+        "events": counts["train_events"],
+    }  # fmt: skip
+
+
+def _write_table(data: Dataset, path: Path) -> None:
+    """The training events and the validation's targets, each with its place in its user's order."""
+    lists, truth = data.training_sequences(), data.truth("validation")
+    ids = data.items[ITEM_ID].to_numpy(dtype=object)
+    table = truth.assign(place=1 << 30, validates=True)
+    events = {USER_ID: lists.user_ids[lists.owners], ITEM_ID: ids[lists.rows], "place": np.arange(len(lists.rows))}
+    table = pd.concat([pd.DataFrame(events).assign(validates=False), table])
+    table.to_csv(path, index=False)
+
+
+def _process(library: str, interpreter: str, work: Mapping[str, Any], path: Path) -> None:
+    """One measurement in a process of its own; none where its result is there and of the same work."""
+    asked, result = path.with_suffix(".work.json"), path.with_suffix(".json")
+    if result.exists() and asked.exists() and json.loads(asked.read_text()) == work:
+        return
+    result.unlink(missing_ok=True)
+    asked.write_text(json.dumps(work))
+    print(f"{path.parent.name}: {path.name}", flush=True)
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(work["threads"])}
+    if library == "tfrec":
+        environment["PYTHONPATH"] = os.pathsep.join([str(results.ROOT), environment.get("PYTHONPATH", "")])
+    command = [interpreter, str(HERE / f"with_{library}.py"), str(asked), str(result)]
+    ended = subprocess.run(command, env=environment, check=False, cwd=results.ROOT)
+    if ended.returncode or not result.exists():
+        raise click.ClickException(f"{path.name} ended with status {ended.returncode}")
+
+
+def _results(folder: Path, library: str, rounds: int) -> Iterator[dict[str, Any]]:
+    for part in [*(f"round_{turn}" for turn in range(1, rounds + 1)), "quality"]:
+        yield json.loads((folder / f"{library}_{part}.json").read_text())
+
+
+def figures(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is told of one library's rounds, the last part being the training to the target."""
+    *rounds, quality = parts
+    counted = [second for part in rounds for second in part["epoch_seconds"][1:]]
+    return {
+        "epoch_seconds": _spread(counted),
+        "first_epoch_seconds": _spread([part["epoch_seconds"][0] for part in rounds]),
+        "peak_memory_mb": max(part["peak_memory_mb"] for part in rounds),
+        "recommend_seconds": _spread([part["recommend_seconds"] for part in rounds]),
+        "recommended_users": rounds[0]["users"],
+        "validation_ndcg@10": quality["ndcg"],
+        "seconds": list(np.cumsum(quality["epoch_seconds"]).round(1)),
+        "seconds_to_target": sum(quality["epoch_seconds"]) if quality["ndcg"][-1] >= quality["target"] else None,
+        **{name: rounds[0][name] for name in ("padding", "steps", "versions") if name in rounds[0]},
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values), "count": len(values)}
+
+
+def _ratio(theirs: float | None, ours: float | None) -> float | None:
+    return None if theirs is None or ours is None else theirs / ours
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The page's table of a record."""
+    lines = [
+        "| data | | tfrec | RecTools | times |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for name, found in record["data"].items():
+        ours, theirs = (found[library] for library in LIBRARIES)
+        rows = [
+            ("an epoch, s", *(_cell(each["epoch_seconds"]) for each in (ours, theirs)), found["epoch_ratio"]),
+            (
+                f"to validation NDCG@10 {found['target']}, s",
+                *(_reached(each) for each in (ours, theirs)),
+                found["quality_ratio"],
+            ),
+            (
+                "most memory, MiB",
+                *(f"{each['peak_memory_mb']:,.0f}" for each in (ours, theirs)),
+                found["memory_ratio"],
+            ),
+            (
+                f"10 items for each of {ours['recommended_users']:,} users, s",
+                *(_cell(each["recommend_seconds"]) for each in (ours, theirs)),
+                found["recommend_ratio"],
+            ),
+        ]
+        for what, mine, other, ratio in rows:
+            lines.append(f"| {name} | {what} | {mine} | {other} | {'-' if ratio is None else f'{ratio:.1f}'} |")
+    return "\n".join(lines)
+
+
+def _cell(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:.1f} ({spread['least']:.1f} to {spread['most']:.1f})"
+
+
+def _reached(told: Mapping[str, Any]) -> str:
+    epochs = len(told["seconds"])
+    if told["seconds_to_target"] is None:
+        return f"{max(told['validation_ndcg@10']):.4f} in {epochs} epochs, {told['seconds'][-1]:.0f} s"
+    return f"{told['seconds_to_target']:.0f} ({epochs} epochs)"
+
+
+if __name__ == "__main__":
+    main()

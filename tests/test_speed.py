@@ -1,0 +1,63 @@
+"""The benchmark of speed: what it makes of measurements, and that tfrec's side runs on a small shop."""
+
+import importlib.util
+import json
+
+import pytest
+
+from tests.benchmark_scripts import ROOT
+from tfrec.data import prepare
+
+
+def speed_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / "speed" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def part(seconds, *, memory=100.0, ndcg=(0.1,), target=None):
+    return {
+        "epoch_seconds": seconds, "peak_memory_mb": memory, "recommend_seconds": 2.0, "users": 10,
+        "ndcg": list(ndcg), "target": target,
+    }  # fmt: skip
+
+
+def test_first_epochs_count_towards_the_target_alone():
+    quality = part([9.0, 1.0], ndcg=(0.1, 0.3), target=0.2)
+    found = speed_script("run").figures([part([50.0, 3.0, 5.0]), part([70.0, 4.0, 9.0], memory=120.0), quality])
+    assert found["epoch_seconds"] == {"median": 4.5, "least": 3.0, "most": 9.0, "count": 4}
+    assert found["first_epoch_seconds"]["median"] == 60.0
+    assert found["seconds_to_target"] == 10.0 and found["peak_memory_mb"] == 120.0
+
+
+def test_a_target_that_was_not_reached_has_no_seconds():
+    quality = part([9.0, 1.0], ndcg=(0.1, 0.15), target=0.2)
+    assert speed_script("run").figures([part([5.0, 3.0]), quality])["seconds_to_target"] is None
+
+
+def test_the_page_shows_the_record():
+    script = speed_script("run")
+    told = {"tfrec": script.figures([part([5.0, 2.0]), part([4.0], ndcg=(0.3,), target=0.2)])}
+    told["rectools"] = script.figures([part([5.0, 40.0]), part([50.0], ndcg=(0.1,), target=0.2)])
+    ratios = {"epoch_ratio": 20.0, "quality_ratio": None, "memory_ratio": 1.0, "recommend_ratio": 1.0}
+    lines = script.table({"data": {"shop": {"target": 0.2, **told, **ratios}}}).splitlines()
+    assert lines[2] == "| shop | an epoch, s | 2.0 (2.0 to 2.0) | 40.0 (40.0 to 40.0) | 20.0 |"
+    assert lines[3] == "| shop | to validation NDCG@10 0.2, s | 4 (1 epochs) | 0.1000 in 1 epochs, 50 s | - |"
+
+
+@pytest.mark.slow
+def test_tfrecs_side_of_the_work_runs(shop, tmp_path):
+    events, items, options = shop
+    data = prepare(events, items, options=options, folder=tmp_path / "dataset")
+    (tmp_path / "shop.yaml").write_text("name: shop\ndata: {events: {path: e.csv}}\n")
+    work = {
+        "pipeline": str(tmp_path / "shop.yaml"), "changes": ["model.dim=8", "model.text=none"], "seed": 1,
+        "dataset": str(data.folder), "users": data.manifest["counts"]["train_users"], "sequences": 16, "epochs": 2,
+        "target": 2.0,
+    }  # fmt: skip
+    (tmp_path / "work.json").write_text(json.dumps(work))
+    speed_script("with_tfrec").main(str(tmp_path / "work.json"), str(tmp_path / "result.json"))
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert len(told["epoch_seconds"]) == len(told["ndcg"]) == 2 and all(0 <= each <= 1 for each in told["ndcg"])
+    assert told["steps"] <= -(-work["users"] // 16) and told["recommend_seconds"] > 0
