@@ -47,7 +47,7 @@ def test_a_score_is_the_product_of_state_and_item(similarity):
 def test_dot_divides_the_tower_by_the_temperature():
     model, batch = two_tower(temperature=0.25), test_batch()
     vectors = model.item_tower().numpy()
-    states = model.behavior_tower(vectors[batch[HISTORY]]).numpy()
+    states = model.behavior_tower(vectors[batch[HISTORY]] * model.item_tower.dim**0.5).numpy()
     np.testing.assert_allclose(model.item_vectors().numpy(), vectors)
     np.testing.assert_allclose(model.states(vectors[batch[HISTORY]], {}).numpy(), states / 0.25, rtol=1e-5)
 

@@ -111,6 +111,7 @@ class JoinedBehaviorTower(keras.layers.Layer):
         found, start = [], 0
         for tower in self.towers:
             own = vectors[..., start : start + tower.dim]
+            own = own if self.cosine else own * (tower.dim / self.dim) ** 0.5  # As the tower alone has them scaled.
             found.append(ops.cast(tower(own, context, training=training), "float32"))
             start += tower.dim
         if self.cosine:

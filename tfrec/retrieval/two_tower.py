@@ -116,8 +116,7 @@ class TwoTower(keras.Model):
             training: whether dropout is on.
         """
         history_vectors = shifted(history_vectors[..., : self.item_tower.dim], features)
-        if self.similarity == "cosine":  # Unit vectors of a wide space have small entries; encoders like them near 1.
-            history_vectors = history_vectors * self.item_tower.dim**0.5
+        history_vectors = history_vectors * self.item_tower.dim**0.5  # Encoders like entries near 1.
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
         if self.similarity == "cosine":
             states = unit(states)
