@@ -1,10 +1,12 @@
 """The names of encoders and of blocks become the layers that they name."""
 
+import numpy as np
 import pytest
 
 from tests import tiny_shop
 from tfrec import build, config
 from tfrec.data import EventColumns, PrepareOptions, prepare
+from tfrec.features import HISTORY
 from tfrec.towers import ConvolutionEncoder, HSTUBlock, LSTMEncoder, SASRecBlock, SelfAttentionEncoder
 
 
@@ -31,6 +33,26 @@ def test_a_kind_is_its_block(data, kind, block, expansion):
         (each.expansion, each.timestamps) for each in made(**{"attention.expansion": 3, "time_features": False})
     } == {(3, False)}
     assert not made(**{"attention.time_bias": False})[0].timestamps and len(made(**{"attention.blocks": 3})) == 3
+
+
+@pytest.mark.parametrize("kind", ["ligr", "hstu", "sasrec"])
+def test_without_a_position_bias_a_block_sees_the_past_as_a_set(data, kind):
+    history = np.array([[1, 2, 3, 4]], "int32")
+    for told in (True, False):
+        changes = {
+            "attention.kind": kind,
+            "attention.position_bias": told,
+            "attention.blocks": 1,
+            "time_features": False,
+        }
+        model = build.two_tower(data, dim=8, behavior="attention", text="none", **changes)
+        for weight in model.behavior_tower.weights:
+            if weight.path.endswith("distance"):
+                weight.assign(np.arange(weight.shape[0] * weight.shape[1]).reshape(weight.shape))
+        one, other = (
+            model.query(model.item_vectors(), {HISTORY: rows}).numpy() for rows in (history, history[:, [1, 0, 2, 3]])
+        )
+        assert np.allclose(one, other, atol=1e-4) is not told
 
 
 def test_a_temperature_is_learnt_where_the_settings_say_so(data):

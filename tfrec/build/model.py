@@ -157,7 +157,7 @@ def _attention(settings: config.Model, data: Dataset) -> SelfAttentionEncoder:
             chosen.heads,
             chosen.expansion,
             settings.dropout,
-            data.max_length,
+            data.max_length if chosen.position_bias else 1,  # One number for all distances tells none from another.
             timestamps=_reads_times(settings, data) and chosen.time_bias,
             name=f"block_{place}",
         )

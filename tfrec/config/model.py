@@ -114,6 +114,7 @@ class Attention(Settings):
         description="width of the feed-forward part, of `hstu` its gate's, in multiples of `model.dim`; `null`: 4 for "
         "`ligr`, 1 for the others",
     )
+    position_bias: bool = Field(True, description="tell attention how many events lie between two")
     time_bias: bool = Field(
         True, description="tell attention how much time lies between two events, where the model reads times"
     )

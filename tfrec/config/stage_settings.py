@@ -87,7 +87,10 @@ def _of_answers(pipeline: Pipeline) -> dict[str, Any]:
 
 def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
     """The section `model` without the places of what training starts from, whose content counts."""
-    return {**model, "text": {**model["text"], "start": None, "tuned": None}}
+    attention = dict(model["attention"])
+    if attention["position_bias"]:  # Keys of runs with it stay what they were.
+        del attention["position_bias"]
+    return {**model, "attention": attention, "text": {**model["text"], "start": None, "tuned": None}}
 
 
 def _without_places(data: dict[str, Any]) -> dict[str, Any]:
