@@ -67,8 +67,17 @@ def record(name: str, folder: Path, commit: str, others: tuple[str, ...]) -> Non
             )
         kept["variants"][variant]["commit"] = results.commit(revision)
     RECORDS.mkdir(exist_ok=True)
+    _keep_times(kept["variants"], RECORDS / f"{name}.json")
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     results.fill(PAGE, MARK, as_markdown())
+
+
+def _keep_times(variants: dict[str, Any], path: Path) -> None:
+    """Give variants the times that the record here has of the same changes."""
+    known = json.loads(path.read_text(encoding="utf-8"))["variants"] if path.exists() else {}
+    for variant, entry in known.items():
+        if "time" in entry and variants.get(variant, {}).get("changes") == entry["changes"]:
+            variants[variant]["time"] = entry["time"]
 
 
 @main.command("time")

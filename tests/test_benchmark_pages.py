@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests import tiny_shop
 from tests.benchmark_scripts import PIPELINE, ROOT, script
 from tfrec import config
 
@@ -205,11 +206,11 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
         "    tfrec compare pipelines/small.yaml --grid benchmarks/grids/small_ablations.yaml \\",
         "        --out runs/small_ablations", "",
         ablations.HEAD, "|" + " --- |" * 8,
-        "| **base** | 0.2500 | 0.2500 |  | 0.5000 |  | 1,234 | 8 s |",
+        "| **base** | 0.2500 | 0.2500 |  | 0.5000 |  | 1,234 |  |",
         '| `model.behavior=["convolution"]`<br>`model.convolution.blocks=3` '
-        f"| 0.0625 | 0.0625 | {gap} | 0.1250 | {gap} | 1,234 | 9 s |",
-        f"| `model.text=none` | 0.1250 | 0.1250 | {gap} | 0.2500 | {gap} | 1,234 | 8 s |",
-        f"| `model.dropout=0.0` | 0.2000 | 0.2000 | {gap} | 0.4000 | {gap} | 1,234 | 8 s |",
+        f"| 0.0625 | 0.0625 | {gap} | 0.1250 | {gap} | 1,234 |  |",
+        f"| `model.text=none` | 0.1250 | 0.1250 | {gap} | 0.2500 | {gap} | 1,234 |  |",
+        f"| `model.dropout=0.0` | 0.2000 | 0.2000 | {gap} | 0.4000 | {gap} | 1,234 |  |",
     ]  # fmt: skip
     found = json.loads((ablations.RECORDS / "small.json").read_text())
     assert found["commit"] == "0123456789abcdef" and "commit" not in found["variants"]["a"]
@@ -218,6 +219,27 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
     assert "commit" in json.loads((ablations.RECORDS / "small.json").read_text())["variants"]["a"]
     ended = CliRunner().invoke(ablations.main, [*RECORD, "--other", "d=fixed", str(tmp_path / "done")])
     assert ended.exit_code == 1 and "--other names the variant 'd'; there are whole, b, a, c" in ended.output
+
+
+def test_what_a_variant_takes_is_measured_apart_and_kept(ablations, monkeypatch, tmp_path):
+    recorded(ablations, compared(tmp_path / "done"))
+    monkeypatch.setattr(ablations, "load_plan", lambda grid, pipeline, base: "the plan")
+    monkeypatch.setattr(ablations, "_timed", {"the plan": {"whole": 1.0, "a": 1.5}}.get)
+    assert CliRunner().invoke(ablations.main, ["time", "small"], catch_exceptions=False).exit_code == 0
+    page = ablations.PAGE.read_text()
+    assert "| 0.5000 |  | 1,234 | 1.00 |" in page and page.count("| 1,234 | 1.50 |") == 1
+    assert "| 1,234 | 1.50 |" in "\n".join(recorded(ablations, compared(tmp_path / "again")))
+
+
+@pytest.mark.slow
+def test_times_are_those_of_the_reference(ablations, tmp_path):
+    tiny_shop.events().to_csv(tmp_path / "events.csv", index=False)
+    tiny_shop.items().to_csv(tmp_path / "items.csv", index=False)
+    text = tiny_shop.PIPELINE.format(name="shop", folder=tmp_path, split="leave_last", epochs=1)
+    (tmp_path / "shop.yaml").write_text(text)
+    (tmp_path / "grid.yaml").write_text("variants: {whole: {}, deep: {model.lstm.layers: 12}}\n")
+    found = ablations._timed(ablations.load_plan(tmp_path / "grid.yaml", tmp_path / "shop.yaml"))
+    assert found["whole"] == 1 and found["deep"] > 1.2
 
 
 def test_the_word_for_a_difference_takes_three_seeds(ablations, tmp_path):
