@@ -78,6 +78,12 @@ class Training(Settings):
         "or of a ranker's logits",
     )
     accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
+    row_wise: bool | None = Field(
+        None,
+        description="a step updates of the items' id vectors only those that it reads, so that it takes no longer the "
+        "more items there are: for objectives that sample, without `accumulate` and `adversarial`; `null`: there, from "
+        "50,000 items on (docs/large_catalogues.md)",
+    )
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     adversarial: Annotated[float, Field(ge=0)] = Field(
         0.0,
@@ -105,6 +111,16 @@ class Training(Settings):
     mixed_precision: bool = Field(
         False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"
     )
+
+    @model_validator(mode="after")
+    def _by_row(self) -> Self:
+        if self.row_wise:
+            wrong = {"objective.name": self.objective.name == "softmax", "accumulate": self.accumulate > 1}
+            wrong["adversarial"] = self.adversarial > 0
+            for name in (name for name, bad in wrong.items() if bad):
+                value = self.objective.name if "." in name else getattr(self, name)
+                raise ValueError(f"row_wise is true, and {name} is {value}, which moves all items at each step")
+        return self
 
 
 class Evaluation(Settings):
