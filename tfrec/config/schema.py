@@ -23,9 +23,8 @@ class Objective(Settings):
     name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. The "
-        "memory of a softmax step peaks at about twice its logits, and at up to 4.5 times, 9 GiB, where `unseen` keeps "
-        "out what is seen",
+        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. Softmax "
+        "computes logits of more than 512 MiB in chunks, which takes a third longer and bounds its memory",
     )
     negatives: Annotated[int, Field(ge=0)] | None = Field(
         None,
