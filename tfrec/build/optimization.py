@@ -23,8 +23,9 @@ MOST_TOKENS, LEAST_TOKENS, STEPS_AN_EPOCH = 4096, 256, 40
 # MovieLens-1M (176) were trained for 20 alone, and were best at 12 to 20 of them.
 EPOCHS, SPARSE_EPOCHS, SPARSE = 20, 10, 25
 
-# Rows of the catalogue from which on a sampled objective updates by row where nothing is set.
-ROW_WISE_ITEMS = 50_000
+# Rows of the catalogue from which on a sampled objective updates by row where nothing is set. A step, 64 wide, takes as
+# long by row as whole at 10,000 rows (84 and 85 ms), and a sixth at a million (87 and 495 ms; docs/large_catalogues.md).
+ROW_WISE_ITEMS = 20_000
 
 # `schedule: cosine` ends at this share of the learning rate.
 FINAL_RATE = 0.02
@@ -119,7 +120,7 @@ def optimizer(
 
 
 def row_wise(training: config.Training, model: TwoTower) -> bool:
-    """Whether the items' ids are updated by row: what is set, else where they can be and are 50,000 or more.
+    """Whether the items' ids are updated by row: what is set, else where they can be and are 20,000 or more.
 
     Raises:
         ValueError: it is set, and a step of this model reads all of them.

@@ -81,7 +81,7 @@ class Training(Settings):
         None,
         description="a step updates of the items' id vectors only those that it reads, so that it takes no longer the "
         "more items there are: for objectives that sample, without `accumulate` and `adversarial`; `null`: there, from "
-        "50,000 items on (docs/large_catalogues.md)",
+        "20,000 items on (docs/large_catalogues.md)",
     )
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     adversarial: Annotated[float, Field(ge=0)] = Field(

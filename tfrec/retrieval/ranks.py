@@ -64,7 +64,7 @@ def best_of(
         found = best(place * size, place * size + size)
         return place + 1, *(part.write(place, values) for part, values in zip(parts, found, strict=True))
 
-    count = (users + size - 1) // size
+    count = tf.maximum((users + size - 1) // size, 1)
     empty = [
         tf.TensorArray(kind, count, infer_shape=False, element_shape=[None, k]) for kind in (tf.int32, query.dtype)
     ]
