@@ -164,36 +164,43 @@ def _median(parts: list[Figures]) -> Figures:
     return {**kept, "peak_mb": max(part["peak_mb"] for part in parts)}
 
 
+def softmax_steps(items: int) -> list[Figures]:
+    """Steps of the full softmax over a fifth as many positions, and as many, as those of the other objectives."""
+    shared = {"items": items, "objective": "softmax", "row_wise": False, "steps": 1}
+    return [measured("step", users=users, **shared) for users in (USERS_A_STEP // 5, USERS_A_STEP)]
+
+
 def shown(found: Figures) -> None:
     """Print what was measured."""
-    console, sizes = Console(width=110), sorted({row["items"] for row in found["steps"]})
-    table = Table(
-        "objective", "optimizer", *(f"{size:,} items" for size in sizes), "ratio", title="processor ms a step"
-    )
-    for objective, row_wise in itertools.product(OBJECTIVES, (True, False)):
-        rows = {
-            row["items"]: row for row in found["steps"] if (row["objective"], row["row_wise"]) == (objective, row_wise)
-        }
-        took = [rows[size]["processor_ms"] for size in sizes]
-        cells = [f"{value:.0f}" for value in took]
+    steps = found.get("steps", [])
+    sizes = sorted({row["items"] for row in steps})
+    title = "processor ms a step, of each repeat, and the ratio of their medians"
+    table = Table("objective", "optimizer", *(f"{size:,} items" for size in sizes), "ratio", title=title)
+    for objective, row_wise in itertools.product(OBJECTIVES, (True, False)) if steps else ():
+        kept = {row["items"]: row for row in steps if (row["objective"], row["row_wise"]) == (objective, row_wise)}
+        took = [kept[size]["processor_ms"] for size in sizes]
+        cells = [" ".join(f"{value:.0f}" for value in kept[size]["processor_ms_of_repeats"]) for size in sizes]
         table.add_row(objective, "by row" if row_wise else "AdamW", *cells, f"{took[-1] / took[0]:.2f}")
-    console.print(table)
-    table = Table("full softmax: items", "positions", "processor s a step", "peak MiB")
-    for row in found["softmax"]:
+    whole = Table("full softmax: items", "positions", "processor s a step", "peak MiB")
+    for row in found.get("softmax", []):
         seconds = statistics.median(row["processor_ms"]) / 1000
-        table.add_row(f"{row['items']:,}", f"{row['users'] * LENGTH:,}", f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
-    console.print(table)
-    table = Table("evaluation: items", "users", "part", "processor s", "peak MiB")
-    for row in found["evaluation"]:
+        whole.add_row(f"{row['items']:,}", f"{row['users'] * LENGTH:,}", f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
+    parts = Table("evaluation: items", "users", "part", "processor s", "peak MiB")
+    for row in found.get("evaluation", []):
         for part, seconds in row["seconds"].items():
-            table.add_row(f"{row['items']:,}", f"{row['users']:,}", part, f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
-    console.print(table)
+            parts.add_row(f"{row['items']:,}", f"{row['users']:,}", part, f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
+    for each in (table, whole, parts):
+        if each.row_count:
+            Console(width=110).print(each)
+
+
+PARTS = ("steps", "softmax", "evaluation")
+SIZES = (10_000, 100_000, 1_000_000)
 
 
 @click.command()
-@click.option(
-    "--items", multiple=True, type=click.IntRange(1000), default=(10_000, 100_000, 1_000_000), show_default=True
-)
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
+@click.option("--items", multiple=True, type=click.IntRange(1000), default=SIZES, show_default=True)
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Processes for each kind of step."
 )
@@ -201,8 +208,10 @@ def shown(found: Figures) -> None:
     "--steps", type=click.IntRange(1), default=10, show_default=True, help="Steps that each of them measures."
 )
 @click.option("--users", type=click.IntRange(1), default=10_000, show_default=True, help="Users of the evaluation.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the record is written, as JSON.")
-def main(items: tuple[int, ...], repeats: int, steps: int, users: int, output: Path | None) -> None:
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Record, JSON; other parts in it stay.")
+def main(
+    parts: tuple[str, ...], items: tuple[int, ...], repeats: int, steps: int, users: int, output: Path | None
+) -> None:
     """Measure, and print tables; see the head of the file."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tfrec.build
@@ -210,16 +219,14 @@ def main(items: tuple[int, ...], repeats: int, steps: int, users: int, output: P
     from tfrec.retrieval.tfrs_objective import recommenders
 
     recommenders()  # Imported before the forks, which then need not.
-
-    largest = max(items)
-    found: Figures = {
-        "steps": steps_by_size(sorted(items), repeats, steps),
-        "softmax": [
-            measured("step", items=largest, objective="softmax", row_wise=False, users=asked, steps=2)
-            for asked in (USERS_A_STEP // 4, USERS_A_STEP)
-        ],
-        "evaluation": [measured("evaluation", items=largest, users=users)],
+    work: dict[str, Callable[[], list[Figures]]] = {
+        "steps": lambda: steps_by_size(sorted(items), repeats, steps),
+        "softmax": lambda: softmax_steps(max(items)),
+        "evaluation": lambda: [measured("evaluation", items=max(items), users=users)],
     }
+    found: Figures = json.loads(output.read_text(encoding="utf-8")) if output is not None and output.exists() else {}
+    for part in parts:
+        found[part] = work[part]()
     shown(found)
     if output is not None:
         from tfrec.report import describe

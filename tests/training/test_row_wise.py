@@ -141,6 +141,19 @@ def test_a_model_learns_as_under_adamw(objective):
     assert np.abs(tables[0] - tables[1]).max() < 0.05 * np.abs(tables[1]).max()
 
 
+def test_a_step_reads_rows_that_are_up_to_date_and_fit_leaves_none_that_is_not(monkeypatch):
+    model, _ = trained(RowWiseAdamW(0.02))
+    before = model.item_tower.embedding.numpy()
+    model.optimizer.settle()
+    np.testing.assert_array_equal(model.item_tower.embedding.numpy(), before)
+    asked, batch = [], cycles.train_batch(users=2, length=2)
+    monkeypatch.setattr(model.optimizer, "catch_up", lambda table, rows: asked.append((table, set(rows.numpy()))))
+    model.compute_loss(batch)
+    ((table, rows),) = asked
+    assert table is model.item_tower.embedding
+    assert rows >= set(batch["history"].ravel()) | set(batch["target"].ravel())
+
+
 def test_half_precision_keeps_the_gradient_to_its_rows():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -149,6 +162,16 @@ def test_half_precision_keeps_the_gradient_to_its_rows():
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(history["loss"]).all()
     assert np.isfinite(model.item_tower.embedding.numpy()).all()
+
+
+@pytest.mark.slow
+def test_xla_may_compile_the_step():
+    model = cycles.two_tower("sampled_softmax")
+    model.compile(RowWiseAdamW(0.02, global_clipnorm=1.0), jit_compile=True)
+    before = model.item_tower.embedding.numpy()
+    history = model.fit(cycles.as_dataset(cycles.train_batch()), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert np.abs(model.item_tower.embedding.numpy() - before)[1:].max() > 0
 
 
 def test_a_checkpoint_holds_what_goes_on(tmp_path):
