@@ -91,9 +91,32 @@ def test_chunks_change_nothing(monkeypatch):
     histories, training = histories_of(**users), histories_of(x=[1, 2, 3, 4, 5, 4, 3, 2, 1])
     whole = cooccurrence(CATALOGUE, histories, training)
     monkeypatch.setattr("tfrec.evaluation.baselines._CHUNK_SCORES", 20)
+    monkeypatch.setattr("tfrec.evaluation.baselines._LEAST_USERS", 3)
     parts = cooccurrence(CATALOGUE, histories, training)
     assert whole.equals(parts)
     assert list(whole.user_id.unique()) == [user for user, history in users.items() if len(set(history)) < 5]
+
+
+@pytest.mark.parametrize("keep_seen", [False, True])
+def test_what_is_not_looked_at_is_not_among_the_best(keep_seen):
+    rng, items = np.random.default_rng(1), 300
+    ids = np.array(["", *(f"i{row}" for row in range(1, items))], object)
+    catalogue = Catalogue(ids, (np.arange(items) > 0) & (rng.random(items) < 0.9), rng.integers(0, 50, items))
+    log = {f"u{user}": rng.integers(1, items, rng.integers(0, 60)).tolist() for user in range(30)}
+    histories, places = histories_of(**log), catalogue.popularity()
+    pairs = np.zeros((items, items))
+    for history in log.values():
+        np.add.at(pairs, (history[:-1], history[1:]), 1)
+    found = {
+        "popularity": popularity(catalogue, histories, k=7, keep_seen=keep_seen),
+        "cooccurrence": cooccurrence(catalogue, histories, histories, k=7, keep_seen=keep_seen),
+    }
+    for name, table in found.items():
+        for user, history in log.items():
+            scores = places + (pairs[history[-1]] if name == "cooccurrence" and history else 0)
+            barred = ~catalogue.candidate | (~np.full(items, keep_seen) & np.isin(np.arange(items), history))
+            best = np.argsort(np.where(barred, np.inf, -scores), kind="stable")[:7]
+            assert table.loc[table.user_id == user, "item_id"].tolist() == ids[best].tolist()
 
 
 def test_bad_arguments_are_refused():

@@ -4,7 +4,9 @@ import pytest
 import tensorflow as tf
 
 from tfrec.evaluation.metrics import user_metrics
-from tfrec.retrieval.ranks import REMOVED, ranking_metrics, remove_seen
+from tfrec.features import SEEN
+from tfrec.retrieval import ranks
+from tfrec.retrieval.ranks import REMOVED, best_of, ranking_metrics, remove_seen
 
 SCORES = np.array([[0.5, 0.1, 0.9, 0.3, -2.0], [0.5, 0.1, 0.9, 0.3, -2.0]], "float32")
 
@@ -33,11 +35,16 @@ def test_what_is_removed_stays_finite():
     assert np.isfinite(remove_seen(SCORES, np.arange(10).reshape(2, 5) % 5, tf.constant([0])).numpy()).all()
 
 
+def metrics_of(scores, relevant, cutoff):
+    top = tf.math.top_k(scores, min(cutoff, scores.shape[1]))
+    return {name: values.numpy() for name, values in ranking_metrics(top.indices, top.values, relevant).items()}
+
+
 def test_metrics_by_hand():
     """The best three are rows 2, 0, 3; relevant are 3, then 0 and 4, then nothing shown, then nothing at all."""
     scores = np.repeat(SCORES[:1], 4, axis=0)
     relevant = np.array([[3, 0], [4, 2], [1, 4], [0, 0]], "int32")
-    metrics = {name: values.numpy() for name, values in ranking_metrics(scores, relevant, 3).items()}
+    metrics = metrics_of(scores, relevant, 3)
     np.testing.assert_allclose(metrics["hr"], [1, 1, 0, 0])
     np.testing.assert_allclose(metrics["mrr"], [1 / 3, 1, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(metrics["ndcg"], [1 / 2, 1 / (1 + 1 / np.log2(3)), 0, 0], rtol=1e-6)
@@ -45,7 +52,7 @@ def test_metrics_by_hand():
 
 def test_what_was_removed_is_no_hit():
     scores = remove_seen(SCORES, np.array([[2], [0]], "int32"), tf.constant([0]))
-    hits = ranking_metrics(scores, np.array([[2], [2]], "int32"), 5)["hr"].numpy()
+    hits = metrics_of(scores, np.array([[2], [2]], "int32"), 5)["hr"]
     assert hits.tolist() == [0, 1]
 
 
@@ -72,6 +79,27 @@ def test_metrics_are_those_of_the_evaluation(cutoff):
     truth = pd.DataFrame(pairs, columns=["user_id", "item_id"])
     depth = int(table["rank"].max())
     expected = user_metrics(table, truth, [depth]).loc[[f"u{user}" for user in range(users)]]
-    metrics = ranking_metrics(shown, relevant, depth)
+    metrics = metrics_of(shown, relevant, depth)
     for name in ("hr", "ndcg", "mrr"):
-        np.testing.assert_allclose(metrics[name].numpy(), expected[f"{name}@{depth}"], atol=1e-6)
+        np.testing.assert_allclose(metrics[name], expected[f"{name}@{depth}"], atol=1e-6)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(("users", "seen"), [(7, True), (7, False), (1, True), (0, True)])
+def test_the_best_are_the_same_for_a_few_users_at_a_time(users, seen, traced, monkeypatch):
+    rng, held = np.random.default_rng(0), []
+    query, vectors = (tf.constant(rng.normal(size=(n, 3)), tf.float32) for n in (users, 20))
+    features = {SEEN: tf.constant(rng.integers(0, 20, (users, 4)), tf.int32)} if seen else {}
+
+    def scored(query, features):
+        held.append(query.shape[0])
+        return remove_seen(tf.matmul(query, vectors, transpose_b=True), features.get(SEEN), tf.constant([0]))
+
+    whole = best_of(scored, query, features, items=20, k=5)
+    monkeypatch.setattr(ranks, "SCORES_AT_ONCE", 50)
+    parted = tf.function(lambda: best_of(scored, query, features, items=20, k=5), autograph=False)
+    held.clear()
+    found = (parted if traced else parted.python_function)()
+    np.testing.assert_array_equal(found[0].numpy(), whole[0].numpy())
+    np.testing.assert_allclose(found[1].numpy(), whole[1].numpy(), rtol=1e-6)
+    assert traced or sum(held) == users and max(held, default=0) <= 2

@@ -28,8 +28,8 @@ from tfrec.towers import (
 from tfrec.towers.attention_block import AttentionBlock
 from tfrec.towers.text_variants import TextVariants
 
-# Events of a step times items of the catalogue, up to which the full softmax's logits (4 bytes each) are kept: 2 GiB.
-# A training step's peak is about twice that, and up to 4.5 times, 9 GiB, where what is seen is kept out (`unseen`).
+# Events of a step times items of the catalogue, up to which the full softmax is taken where nothing is set: 2 GiB of
+# logits, of which it holds a part at a time, but whose time grows with both. docs/large_catalogues.md has figures.
 FULL_SOFTMAX_LOGITS = 2**29
 
 # The uniform negatives of a step where none are set. On Beauty (12,101 items; validation NDCG@10, one seed; the full

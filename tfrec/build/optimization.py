@@ -11,8 +11,8 @@ import keras
 from tfrec import config
 from tfrec.build.text import text_rate
 from tfrec.data import Dataset
-from tfrec.retrieval import TextTunedTwoTower, TwoTower
-from tfrec.training import TwoRateAdamW
+from tfrec.retrieval import FullSoftmax, TextTunedTwoTower, TwoTower
+from tfrec.training import RowWiseAdamW, TwoRateAdamW
 
 # The token budget where none is set: the largest that leaves an epoch this many steps. On Beauty and the simulated shop
 # 2048 tokens (75 and 50 steps) learnt more an epoch than 4096 did; on MovieLens-1M (160 steps) 4096 was enough.
@@ -22,6 +22,10 @@ MOST_TOKENS, LEAST_TOKENS, STEPS_AN_EPOCH = 4096, 256, 40
 # validation NDCG@10 of one seed) 9 epochs gave 0.0822 and 14, best at the 8th, 0.0815. MovieLens-100K (50) and
 # MovieLens-1M (191) were trained for 20 alone, and were best at 12 to 20 of them.
 EPOCHS, SPARSE_EPOCHS, SPARSE = 20, 10, 25
+
+# Rows of the catalogue from which on a sampled objective updates by row where nothing is set. A step, 64 wide, takes as
+# long by row as whole at 10,000 rows (84 and 85 ms), a sixth at a million (87 and 495 ms); docs/large_catalogues.md.
+ROW_WISE_ITEMS = 20_000
 
 # `schedule: cosine` ends at this share of the learning rate.
 FINAL_RATE = 0.02
@@ -78,11 +82,11 @@ def optimizer(
         steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it, and the number of epochs.
         model: what is to be trained. Where its text model trains too, that has a rate and a decay of its own. A learnt
-            temperature does not decay.
+            temperature does not decay. Where its items are many and its objective samples, they are updated by row.
         text: the section `model.text`, which says them; the defaults for the whole text model where None.
 
     Raises:
-        ValueError: `schedule: cosine` without them.
+        ValueError: `schedule: cosine` without them; `row_wise` where a step reads all rows.
     """
     rate: Any = training.learning_rate
     warmup = training.warmup_steps
@@ -107,16 +111,41 @@ def optimizer(
         "global_clipnorm": training.clip_norm,
         "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
     }
+    by_row = isinstance(model, TwoTower) and row_wise(training, model)
     if isinstance(model, TextTunedTwoTower):
         text = text or config.Text(source="minilm", tuning="full")
         factor = text_rate(text) / training.learning_rate
         chosen = TwoRateAdamW(rate, slow_factor=factor, slow_decay=text.weight_decay, **shared)
         chosen.slow(model.backbone.trainable_variables)
+    elif by_row:
+        chosen = RowWiseAdamW(rate, **shared)
     else:
         chosen = keras.optimizers.AdamW(rate, **shared)
     if isinstance(model, TwoTower) and model.temperature.learnt:
         chosen.exclude_from_weight_decay(var_list=[model.temperature.log])
     return chosen
+
+
+def row_wise(training: config.Training, model: TwoTower) -> bool:
+    """Whether the items' ids are updated by row: what is set, else where they can be and are 20,000 or more.
+
+    Raises:
+        ValueError: it is set, and a step of this model reads all of them.
+    """
+    if isinstance(model, TextTunedTwoTower):
+        reason = "the text model trains"
+    elif isinstance(model.objective, FullSoftmax):
+        reason = "the objective is the full softmax: name one that samples in training.objective"
+    elif not model.item_tower.ids:
+        reason = "items have no ids: model.ids is false"
+    else:
+        reason = None
+    if training.row_wise and reason:
+        raise ValueError(f"training.row_wise is true, and {reason}.")
+    if training.row_wise is not None:
+        return training.row_wise
+    whole = reason or training.accumulate > 1 or training.adversarial
+    return not whole and model.item_tower.items >= ROW_WISE_ITEMS
 
 
 def monitor(pipeline: config.Pipeline) -> tuple[str, bool]:

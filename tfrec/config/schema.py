@@ -23,9 +23,8 @@ class Objective(Settings):
     name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. The "
-        "memory of a softmax step peaks at about twice its logits, and at up to 4.5 times, 9 GiB, where `unseen` keeps "
-        "out what is seen",
+        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. Softmax "
+        "computes logits of more than 512 MiB in chunks, which takes a third longer and bounds its memory",
     )
     negatives: Annotated[int, Field(ge=0)] | None = Field(
         None,
@@ -78,6 +77,12 @@ class Training(Settings):
         "or of a ranker's logits",
     )
     accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
+    row_wise: bool | None = Field(
+        None,
+        description="a step updates of the items' id vectors only those that it reads, so that it takes no longer the "
+        "more items there are: for objectives that sample, without `accumulate` and `adversarial`; `null`: there, from "
+        "20,000 items on (docs/large_catalogues.md)",
+    )
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     adversarial: Annotated[float, Field(ge=0)] = Field(
         0.0,
@@ -105,6 +110,16 @@ class Training(Settings):
     mixed_precision: bool = Field(
         False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"
     )
+
+    @model_validator(mode="after")
+    def _by_row(self) -> Self:
+        if self.row_wise:
+            wrong = {"objective.name": self.objective.name == "softmax", "accumulate": self.accumulate > 1}
+            wrong["adversarial"] = self.adversarial > 0
+            for name in (name for name, bad in wrong.items() if bad):
+                value = self.objective.name if "." in name else getattr(self, name)
+                raise ValueError(f"row_wise is true, and {name} is {value}, which moves all items at each step")
+        return self
 
 
 class Evaluation(Settings):

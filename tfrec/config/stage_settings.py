@@ -60,10 +60,9 @@ def _leave_out_unused(training: dict[str, Any]) -> None:
         training["attack"] = "items"
     if training["attack"] == "items":
         del training["attack"]
-    if training["disturbed"] is None:
-        del training["disturbed"]
-    if training["text_augmentation"] is None:
-        del training["text_augmentation"]
+    for name in ("disturbed", "text_augmentation", "row_wise"):
+        if training[name] is None:
+            del training[name]
     if training["ensemble"] == 1:
         del training["ensemble"]
 

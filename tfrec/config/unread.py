@@ -22,6 +22,7 @@ OF_RECOMMENDATION = {
     "model.new_items": "an item without a trained id is judged by its text and features",
     "model.text.start": "it starts from no other run",
     "training.objective": _BY_HEADS,
+    "training.row_wise": "its steps read all items",
     "training.monitor": "ranking.monitor names the figure that chooses the epoch",
     "evaluation.cutoffs": _NOTHING_RANKED,
     "evaluation.depth": _NOTHING_RANKED,

@@ -131,30 +131,36 @@ def diversity(lists: Lists, vectors: np.ndarray, cutoffs: Sequence[int]) -> pd.D
     """
     if vectors.ndim != 2 or len(vectors) != len(lists.items):
         raise ValueError(f"item vectors must have shape [{len(lists.items)}, W], one row an item, got {vectors.shape}")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norms, out=np.zeros(vectors.shape, np.float32), where=norms > 0, casting="unsafe")
-    unit = np.concatenate([unit, np.zeros((1, unit.shape[1]), np.float32)])
     cutoffs = [k for k in cutoffs if k > 1]
+    codes, unit = _unit_vectors(lists.top, vectors)
     values = np.empty((len(lists.users), len(cutoffs)))
     for start in range(0, len(lists.users), _CHUNK_USERS):
-        values[start : start + _CHUNK_USERS] = _dissimilarity(lists.top[start : start + _CHUNK_USERS], unit, cutoffs)
+        values[start : start + _CHUNK_USERS] = _dissimilarity(codes[start : start + _CHUNK_USERS], unit, cutoffs)
     return pd.DataFrame(values, index=lists.users, columns=[f"diversity@{k}" for k in cutoffs])
 
 
-def _dissimilarity(top: np.ndarray, unit: np.ndarray, cutoffs: Sequence[int]) -> np.ndarray:
+def _unit_vectors(top: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int [U, K] into unit vectors float32 [N + 1, W] of what is recommended; the last one, 0, is nothing."""
+    used = np.unique(top[top >= 0])
+    norms = np.linalg.norm(vectors[used], axis=1, keepdims=True)
+    unit = np.zeros((len(used) + 1, vectors.shape[1]), np.float32)
+    np.divide(vectors[used], norms, out=unit[:-1], where=norms > 0, casting="unsafe")
+    return np.where(top >= 0, np.searchsorted(used, top), len(used)), unit
+
+
+def _dissimilarity(codes: np.ndarray, unit: np.ndarray, cutoffs: Sequence[int]) -> np.ndarray:
     """Float64 [B, C] of [B, K] codes: the sum over pairs is (|sum v|^2 - sum |v|^2) / 2, so no pair is formed."""
     squares = np.einsum("iw,iw->i", unit, unit)
-    codes = np.where(top >= 0, top, len(unit) - 1)
-    total = np.zeros((len(top), unit.shape[1]), np.float32)
+    total = np.zeros((len(codes), unit.shape[1]), np.float32)
     columns, before = [], 0
     for k in cutoffs:
         total += unit[codes[:, before:k]].sum(axis=1)
         before = k
-        number = (top[:, :k] >= 0).sum(axis=1)
+        number = (codes[:, :k] < len(unit) - 1).sum(axis=1)
         pairs = (np.einsum("bw,bw->b", total, total) - squares[codes[:, :k]].sum(axis=1)).astype(np.float64)
-        similarity = np.divide(pairs, number * (number - 1), out=np.full(len(top), np.nan), where=number > 1)
+        similarity = np.divide(pairs, number * (number - 1), out=np.full(len(codes), np.nan), where=number > 1)
         columns.append(1 - similarity)
-    return np.stack(columns, axis=1) if columns else np.empty((len(top), 0))
+    return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
 
 
 def category_vectors(codes: np.ndarray, size: int) -> np.ndarray:

@@ -33,8 +33,8 @@ def recalled_lists(model: TwoTower, users: EvaluationUsers, recall: int, *, batc
     @tf.function(input_signature=[spec])
     def traced(features: dict[str, Any]) -> tuple[Any, Any, Any]:
         state = model.query(vectors, features)
-        top = tf.math.top_k(model.scored(state, vectors, features), min(recall, len(model.candidates)))
-        return tf.where(top.values > REMOVED / 2, top.indices, PAD), normaliser(top.values), state
+        rows, scores = model.best(state, vectors, features, recall)
+        return tf.where(scores > REMOVED / 2, rows, PAD), normaliser(scores), state
 
     asked = traced.get_concrete_function()
     found = [asked({name: batch[name] for name in spec}) for batch in batches]

@@ -18,7 +18,7 @@ from tfrec.ranking.list_losses import list_loss
 from tfrec.ranking.vector_inputs import VectorInputs
 from tfrec.retrieval import TwoTower
 from tfrec.retrieval.compiling import check_compile, without_xla
-from tfrec.retrieval.ranks import REMOVED, list_metrics
+from tfrec.retrieval.ranks import REMOVED, ranking_metrics
 from tfrec.retrieval.steps import training_step
 
 PARTS = ("retrieval", "evidence", "vectors", "diversity")  # Each is configured by itself.
@@ -132,8 +132,7 @@ class TwoStage(keras.Model):
 
     def recalled(self, tables: Mapping[str, Any], features: Mapping[str, Any]) -> tuple[Any, Any]:
         """The first stage: rows int32 [B, R] and scores float32 [B, R], best first, far below the rest if removed."""
-        top = tf.math.top_k(self.retrieval.scores(tables[VECTORS], features), min(self.recall, len(self.candidates)))
-        return top.indices, top.values
+        return self.retrieval.top(tables[VECTORS], features, self.recall)
 
     def judged(self, tables: Mapping[str, Any], features: Mapping[str, Any], rows: Any, scores: Any) -> Any:
         """The second stage: logits float32 [B, R] of recalled rows, from their scores; what is removed stays so."""
@@ -241,9 +240,7 @@ class TwoStage(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Ranking metrics of both stages, of a batch that carries `RELEVANT`."""
         features = data[0] if isinstance(data, tuple) else data
-        rows, scores = self.top(self.frozen_tables(), features, self.retrieval.cutoff)
-        shown = tf.where(scores > REMOVED / 2, rows, -1)
-        found = list_metrics(shown, features[RELEVANT])
+        found = ranking_metrics(*self.top(self.frozen_tables(), features, self.retrieval.cutoff), features[RELEVANT])
         for tracker, values in zip(self._trackers, found.values(), strict=True):
             tracker.update_state(values)
         return {tracker.name: tracker.result() for tracker in self._trackers}

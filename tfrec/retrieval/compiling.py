@@ -44,6 +44,16 @@ def check_compile(optimizer: Any, given: Mapping[str, Any]) -> None:
         raise ValueError(f"`{wrong[0]}` must be left out: the model has a loss and metrics of its own.")
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Build a compiled model's optimizer: built by the first step, it would have it traced twice.
+
+    One that updates tables by row (`tfrec.training.RowWiseAdamW`) is told that the items' ids are one.
+    """
+    if hasattr(model.optimizer, "by_row") and model.item_tower.ids:
+        model.optimizer.by_row([model.item_tower.embedding])
+    model.optimizer.build(model.trainable_variables)
+
+
 @contextlib.contextmanager
 def without_xla(model: Any) -> Iterator[None]:
     """Let the model make steps that XLA does not compile: batches with user ids, strings, of which XLA knows none."""

@@ -12,9 +12,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfrec.retrieval.item_vectors import unit
 from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.temperature import Temperature
-from tfrec.retrieval.two_tower import TwoTower, unit
+from tfrec.retrieval.two_tower import TwoTower
 from tfrec.towers import BehaviorTower, ItemTower
 
 

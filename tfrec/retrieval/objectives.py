@@ -8,6 +8,7 @@ recommended again, and a model need not learn to rank it low.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.features import PAD
+from tfrec.retrieval.chunked_softmax import bounded_log_sum_exp
 from tfrec.retrieval.past import Past
 from tfrec.retrieval.softmax import log_sum_exp_of_products
 
@@ -36,6 +38,7 @@ class FullSoftmax:
             unseen: whether what a user has had does not compete.
         """
         self.trained_rows, self.unseen = trained_rows(trained), unseen
+        self.whole = False  # Whether logits are never computed in chunks: XLA would not know their size.
         # Row -> its place among the rivals; a target that is none of them has no place, and fails rather than misleads.
         self._place = np.full(int(self.trained_rows.max()) + 1, -1, "int32")
         self._place[self.trained_rows] = np.arange(len(self.trained_rows), dtype="int32")
@@ -60,15 +63,20 @@ class FullSoftmax:
         rivals = tf.gather(vectors, self.trained_rows)
         places = tf.gather(tf.constant(self._place), targets)
         own = tf.gather(rivals, places)
-        masked = self._had(past, places) if self.unseen and past is not None else None
-        return log_sum_exp_of_products(queries, rivals, masked) - tf.reduce_sum(queries * own, axis=-1)
+        masked = functools.partial(self._had, past, places) if self.unseen and past is not None else None
+        if self.whole:
+            total = log_sum_exp_of_products(queries, rivals, masked and masked(0, len(self.trained_rows)))
+        else:
+            total = bounded_log_sum_exp(queries, rivals, masked)
+        return total - tf.reduce_sum(queries * own, axis=-1)
 
-    def _had(self, past: Past, places: Any) -> Any:
-        """Bool [N, J]: the rivals that a user has had, but for the target itself."""
-        count, known = len(self.trained_rows), len(self._place)
+    def _had(self, past: Past, places: Any, start: Any, stop: Any) -> Any:
+        """Bool [N, stop - start]: the rivals between two places that a user has had, but for the target itself."""
+        known, count = len(self._place), stop - start
         found = tf.gather(tf.constant(self._place), tf.minimum(past.history, known - 1))
-        others = tf.where((past.history < known) & (found >= 0), found, count)
-        return past.holds_places(others, count) & (tf.range(count)[None, :] != places[:, None])
+        among = (past.history < known) & (found >= start) & (found < stop)
+        held = past.holds_places(tf.where(among, found - start, count), count)
+        return held & (tf.range(start, stop)[None, :] != places[:, None])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

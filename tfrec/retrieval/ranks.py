@@ -1,12 +1,16 @@
-"""Ranks inside the graph: removal of what may not be shown, and the metrics of a validation batch."""
+"""Ranks inside the graph: removal of what may not be shown, the best of what is left, the metrics of a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from tfrec.features import PAD
+from tfrec.features import PAD, SEEN
+
+# Scores that are held at a time, 128 MB, where the scores of so many users would take more.
+SCORES_AT_ONCE, USERS_AT_ONCE = 2**25, 256
 
 # Far below every score, and finite: what bears it is listed last, not lost.
 REMOVED = -1e9
@@ -34,19 +38,52 @@ def remove_seen(scores: Any, seen: Any, *barred: Any) -> Any:
     return tf.tensor_scatter_nd_update(scores, places, removed)
 
 
-def ranking_metrics(scores: Any, relevant: Any, cutoff: int) -> dict[str, Any]:
-    """HR, NDCG and MRR at `cutoff` of each user, binary relevance.
+def best_of(
+    scored: Callable[[Any, Mapping[str, Any]], Any], query: Any, features: Mapping[str, Any], *, items: int, k: int
+) -> tuple[Any, Any]:
+    """The k best rows int32 [B, k] and their scores [B, k], best first; of large catalogues a few users at a time.
 
     Args:
-        scores: float [B, I], what may not be shown far below the rest.
+        scored: queries [b, D], and the features with `SEEN` of these users -> scores float [b, I].
+        query: float [B, D].
+        features: the batch; `SEEN`, int [B, S], where there is something seen.
+        items: rows I of the catalogue.
+        k: I at most.
+    """
+
+    def best(start: Any, stop: Any) -> tuple[Any, Any]:
+        seen = {SEEN: features[SEEN][start:stop]} if features.get(SEEN) is not None else {}
+        top = tf.math.top_k(scored(query[start:stop], {**features, **seen}), k)
+        return top.indices, top.values
+
+    users, size = tf.shape(query)[0], max(1, SCORES_AT_ONCE // items)
+    if size >= USERS_AT_ONCE:
+        return best(0, users)
+
+    def step(place: Any, *parts: Any) -> tuple[Any, ...]:
+        found = best(place * size, place * size + size)
+        return place + 1, *(part.write(place, values) for part, values in zip(parts, found, strict=True))
+
+    count = tf.maximum((users + size - 1) // size, 1)
+    empty = [
+        tf.TensorArray(kind, count, infer_shape=False, element_shape=[None, k]) for kind in (tf.int32, query.dtype)
+    ]
+    found = tf.while_loop(lambda place, *_: place < count, step, (0, *empty), parallel_iterations=1)
+    return found[1].concat(), found[2].concat()
+
+
+def ranking_metrics(rows: Any, scores: Any, relevant: Any) -> dict[str, Any]:
+    """HR, NDCG and MRR of each user's best rows, binary relevance.
+
+    Args:
+        rows: int [B, k], best first.
+        scores: float [B, k]; what may not be shown has one far below the rest.
         relevant: int [B, R] distinct relevant rows, 0-padded.
-        cutoff: k.
 
     Returns:
         `hr`, `ndcg`, `mrr`: float [B].
     """
-    top = tf.math.top_k(scores, min(cutoff, scores.shape[-1] or cutoff))
-    return list_metrics(tf.where(top.values > REMOVED / 2, top.indices, -1), relevant)
+    return list_metrics(tf.where(scores > REMOVED / 2, rows, -1), relevant)
 
 
 def list_metrics(shown: Any, relevant: Any) -> dict[str, Any]:

@@ -37,6 +37,17 @@ def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict
     return {"loss": model._loss_tracker.result()}
 
 
+def bring_up_to_date(model: Any, rows: Any = None) -> None:
+    """Let rows of the items' ids, int [N] or all, take the steps that they missed, where the optimizer updates by row.
+
+    Such an optimizer (`tfrec.training.RowWiseAdamW`) leaves alone what a step does not read, and has two methods for
+    before it is read: `catch_up` and `settle`.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and hasattr(optimizer, "catch_up"):
+        optimizer.settle() if rows is None else optimizer.catch_up(model.item_tower.embedding, rows)
+
+
 def check_adversarial(model: keras.Model, share: float, attack: str) -> tuple[float, str]:
     """The share by which vectors are attacked in training, and which.
 

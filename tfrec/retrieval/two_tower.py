@@ -13,11 +13,13 @@ from keras import ops
 
 from tfrec.features import BARRED, HISTORY, PAD, RELEVANT, SEEN, TARGET
 from tfrec.retrieval.catalogue_rows import candidate_rows, places_of
-from tfrec.retrieval.compiling import check_compile, check_width, without_xla
+from tfrec.retrieval.compiling import build_optimizer, check_compile, check_width, without_xla
+from tfrec.retrieval.item_vectors import ROWS_AT_ONCE, in_chunks, unit
 from tfrec.retrieval.new_items import NewItems
+from tfrec.retrieval.objectives import FullSoftmax
 from tfrec.retrieval.past import Past
-from tfrec.retrieval.ranks import ranking_metrics, remove_seen
-from tfrec.retrieval.steps import check_adversarial, shifted, training_step
+from tfrec.retrieval.ranks import best_of, ranking_metrics, remove_seen
+from tfrec.retrieval.steps import bring_up_to_date, check_adversarial, shifted, training_step
 from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
 
@@ -74,9 +76,7 @@ class TwoTower(keras.Model):
         self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
         self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
         self.new_items = new_items or NewItems()
-        rows = (
-            np.arange(PAD + 1, item_tower.items) if candidates is None else candidate_rows(candidates, item_tower.items)
-        )
+        rows = candidate_rows(candidates, item_tower.items)
         self.candidates = rows.tolist()
         self._barred = tf.constant(np.setdiff1d(np.arange(item_tower.items), rows), tf.int32)
         if not item_tower.built:
@@ -101,6 +101,8 @@ class TwoTower(keras.Model):
 
     def item_vectors(self, rows: Any = None, training: bool = False, text: Any = None) -> Any:
         """float32 [I, D] (or [N, D] of int `rows`): what stands for items; `text` goes before the tower's own."""
+        if rows is None and text is None and not training and self.item_tower.items > ROWS_AT_ONCE:
+            return in_chunks(self.item_vectors, self.item_tower.items)
         vectors = ops.cast(self.item_tower(rows, training=training, text=text), "float32")
         vectors = unit(vectors) if self.similarity == "cosine" else vectors
         return self.new_items.beside_items(vectors, self.item_tower, rows)
@@ -118,8 +120,7 @@ class TwoTower(keras.Model):
         history_vectors = shifted(history_vectors[..., : self.item_tower.dim], features)
         history_vectors = history_vectors * self.item_tower.dim**0.5  # Encoders like entries near 1.
         states = ops.cast(self.behavior_tower(history_vectors, features, training=training), "float32")
-        if self.similarity == "cosine":
-            states = unit(states)
+        states = unit(states) if self.similarity == "cosine" else states
         return self.new_items.beside_queries(self.temperature(states))
 
     def query(self, vectors: Any, features: Mapping[str, Any]) -> Any:
@@ -133,9 +134,8 @@ class TwoTower(keras.Model):
 
     def last_state(self, history_vectors: Any, features: Mapping[str, Any]) -> Any:
         """`query` from the vectors of the history alone, float [B, T, D]."""
-        states = self.states(history_vectors, features)
         length = ops.sum(ops.cast(features[HISTORY] != PAD, "int32"), axis=1)
-        return tf.gather(states, length, batch_dims=1)
+        return tf.gather(self.states(history_vectors, features), length, batch_dims=1)
 
     def scores(self, vectors: Any, features: Mapping[str, Any]) -> Any:
         """The score of every row, float [B, I]; what may not be recommended is far below the rest."""
@@ -152,8 +152,12 @@ class TwoTower(keras.Model):
 
     def top(self, vectors: Any, features: Mapping[str, Any], k: int) -> tuple[Any, Any]:
         """The k best rows int32 [B, k], best first, and their scores float32 [B, k]."""
-        top = tf.math.top_k(self.scores(vectors, features), min(k, len(self.candidates)))
-        return top.indices, top.values
+        return self.best(self.query(vectors, features), vectors, features, k)
+
+    def best(self, query: Any, vectors: Any, features: Mapping[str, Any], k: int) -> tuple[Any, Any]:
+        """`top` from the query, float [B, D]."""
+        scored = lambda query, features: self.scored(query, vectors, features)  # noqa: E731
+        return best_of(scored, query, features, items=self.item_tower.items, k=min(k, len(self.candidates)))
 
     def call(self, features: Mapping[str, Any], training: bool = False) -> Any:
         """The scores of every row of the catalogue, float [B, I], from a batch of features."""
@@ -174,8 +178,8 @@ class TwoTower(keras.Model):
 
         Args:
             optimizer: a `keras.optimizers` optimizer or its name.
-            jit_compile: whether XLA compiles the steps. It compiles anew for each shape of a batch, and batches of
-                sequences have many; hence False, also where Keras's "auto" would say True.
+            jit_compile: whether XLA compiles the steps, anew for each shape of a batch, of which sequences have many;
+                hence False, also where Keras's "auto" would say True. The full softmax is then never in chunks.
             adversarial: each step learns as much from the batch with vectors moved against it, by this share of their
                 length along the gradient of the loss; 0 for not at all. Source: adversarial personalized ranking,
                 arXiv:1808.03908.
@@ -188,8 +192,10 @@ class TwoTower(keras.Model):
         """
         check_compile(optimizer, kwargs)
         self.adversarial, self.attack = check_adversarial(self, adversarial, attack)
+        if isinstance(self.objective, FullSoftmax):
+            self.objective.whole = jit_compile
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)  # Built by the first step, it would have it traced twice.
+        build_optimizer(self)
 
     def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> Any:
         """As for any Keras model, but without `shuffle` (batches come shuffled); then new items are lent their ids."""
@@ -200,6 +206,7 @@ class TwoTower(keras.Model):
 
     def lend_ids(self) -> None:
         """Give new items the ids of their neighbours, after training or another change of weights; see `NewItems`."""
+        bring_up_to_date(self)
         self.new_items.lend(self.item_tower)
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -220,9 +227,10 @@ class TwoTower(keras.Model):
         """
         history, target = x[HISTORY], x[TARGET]
         rows = self.objective.rows(history, target)
-        vectors, loss = self.training_parts(rows, x, training)
         if rows is not None:
+            bring_up_to_date(self, rows)
             history, target = places_of(rows, history), places_of(rows, target)
+        vectors, loss = self.training_parts(rows, x, training)
         states = self.states(ops.take(vectors, history, axis=0), x, training=training)
         where = tf.where(x[TARGET] != PAD)
         queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
@@ -241,8 +249,8 @@ class TwoTower(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Ranking metrics of a batch that carries `RELEVANT`."""
         features = data[0] if isinstance(data, tuple) else data
-        scores = self.scores(self._encoded.vectors if self._encoded.used else self.item_vectors(), features)
-        for name, values in ranking_metrics(scores, features[RELEVANT], self.cutoff).items():
+        top = self.top(self._encoded.vectors if self._encoded.used else self.item_vectors(), features, self.cutoff)
+        for name, values in ranking_metrics(*top, features[RELEVANT]).items():
             self._trackers[name].update_state(values)
         return {tracker.name: tracker.result() for tracker in self._trackers.values()}
 
@@ -256,10 +264,7 @@ class TwoTower(keras.Model):
             self.item_tower.identified.assign(before)  # In the middle of a training, what was lent trains nothing.
 
     def make_test_function(self, force: bool = False) -> None:
-        """Encode the items, since Keras calls this wherever an evaluation begins, and make the function.
-
-        Evaluation is never compiled by XLA: its batches carry user ids, which are strings, and XLA knows none.
-        """
+        """Encode the items, as Keras calls this wherever an evaluation begins, and make the function, never by XLA."""
         self.lend_ids()
         vectors = self.item_vectors()
         if self._encoded.vectors is None:
@@ -292,8 +297,3 @@ class TwoTower(keras.Model):
         """Rebuild the model, its weights at their initial values."""
         rebuilt = {part: keras.saving.deserialize_keras_object(config[part], custom_objects) for part in PARTS}
         return cls(**{**config, **rebuilt})
-
-
-def unit(vectors: Any) -> Any:
-    """Vectors of length 1; the zero vector stays."""
-    return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True) + 1e-9)

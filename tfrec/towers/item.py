@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tfrec.features import PAD
@@ -81,7 +82,7 @@ class ItemTower(keras.layers.Layer):
         self.trained = self._feature("trained", (self.items, 1), "ones")
         self.identified = self._feature("identified", (self.items, 1), "ones")
         if self.ids:
-            self.embedding = self.add_weight((self.items, self.dim), initializer=scale, name="id_embedding")
+            self.embedding = self._table("id_embedding", (self.items, self.dim), scale)
         if self.text_width:
             self.text = self._feature("text", (self.items, self.text_width))
             self.text_projection.build((None, self.text_width))
@@ -92,9 +93,8 @@ class ItemTower(keras.layers.Layer):
         for name, (size, values) in self.categories.items():
             label = name.replace("/", "_")  # Keras names no weight with a slash.
             self.codes[name] = self._feature(f"codes_{label}", (self.items, values), dtype="int32")
-            self.category_embeddings[name] = self.add_weight(  # A clone draws anew, not the rows of the ids again.
-                (size, self.dim), initializer=scale.clone(), name=f"category_{label}"
-            )
+            # A clone draws anew, not the rows of the ids again.
+            self.category_embeddings[name] = self._table(f"category_{label}", (size, self.dim), scale.clone())
         self.built = True
 
     @property
@@ -105,7 +105,11 @@ class ItemTower(keras.layers.Layer):
 
     def _feature(self, name: str, shape: tuple[int, ...], initializer: str = "zeros", dtype: str | None = None) -> Any:
         """A table of the catalogue: saved with the model, never trained."""
-        return self.add_weight(shape, initializer=initializer, dtype=dtype, trainable=False, name=name)
+        return self._table(name, shape, initializer, dtype, trainable=False)
+
+    def _table(self, name: str, shape: tuple[int, ...], initializer: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        """A weight of which rows are read: never cast to half precision as a whole, as `autocast` would."""
+        return self.add_weight(shape, initializer=initializer, dtype=dtype, name=name, autocast=False, **kwargs)
 
     def set_features(
         self,
@@ -165,7 +169,7 @@ class ItemTower(keras.layers.Layer):
             rows = ops.arange(self.items)
             pick = ops.convert_to_tensor
         else:
-            pick = lambda table: ops.take(table, rows, axis=0)  # noqa: E731
+            pick = lambda table: looked_up(table, rows)  # noqa: E731
         parts = []
         if self.text_width:
             if text is None:
@@ -180,7 +184,7 @@ class ItemTower(keras.layers.Layer):
         for name, embedding in self.category_embeddings.items():
             codes = pick(self.codes[name])
             present = ops.cast(codes != PAD, self.compute_dtype)[..., None]
-            total = ops.sum(ops.take(embedding, codes, axis=0) * present, axis=1)
+            total = ops.sum(ops.cast(looked_up(embedding, codes), self.compute_dtype) * present, axis=1)
             parts.append(total / ops.maximum(ops.sum(present, axis=1), 1.0))
         if self.numbers:
             parts.append(self.number_projection(pick(self.number)))
@@ -188,7 +192,7 @@ class ItemTower(keras.layers.Layer):
 
     def is_new(self, rows: Any = None) -> Any:
         """Bool [N]: which rows, int [N] or all, training did not see although a text or a feature describes them."""
-        pick = ops.convert_to_tensor if rows is None else lambda table: ops.take(table, rows, axis=0)
+        pick = ops.convert_to_tensor if rows is None else lambda table: looked_up(table, rows)
         parts = [pick(self.text) != 0] if self.text_width else []
         parts += [pick(codes) != PAD for codes in self.codes.values()]
         if self.numbers:
@@ -225,6 +229,11 @@ class ItemTower(keras.layers.Layer):
             **{name: getattr(self, name) for name in own},
             "categories": {name: list(size) for name, size in self.categories.items()},
         }
+
+
+def looked_up(table: Any, rows: Any) -> Any:
+    """Rows of a table, [..., D] of int [...]; nothing else of it is read, copied or, for the gradient, filled in."""
+    return tf.gather(table.value, rows)
 
 
 def _checked(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:

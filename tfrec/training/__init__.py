@@ -2,5 +2,6 @@
 
 from tfrec.training.checkpoint import TrainingCheckpoint as TrainingCheckpoint
 from tfrec.training.optimizers import TwoRateAdamW as TwoRateAdamW
+from tfrec.training.row_wise import RowWiseAdamW as RowWiseAdamW
 from tfrec.training.seeding import EpochSeeds as EpochSeeds
 from tfrec.training.train import train as train
