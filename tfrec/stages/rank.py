@@ -14,7 +14,7 @@ from tfrec import build, config
 from tfrec.data import CandidatePlan, Dataset
 from tfrec.ranking import TwoStage, load_two_stage, recalled_lists
 from tfrec.report import peak_memory_mb
-from tfrec.stages.fit import TENSORBOARD, clear_unless_mine, watched
+from tfrec.stages.fit import TENSORBOARD, clear_unless_mine, summaries, watched
 from tfrec.stages.ledger import Run
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import open_batches, open_model
@@ -65,8 +65,7 @@ def _perform(run: Run, key: str) -> None:
         checkpoint,
         epochs=learning.epochs,
         seed=run.pipeline.seed,
-        board=board,
-        events=plan.positions,
+        callbacks=summaries(board, plan.positions),
     )
     run.finish(
         "rank",
