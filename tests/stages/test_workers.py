@@ -14,7 +14,8 @@ from tfrec import config, stages
 
 EPOCHS = 5
 CHANGES = [
-    "model={dim: 8, text: none, behavior: attention, attention.blocks: 1, dropout: 0, input_dropout: 0, id_dropout: 0}",
+    "model={dim: 8, text: none, behavior: attention, dropout: 0, input_dropout: 0, id_dropout: 0}",
+    "model.attention={blocks: 1, heads: 2}",
     "training.learning_rate=0.002",
     "training.patience=null",
     f"training.epochs={EPOCHS}",
@@ -81,7 +82,8 @@ def weights_told(text):
 
 @pytest.mark.long
 def test_two_workers_learn_what_one_does_and_a_kill_costs_no_more_than_an_epoch(shop, tmp_path, monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
     pipeline = config.load(shop / "tiny.yaml", CHANGES)
     for name in ("run", "one"):
         stages.run(pipeline, tmp_path / name, only="prepare")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfrec import config
 from tfrec.stages.assist import assist
+from tfrec.stages.disk import fullness_told
 from tfrec.stages.evaluate import evaluate_stage
 from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
@@ -130,7 +131,8 @@ def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = Non
             logger.info("%s: done before, nothing to do", name)
         else:
             logger.info("%s ...", name)
-            stages[name].perform(current, key)
+            with fullness_told(current, name):
+                stages[name].perform(current, key)
 
 
 def _needs(stage: str | None, before: str, current: Run) -> ValueError:

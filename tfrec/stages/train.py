@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, joined, load_model
 from tfrec.stages.fit import CHECKPOINTS, TENSORBOARD, Trained, fitted, inputs, start_mark
-from tfrec.stages.ledger import CONFIG, LEDGER, Run, write_text
+from tfrec.stages.ledger import CONFIG, LEDGER, Run, replaced, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
 from tfrec.stages.workers import lost_workers_told
@@ -181,9 +180,8 @@ def _save(run: Run, model: TwoTower | Ranker | RankerEnsemble) -> list[Path]:
     if isinstance(model, TwoTower):
         model.lend_ids()  # The weights are those of the best epoch now, not of the last one.
     path = run.path(CHECKPOINTS, MODEL)
-    temporary = path.with_name("writing-" + path.name)
-    model.save(temporary)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        model.save(temporary)
     settings = run.path(CHECKPOINTS, CONFIG)  # Those of this model, whatever the run is told later.
     write_text(settings, config.dump(run.pipeline))
     return [path, settings, *written]

@@ -210,10 +210,14 @@ def _value(variable: Any) -> np.ndarray:
 
 
 def _write(path: Path, variables: dict[str, Any], state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".writing-{path.name}")
     values: dict[str, Any] = {name: _value(variable) for name, variable in variables.items()}
-    with open(temporary, "wb") as file:
-        np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
