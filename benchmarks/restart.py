@@ -27,7 +27,7 @@ from typing import Any
 PIPELINE = """\
 name: small
 data:
-  simulated: {{users: 300, items: 60, mean_events: 10}}
+  simulated: {{users: 300, items: 200, mean_events: 10}}
   max_length: 20
 model:
   {{dim: 16, text: none, behavior: [attention], attention: {{blocks: 1, heads: 2}}}}

@@ -11,6 +11,9 @@ import pytest
 
 from tests import forked, tiny_shop
 from tfrec import config, stages
+from tfrec.stages.ledger import Run
+from tfrec.stages.run import pending
+from tfrec.stages.workers import devices
 
 EPOCHS = 5
 CHANGES = [
@@ -39,6 +42,10 @@ def ports(count):
     return found
 
 
+def tf_config(addresses, index):
+    return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+
+
 class Workers:
     """`tfrec train` on each of several workers, all of which see the chief's folder."""
 
@@ -47,13 +54,13 @@ class Workers:
 
     def start(self, *overrides, count=2):
         addresses = [f"127.0.0.1:{port}" for port in ports(count)]
+        settings = [part for change in [*CHANGES, *overrides] for part in ("--set", change)]
         self.logs = [self.folder / f"worker_{index}.log" for index in range(count)]
         self.processes = [
             forked.start(
-                ["train", self.shop / "tiny.yaml", "--out", self.folder / "run"]
-                + [part for change in [*CHANGES, *overrides] for part in ("--set", change)],
+                ["train", self.shop / "tiny.yaml", "--out", self.folder / "run"] + settings,
                 log,
-                TF_CONFIG=json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
+                TF_CONFIG=tf_config(addresses, index),
             )
             for index, log in enumerate(self.logs)
         ]
@@ -109,3 +116,77 @@ def test_two_workers_learn_what_one_does_and_a_kill_costs_no_more_than_an_epoch(
     statuses, said = workers.start().finished()
     assert statuses == [0, 0]
     assert all("train: done before, nothing to do" in text for text in said)
+
+
+@pytest.mark.long
+def test_devices_of_one_machine_learn_what_one_does_though_batches_have_fewer_rows(shop, tmp_path, monkeypatch):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    changes = [*CHANGES, "training.tokens_per_batch=14", "training.epochs=2"]
+    pipeline, found = config.load(shop / "tiny.yaml", changes), []
+    stages.run(pipeline, tmp_path / "one", only="prepare")
+    stages.run(pipeline, tmp_path / "one", only="train")
+    settings = [part for change in [*changes, "training.devices=3"] for part in ("--set", change)]
+    log = tmp_path / "log"
+    process = forked.start(["run", shop / "tiny.yaml", "--out", tmp_path / "three", *settings], log)
+    process.join(400)
+    assert process.exitcode == 0, log.read_text()
+    found = [history(tmp_path / name) for name in ("one", "three")]
+    for name in FIGURES:
+        assert [epoch[name] for epoch in found[1]] == pytest.approx([epoch[name] for epoch in found[0]], rel=1e-4), name
+    done = Run(config.load(shop / "tiny.yaml", [*changes, "training.devices=2"]), tmp_path / "three")
+    assert pending(done.pipeline, done.out, "train") == []  # How many devices there are does not count.
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("training.jit=true", "training.jit is true, which is for one device"),
+        ("training.accumulate=4", "training.accumulate is 4, which is for one device: raise training.tokens_per_batch"),
+        ("training.adversarial=0.5", r"training under attack \(training.adversarial: 0.5\) is for one device"),
+        ("model.text={source: minilm, tuning: lora}", r"a text model that trains too \(model.text.tuning: lora\)"),
+        ("training.devices=2", "training.devices is 2, and TF_CONFIG names several machines.*CUDA_VISIBLE_DEVICES"),
+        ("training.worker_seconds=0.3", r"worker 1 \(127.0.0.1:\d+\) did not come within 0.3 seconds"),
+    ],
+)
+def test_what_several_machines_do_not_do_is_one_line(shop, tmp_path, monkeypatch, change, told):
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    monkeypatch.setenv("TF_CONFIG", tf_config([f"127.0.0.1:{port}" for port in ports(2)], 0))
+    with pytest.raises((ValueError, TimeoutError), match=told) as caught:
+        stages.run(config.load(shop / "tiny.yaml", [change]), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_model_that_trains_does_so_on_one_device(shop, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    changes = ["model.text={source: minilm, tuning: lora}", f"data.root={shop}"]
+    pipeline = config.load(shop / "tiny.yaml", [*changes, "training.devices=2"])
+    with pytest.raises(ValueError, match="training.devices is 2, and a text model that trains too"):
+        stages.run(pipeline, tmp_path / "run")
+    assert devices(Run(config.load(shop / "tiny.yaml", changes), tmp_path / "run")) is None
+
+
+def test_another_worker_says_who_the_chief_is_and_leaves_nothing(shop, tmp_path, monkeypatch):
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    monkeypatch.setenv("TF_CONFIG", tf_config([f"127.0.0.1:{port}" for port in ports(2)], 1))
+    pipeline = config.load(shop / "tiny.yaml", ["training.worker_seconds=0.3"])
+    with pytest.raises(TimeoutError, match=r"the chief \(127.0.0.1:\d+\) did not come within 0.3 seconds"):
+        stages.run(pipeline, tmp_path / "run")
+    with pytest.raises(ValueError, match="`train` needs the stage `prepare`"):
+        stages.run(pipeline, tmp_path / "run", only="train")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("stage", ["prepare", "evaluate"])
+def test_stages_that_are_not_shared_do_not_read_the_variable(shop, tmp_path, monkeypatch, stage):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    pipeline = config.load(shop / "tiny.yaml")
+    if stage == "prepare":
+        assert stages.run(pipeline, tmp_path / "run", only=stage) == tmp_path / "run"
+    else:
+        with pytest.raises(ValueError, match="`evaluate` needs the stage `prepare`"):
+            stages.run(pipeline, tmp_path / "run", only=stage)
+    with pytest.raises(ValueError, match="TF_CONFIG is '{': it is no JSON"):
+        stages.run(pipeline, tmp_path / "run", only="train")

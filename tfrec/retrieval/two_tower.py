@@ -75,11 +75,10 @@ class TwoTower(keras.Model):
         self.seeds = getattr(objective, "seeds", None)  # So that Keras tracks the state of its random draws.
         self.similarity, self.temperature, self.cutoff = similarity, temperature, cutoff
         self.new_items = new_items or NewItems()
-        rows = (
-            np.arange(PAD + 1, item_tower.items) if candidates is None else candidate_rows(candidates, item_tower.items)
-        )
+        items = item_tower.items
+        rows = np.arange(PAD + 1, items) if candidates is None else candidate_rows(candidates, items)
         self.candidates = rows.tolist()
-        self._barred = tf.constant(np.setdiff1d(np.arange(item_tower.items), rows), tf.int32)
+        self._barred = tf.constant(np.setdiff1d(np.arange(items), rows), tf.int32)
         if not item_tower.built:
             item_tower.build()
         if not behavior_tower.built:

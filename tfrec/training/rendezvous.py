@@ -121,10 +121,14 @@ def dismissing(cluster: Cluster) -> Iterator[None]:
             thread.join()
 
 
-def silent(cluster: Cluster, seconds: float = 2.0) -> list[int]:
-    """The workers that nothing listens for any more, of all others."""
+def silent(cluster: Cluster, seconds: float = 5.0) -> list[int]:
+    """The workers that nothing listens for any more, of all others; one that is going away gets some seconds to go."""
+    deadline, found = time.monotonic() + seconds, list[int]()
     others = [index for index in range(len(cluster.addresses)) if index != cluster.index]
-    return [index for index in others if not _answers(cluster, index, seconds)]
+    while not found and time.monotonic() < deadline:
+        found = [index for index in others if not _answers(cluster, index, 2.0)]
+        time.sleep(PAUSE)
+    return found
 
 
 def _answers(cluster: Cluster, index: int, seconds: float) -> bool:
