@@ -36,7 +36,7 @@ def _run(
         from tfrec import stages
 
     folder = stages.run(settings, out or Path("runs") / settings.name, only=only, **options)
-    if only in (None, "evaluate"):
+    if folder is not None and only in (None, "evaluate"):
         _print_results(folder, ranker=settings.ranking is not None and not settings.two_stages)
 
 

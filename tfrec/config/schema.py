@@ -106,6 +106,14 @@ class Training(Settings):
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
     )
+    devices: Count | None = Field(
+        None,
+        description="devices of one machine that share each batch: GPUs, or parts of the CPU where there is none; "
+        "`null`: all GPUs. What is learnt does not depend on it (docs/several_machines.md)",
+    )
+    worker_seconds: Positive = Field(
+        600.0, description="the longest wait for the other workers, where `TF_CONFIG` names several machines"
+    )
     jit: bool = Field(False, description="compile the training step with XLA")
     mixed_precision: bool = Field(
         False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"

@@ -53,8 +53,9 @@ def _of_labels(pipeline: Pipeline) -> dict[str, Any]:
 def _leave_out_unused(training: dict[str, Any]) -> None:
     """Take out of the section what came later and is not used, so that the keys of runs without it stay what they were.
 
-    Where nothing is attacked, it does not count what would be.
+    Where nothing is attacked, it does not count what would be. Nor does it count where the work is done.
     """
+    del training["devices"], training["worker_seconds"]
     if not training["adversarial"]:
         del training["adversarial"]
         training["attack"] = "items"

@@ -13,6 +13,7 @@ from tfrec.data.options import EventColumns, Folds, ItemColumns, PrepareOptions,
 from tfrec.data.prepare import prepare
 from tfrec.data.ranking_data import RankingData
 from tfrec.data.sequences import Ragged
+from tfrec.data.shares import Share
 from tfrec.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Ragged",
     "RankingData",
     "RecalledLists",
+    "Share",
     "UserColumns",
     "Vocabulary",
     "content_hash",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 
 from tfrec.data.buckets import LengthBuckets, check_whole
 from tfrec.data.sequences import Ragged, Windows
+from tfrec.data.shares import WHOLE, Share
 from tfrec.data.streaming import streamed
 from tfrec.features import BARRED, HISTORY, RELEVANT, SEEN, TARGET, TIMESTAMP, USER_ID, batch_spec
 
@@ -101,25 +103,32 @@ class EpochPlan(LengthBuckets):
         self.epoch = 0
         self._windows, self._users, self._disturb = windows, users, disturb
 
-    def dataset(self) -> tf.data.Dataset:
+    def dataset(self, share: Share = WHOLE) -> tf.data.Dataset:
         """Batches of `HISTORY` [B, T], `TARGET` [B, T + 1], the event features [B, T] and the user features [B].
 
-        T differs from batch to batch. Each pass is a new epoch.
+        T differs from batch to batch. Each pass is a new epoch. Of a `share`, its parts of each batch; one that has no
+        window is a row of padding, which has nothing to learn.
         """
         import tensorflow as tf
 
         spec = input_spec(self._windows.events, self._users)
         spec[TARGET] = tf.TensorSpec([None, None], tf.int32, TARGET)
-        return streamed(self._play, spec, len(self))
+        return streamed(functools.partial(self._play, share), spec, share.steps(len(self)))
 
-    def _play(self) -> Iterator[Batch]:
+    def _play(self, share: Share) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         windows = self._windows.drawn(np.random.default_rng([self._seed, epoch, 1]))
         if self._disturb is not None:
             windows = self._disturb(windows, np.random.default_rng([self._seed, epoch, 2]))
         users = drawn_users(self._users, self._seed, epoch)
         for members in self.batches(epoch):
-            yield training_batch(windows, users, members)
+            for part in share.cut(members):
+                yield training_batch(windows, users, part) if len(part) else nothing(windows, users, members)
+
+
+def nothing(windows: Windows, users: Users, members: np.ndarray) -> Batch:
+    """A batch of one row that is all padding, in place of some members of which none is this process's."""
+    return {name: np.zeros_like(values) for name, values in training_batch(windows, users, members[:1]).items()}
 
 
 def training_batch(windows: Windows, users: Users, members: np.ndarray) -> Batch:
@@ -172,12 +181,13 @@ class EvaluationUsers:
         chosen = np.arange(len(self.histories.user_ids)) if members is None else members
         return chosen[np.argsort(self.histories.lengths[chosen], kind="stable")]
 
-    def dataset(self, batch_size: int, members: np.ndarray | None = None) -> tf.data.Dataset:
+    def dataset(self, batch_size: int, members: np.ndarray | None = None, *, share: Share = WHOLE) -> tf.data.Dataset:
         """Batches of similar lengths, the same each time: `HISTORY` [B, T], `SEEN` [B, S], `RELEVANT` [B, R] and more.
 
         Args:
             batch_size: users of a batch.
             members: int64, some of the users; all where None.
+            share: which parts of each batch; one may be without users.
 
         Returns:
             Also the event features [B, T], the user features [B], `USER_ID`, string [B], and `BARRED`, the same rows in
@@ -196,9 +206,9 @@ class EvaluationUsers:
 
         def play() -> Iterator[Batch]:
             for start in range(0, len(order), batch_size):
-                yield self.batch(order[start : start + batch_size])
+                yield from map(self.batch, share.cut(order[start : start + batch_size]))
 
-        return streamed(play, spec, count)
+        return streamed(play, spec, share.steps(count))
 
     def batch(self, members: np.ndarray) -> Batch:
         """One padded batch of the users `members`, int64 [B]; see `dataset`."""

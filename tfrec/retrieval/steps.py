@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrec.features import HISTORY, SHIFT
+from tfrec.retrieval.replicas import total, totals
 
 ATTACKS = ("items", "history")
 
@@ -22,6 +23,8 @@ def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict
         features: the batch.
         counted: bool tensor; how many of it are true is the weight of the batch's loss in the epoch's mean.
 
+    Where the batch is divided among replicas, each has its part of it, and all take the same step: that of the whole.
+
     Returns:
         The epoch's mean loss so far, as `loss`.
     """
@@ -32,8 +35,9 @@ def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict
         loss, gradients = _against_history(model, features, weights)
     else:
         loss, gradients = _against_items(model, features, weights)
-    model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-    model._loss_tracker.update_state(loss, sample_weight=tf.reduce_sum(tf.cast(counted, tf.float32)))
+    model.optimizer.apply_gradients(zip(totals(gradients), weights, strict=True))
+    weight = tf.reduce_sum(tf.cast(counted, tf.float32))
+    model._loss_tracker.update_state(total(loss), sample_weight=total(weight))
     return {"loss": model._loss_tracker.result()}
 
 

@@ -19,6 +19,7 @@ from tfrec.retrieval.new_items import NewItems
 from tfrec.retrieval.objectives import FullSoftmax
 from tfrec.retrieval.past import Past
 from tfrec.retrieval.ranks import best_of, ranking_metrics, remove_seen
+from tfrec.retrieval.replicas import share_of_mean
 from tfrec.retrieval.steps import bring_up_to_date, check_adversarial, shifted, training_step
 from tfrec.retrieval.temperature import Temperature
 from tfrec.towers import BehaviorTower, ItemTower
@@ -223,7 +224,7 @@ class TwoTower(keras.Model):
     ) -> Any:
         """The mean loss over the positions that have a target, from raw features `x`; 0 where no position has one.
 
-        `y`, `y_pred` and `sample_weight` are Keras's and unused.
+        On several replicas, this one's share of it. `y`, `y_pred` and `sample_weight` are Keras's and unused.
         """
         history, target = x[HISTORY], x[TARGET]
         rows = self.objective.rows(history, target)
@@ -235,7 +236,7 @@ class TwoTower(keras.Model):
         where = tf.where(x[TARGET] != PAD)
         queries, targets = tf.gather_nd(states, where), tf.gather_nd(target, where)
         losses = loss(queries, targets, vectors, rows, Past(x[HISTORY], where))
-        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+        return share_of_mean(losses)
 
     def training_parts(self, rows: Any, features: Mapping[str, Any], training: bool = True) -> tuple[Any, Any]:
         """`item_vectors` of the rows of a step on `features`, and the objective's `loss`."""

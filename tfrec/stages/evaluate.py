@@ -39,7 +39,7 @@ from tfrec.retrieval import TwoTower, members, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.evaluate_ranker import METRICS, PLOTS, REPORT, evaluate_ranker, timing_of
 from tfrec.stages.fit import TENSORBOARD
-from tfrec.stages.ledger import CONFIG, Run
+from tfrec.stages.ledger import CONFIG, Run, replaced
 from tfrec.stages.prepare import DATASET
 from tfrec.stages.rank import open_two_stage
 from tfrec.stages.stage import Stage
@@ -218,7 +218,8 @@ def _write(run: Run, results: Results, table: pd.DataFrame) -> list[Path]:
     _write_parquet(_per_user(results), run, PER_USER)
     groups = pd.DataFrame(results.test.groups, index=results.test.per_user.index)
     _write_parquet(groups.reset_index(), run, SLICES_TEST)
-    shutil.copyfile(run.path(DATASET, EVENTS_SCORED), run.path(EVENTS_SCORED))
+    with replaced(run.path(EVENTS_SCORED)) as temporary:
+        shutil.copyfile(run.path(DATASET, EVENTS_SCORED), temporary)
     write_metrics(run.path(METRICS), results.document())
     history = run.figures(_before(run)[-1])["history"]
     curves = {name: [epoch[name] for epoch in history] for name in history[0]}
@@ -243,9 +244,8 @@ def _per_user(results: Results) -> pd.DataFrame:
 
 
 def _write_parquet(table: pd.DataFrame, run: Run, name: str) -> None:
-    temporary = run.path("." + name)
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, run.path(name))
+    with replaced(run.path(name)) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 evaluate_stage = Stage(_perform, reads="train")

@@ -26,7 +26,7 @@ from tfrec.report.prediction_results import LabelResults, PredictionResults, wri
 from tfrec.report.results import HISTORY_ALONE, ORACLE
 from tfrec.report.summaries import write_test
 from tfrec.stages.fit import TENSORBOARD
-from tfrec.stages.ledger import CONFIG, Run
+from tfrec.stages.ledger import CONFIG, Run, replaced
 from tfrec.stages.prepare import open_oracle
 from tfrec.stages.train import open_batches, open_ranker
 
@@ -214,9 +214,8 @@ def timing_of(run: Run) -> dict[str, float]:
 
 
 def _write(run: Run, results: PredictionResults, table: pd.DataFrame) -> list[Path]:
-    temporary = run.path("." + PREDICTIONS)
-    table.drop(columns="event").to_parquet(temporary, index=False)
-    temporary.replace(run.path(PREDICTIONS))
+    with replaced(run.path(PREDICTIONS)) as temporary:
+        table.drop(columns="event").to_parquet(temporary, index=False)
     document = results.document()
     write_metrics(run.path(METRICS), document)
     history, (monitor, lower) = run.figures("train")["history"], build.monitor(run.pipeline)

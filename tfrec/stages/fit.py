@@ -19,14 +19,15 @@ import tensorflow as tf
 
 from tfrec import build, config
 from tfrec.build import starting
-from tfrec.data import Dataset, EpochPlan, ExamplePlan
+from tfrec.data import Dataset
 from tfrec.ranking import Ranker
 from tfrec.report.summaries import ThroughputSummary
 from tfrec.retrieval import TwoTower
 from tfrec.stages.ledger import Run, write_text
-from tfrec.training import TrainingCheckpoint, train
+from tfrec.training import OneModel, Replicas, TrainingCheckpoint, train
 
 CHECKPOINTS, TENSORBOARD, OWNER = "checkpoints", "tensorboard", "key"
+VALIDATION_BATCH = 256  # Users at a time, of all replicas together.
 FREE = ("epochs", "patience", "ensemble")  # Settings of training that no epoch depends on.
 
 logger = logging.getLogger(__name__)
@@ -52,22 +53,34 @@ class Trained:
         return sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
 
 
-def fitted(run: Run, data: Dataset, parts: Sequence[str]) -> Trained:
-    """One training, from the seed's initial weights, or from where it was interrupted, to its best epoch."""
+def fitted(run: Run, data: Dataset, parts: Sequence[str], replicas: Replicas | None = None) -> Trained:
+    """One training, from the seed's initial weights, or from where it was interrupted, to its best epoch.
+
+    Of several `replicas`, one process writes; the others do the same work and write nothing.
+    """
     settings, seed = run.pipeline.training, run.pipeline.seed
-    epochs = build.epochs(data, settings)
-    plan, validation = _batches(run, data)
-    model = compiled(run, data, len(plan))
+    epochs, writes = build.epochs(data, settings), replicas is None or replicas.writes
+    plan, validation = _batches(run, data, replicas)
+    with contextlib.nullcontext() if replicas is None else replicas.strategy.scope():
+        model = compiled(run, data, len(plan))
     run.begin("train")
     monitor, lower = build.monitor(run.pipeline)
     folder, board = run.path(CHECKPOINTS, *parts), run.path(TENSORBOARD, *parts)
-    checkpoint = TrainingCheckpoint(folder, monitor=monitor, patience=settings.patience, lower=lower)
+    checkpoint = TrainingCheckpoint(folder, monitor=monitor, patience=settings.patience, lower=lower, writes=writes)
     clear_unless_mine((folder, board), _mark(run, data, model), checkpoint, epochs)
     if parts:
         logger.info("train: seed %d", seed)
-    events = data.manifest["counts"]["train_targets"]
-    history = watched(model, (plan, validation), checkpoint, epochs=epochs, seed=seed, board=board, events=events)
+    callbacks = summaries(board, data.manifest["counts"]["train_targets"]) if writes else []
+    if replicas is not None:
+        replicas.adapt(model)
+        callbacks = [OneModel(replicas), *callbacks]
+    history = watched(model, (plan, validation), checkpoint, epochs=epochs, seed=seed, callbacks=callbacks)
     return Trained(model, seed, history, checkpoint.best_epoch + 1)
+
+
+def summaries(board: Path, events: int) -> list[keras.callbacks.Callback]:
+    """What writes the figures of each epoch for TensorBoard, in whose folder `board`; `events` are trained in one."""
+    return [ThroughputSummary(board, events), keras.callbacks.TensorBoard(str(board))]
 
 
 def watched(
@@ -77,10 +90,9 @@ def watched(
     *,
     epochs: int,
     seed: int,
-    board: Path,
-    events: int,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> list[dict[str, float]]:
-    """Train a compiled model, from where its checkpoint is, with its progress on standard error and in TensorBoard.
+    """Train a compiled model, from where its checkpoint is, with its progress on standard error.
 
     Args:
         model: the model; at its best epoch afterwards.
@@ -88,8 +100,7 @@ def watched(
         checkpoint: what is kept of each epoch.
         epochs: at most so many.
         seed: of the order of batches and of dropout.
-        board: TensorBoard's folder.
-        events: trained in an epoch.
+        callbacks: see `train`.
 
     Returns:
         The figures of each epoch.
@@ -101,18 +112,22 @@ def watched(
             checkpoint,
             epochs=epochs,
             seed=seed,
-            callbacks=[ThroughputSummary(board, events), keras.callbacks.TensorBoard(str(board))],
-            verbose=1 if sys.stderr.isatty() else 2,
+            callbacks=callbacks,
+            verbose=(1 if sys.stderr.isatty() else 2) if checkpoint.writes else 0,
         )
 
 
-def _batches(run: Run, data: Dataset) -> tuple[EpochPlan | ExamplePlan, tf.data.Dataset]:
+def _batches(run: Run, data: Dataset, replicas: Replicas | None) -> tuple[Any, Any]:
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
     if ranking is None or run.pipeline.two_stages:
         noise = run.pipeline.training.disturbed
         shares = noise.model_dump() if noise is not None else {}
-        return data.train_plan(tokens, run.pipeline.seed, **shares), data.validation()
+        plan = data.train_plan(tokens, run.pipeline.seed, **shares)
+        if replicas is None:
+            return plan, data.validation()
+        users = data.evaluation_users("validation")
+        return replicas.plan(plan), replicas.dataset(lambda share: users.dataset(VALIDATION_BATCH, share=share))
     labelled = build.ranking_data(data, ranking)
     return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
 

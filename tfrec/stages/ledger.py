@@ -21,6 +21,12 @@ LEDGER = "stages.json"
 CONFIG = "config.yaml"
 KEY, FILES = "key", "files"
 APART = ("pretrain",)
+# Temporary names: of folders, of files, and of versions that are being exported or removed.
+LEFTOVERS = (
+    ".dataset.*.partial", ".dataset.*.old", ".*.adopted",
+    ".writing-*", "*/.writing-*", "*/*/.writing-*",
+    "export*/.partial-*", "export*/.removed-*",
+)  # fmt: skip
 
 
 class Run:
@@ -52,6 +58,8 @@ class Run:
         """
         try:
             self._lock()
+            if self._locks:
+                sweep(self.out)
             yield
         finally:
             while self._locks:
@@ -194,6 +202,14 @@ class Run:
             )
 
 
+def sweep(out: Path) -> None:
+    """Take away what processes that were killed left half written in a run, which nobody else is at work in."""
+    for pattern in LEFTOVERS:
+        for path in out.glob(pattern):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _link(file: Path, place: Path) -> None:
     """A second name for a file, or a copy where the file system knows none."""
     try:
@@ -204,6 +220,17 @@ def _link(file: Path, place: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Where to write a file, which takes its place at the end, or vanishes on an error."""
+    temporary = path.with_name(f".writing-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

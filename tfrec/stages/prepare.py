@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from typing import Any
@@ -13,7 +12,7 @@ from tfrec import build
 from tfrec.data import Dataset, content_hash, prepare
 from tfrec.features import USER_ID
 from tfrec.report import peak_memory_mb
-from tfrec.stages.ledger import Run
+from tfrec.stages.ledger import Run, replaced
 from tfrec.stages.stage import Stage
 
 DATASET = "dataset"
@@ -81,9 +80,8 @@ def _simulate(run: Run) -> Dataset:
     made, options = build.made_up(run.pipeline.data), build.simulated_options(run.pipeline.data)
     prepared = prepare(made.events, made.items, made.users, options=options, folder=run.path(DATASET), replace=True)
     if made.oracle is not None:
-        temporary = run.path("." + ORACLE)
-        made.oracle.astype({USER_ID: str}).to_parquet(temporary)
-        os.replace(temporary, run.path(ORACLE))
+        with replaced(run.path(ORACLE)) as temporary:
+            made.oracle.astype({USER_ID: str}).to_parquet(temporary)
     else:
         run.path(ORACLE).unlink(missing_ok=True)
     return prepared

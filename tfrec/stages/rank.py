@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import statistics
 import time
 from pathlib import Path
@@ -14,8 +13,8 @@ from tfrec import build, config
 from tfrec.data import CandidatePlan, Dataset
 from tfrec.ranking import TwoStage, load_two_stage, recalled_lists
 from tfrec.report import peak_memory_mb
-from tfrec.stages.fit import TENSORBOARD, clear_unless_mine, watched
-from tfrec.stages.ledger import Run
+from tfrec.stages.fit import TENSORBOARD, clear_unless_mine, summaries, watched
+from tfrec.stages.ledger import Run, replaced
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import open_batches, open_model
 from tfrec.training import TrainingCheckpoint
@@ -65,8 +64,7 @@ def _perform(run: Run, key: str) -> None:
         checkpoint,
         epochs=learning.epochs,
         seed=run.pipeline.seed,
-        board=board,
-        events=plan.positions,
+        callbacks=summaries(board, plan.positions),
     )
     run.finish(
         "rank",
@@ -102,9 +100,8 @@ def _compiled(run: Run, retrieval: Any, data: Dataset, plan: CandidatePlan) -> T
 
 def _save(run: Run, model: TwoStage) -> Path:
     path = run.path(RANKING, MODEL)
-    temporary = path.with_name("writing-" + path.name)
-    model.save(temporary)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        model.save(temporary)
     return path
 
 

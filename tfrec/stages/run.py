@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfrec import config
+from tfrec.stages.assist import assist
+from tfrec.stages.disk import fullness_told
 from tfrec.stages.evaluate import evaluate_stage
 from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
@@ -15,7 +18,9 @@ from tfrec.stages.prepare import prepare_stage
 from tfrec.stages.publish import publish_stage
 from tfrec.stages.rank import rank_stage
 from tfrec.stages.stage import Stage
-from tfrec.stages.train import train_stage
+from tfrec.stages.train import CHECKPOINTS, train_on, train_stage
+from tfrec.stages.workers import devices, gathered
+from tfrec.training import Cluster, Replicas, rendezvous
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ def run(
     *,
     only: str | None = None,
     items: str | Path | None = None,
-) -> Path:
+) -> Path | None:
     """Do the stages of a pipeline that are not done yet.
 
     prepare <- train <- evaluate, and train <- export <- publish: what is exported does not depend on what is measured.
@@ -50,7 +55,7 @@ def run(
             export as it is. The next export without it has the pipeline's own catalogue again.
 
     Returns:
-        The folder.
+        The folder; None of a worker that `TF_CONFIG` names and that is not the chief, which only helps to train.
 
     Raises:
         ValueError: a setting, a table or the folder is wrong, or an earlier stage is missing.
@@ -69,28 +74,72 @@ def run(
             "ranker judges the items of its data set. Train it again for others."
         )
     current = Run(pipeline, Path(out) if out is not None else Path("runs") / pipeline.name)
+    cluster = Cluster.read(os.environ) if only in (None, "train") else None
+    if cluster is not None and not cluster.is_chief:
+        _assist(current, cluster, only)
+        return None
     with current.locked():
-        _do(current, only, None if items is None else Path(items))
+        if cluster is not None:
+            _lead(current, cluster, only)
+        else:
+            replicas = devices(current) if only in (None, "train") else None
+            _do(current, only, _others(items, replicas), recorded=items is not None)
     return current.out
 
 
-def _do(current: Run, only: str | None, items: Path | None) -> None:
-    """The stages, or the one, that are not done yet."""
-    stages = _stages_of(current.pipeline, {} if items is None else {"export": export_of(items)})
-    as_it_is = items is not None or (only == "publish" and bool(catalogue(current)))
+def _others(items: str | Path | None, replicas: Replicas | None) -> dict[str, Stage]:
+    """The stages that this call asks for in place of the usual ones."""
+    exporting = {} if items is None else {"export": export_of(Path(items))}
+    return exporting | ({} if replicas is None else {"train": train_on(replicas)})
+
+
+def _lead(current: Run, cluster: Cluster, only: str | None) -> None:
+    """The stages of a chief, who has the others' help in training; those who come when it is done are told."""
+    if "train" not in pending(current.pipeline, current.out, "train"):
+        with rendezvous.dismissing(cluster):
+            _do(current, only)
+        return
+    if only is not None and "prepare" in pending(current.pipeline, current.out, "prepare"):
+        raise _needs(only, "prepare", current)
+    replicas = gathered(current, cluster, current.path(CHECKPOINTS))
+    _do(current, only, _others(None, replicas))
+
+
+def _assist(current: Run, cluster: Cluster, only: str | None) -> None:
+    """The part in a training of a worker that is not the chief; nothing else is its work."""
+    stages = _stages_of(current.pipeline)
+    states = {name: (key, done) for name, key, done in _states(current, stages, _path_to("train", stages))}
+    (key, prepared), (_, trained) = states["prepare"], states["train"]
+    if trained:
+        logger.info("train: done before, nothing to do")
+    elif not prepared and only is not None:
+        raise _needs(only, "prepare", current)
+    else:
+        assist(current, cluster, key, prepared=prepared)
+
+
+def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = None, *, recorded: bool = False) -> None:
+    """The stages, or the one, that are not done yet; `others` in place of some, and `recorded` as in `_states`."""
+    stages = _stages_of(current.pipeline, others)
+    as_it_is = recorded or (only == "publish" and bool(catalogue(current)))
     names = [*stages] if only is None else _path_to(only, stages)
     for name, key, done in _states(current, stages, names, recorded=as_it_is):
-        if only in (None, name):
-            if done:
-                logger.info("%s: done before, nothing to do", name)
-            else:
-                logger.info("%s ...", name)
+        if only not in (None, name):
+            if not done:
+                raise _needs(only, name, current)
+        elif done:
+            logger.info("%s: done before, nothing to do", name)
+        else:
+            logger.info("%s ...", name)
+            with fullness_told(current, name):
                 stages[name].perform(current, key)
-        elif not done:
-            raise ValueError(
-                f"`{only}` needs the stage `{name}`, which is not done under these settings in {current.out}. "
-                f"Run `tfrec {name}` first, or `tfrec run` for all."
-            )
+
+
+def _needs(stage: str | None, before: str, current: Run) -> ValueError:
+    return ValueError(
+        f"`{stage}` needs the stage `{before}`, which is not done under these settings in {current.out}. "
+        f"Run `tfrec {before}` first, or `tfrec run` for all."
+    )
 
 
 def _stages_of(pipeline: config.Pipeline, others: Mapping[str, Stage] | None = None) -> dict[str, Stage]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import json
 import logging
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +16,19 @@ import numpy as np
 
 from tfrec import build, config
 from tfrec.data import Dataset
-from tfrec.features import ITEM_ID, TITLE
+from tfrec.features import ITEM_ID, TEXT, TITLE
 from tfrec.ranking import Ranker, RankerEnsemble, load_ranker
 from tfrec.report import peak_memory_mb
 from tfrec.report.summaries import ProjectorWriter
 from tfrec.retrieval import TextTunedTwoTower, TwoTower, joined, load_model
 from tfrec.stages.fit import CHECKPOINTS, TENSORBOARD, Trained, fitted, inputs, start_mark
-from tfrec.stages.ledger import CONFIG, LEDGER, Run, write_text
+from tfrec.stages.ledger import CONFIG, LEDGER, Run, replaced, write_text
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.stage import Stage
+from tfrec.stages.workers import lost_workers_told
 from tfrec.towers import text_weights
 from tfrec.towers.text import TextEncoder
+from tfrec.training import Replicas
 
 MODEL, TEXT_WEIGHTS = "model.keras", "text"
 
@@ -84,12 +87,26 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
     return None if encoder is None else encoder.embed(texts)
 
 
-def _perform(run: Run, key: str) -> None:
-    data, number = open_dataset(run), run.pipeline.training.ensemble
+def train_all(run: Run, data: Dataset, replicas: Replicas | None) -> list[Trained]:
+    """The trainings of a run, one after the other; on several `replicas` each process calls this."""
+    number = run.pipeline.training.ensemble
+    if replicas is not None:  # Text vectors are made here and stored: under a strategy, all workers would have to.
+        build.text_vectors(data.items[TEXT], build.decided_text(run.pipeline.model.text, data))
     build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation, run.pipeline.ranking)
+    with lost_workers_told(None if replicas is None else replicas.cluster):
+        return [fitted(_member(run, place), data, _parts(number, place), replicas) for place in range(number)]
+
+
+def train_on(replicas: Replicas) -> Stage:
+    """The stage, its work divided among several devices or machines."""
+    return dataclasses.replace(train_stage, perform=functools.partial(_perform, replicas=replicas))
+
+
+def _perform(run: Run, key: str, replicas: Replicas | None = None) -> None:
+    data, number = open_dataset(run), run.pipeline.training.ensemble
     if run.pipeline.two_stages and run.pipeline.ranking is not None:
         build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
-    trained = [fitted(_member(run, place), data, _parts(number, place)) for place in range(number)]
+    trained = train_all(run, data, replicas)
     model = _as_one(trained)
     files = _save(run, model)
     _write_projector(run, data, model)
@@ -163,9 +180,8 @@ def _save(run: Run, model: TwoTower | Ranker | RankerEnsemble) -> list[Path]:
     if isinstance(model, TwoTower):
         model.lend_ids()  # The weights are those of the best epoch now, not of the last one.
     path = run.path(CHECKPOINTS, MODEL)
-    temporary = path.with_name("writing-" + path.name)
-    model.save(temporary)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        model.save(temporary)
     settings = run.path(CHECKPOINTS, CONFIG)  # Those of this model, whatever the run is told later.
     write_text(settings, config.dump(run.pipeline))
     return [path, settings, *written]

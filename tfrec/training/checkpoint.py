@@ -32,6 +32,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         monitor: str = "val_ndcg@10",
         patience: int | None = None,
         lower: bool = False,
+        writes: bool = True,
         cure: str = "Lower training.learning_rate, or set training.clip_norm (lower it, if it is set)",
     ) -> None:
         """Choose the folder and the rule.
@@ -41,6 +42,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             monitor: name of the figure in the epoch's logs.
             patience: epochs without a better figure before training stops; None = never.
             lower: whether less is better, as of a loss.
+            writes: whether epochs are stored. Of several workers one does; the others decide as it does.
             cure: what a user may do where the training diverges, in words.
 
         Raises:
@@ -50,6 +52,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if patience is not None and patience < 1:
             raise ValueError(f"`patience` must be 1 epoch or more, or None for never; received {patience}.")
         self.folder, self.monitor, self.patience, self.cure = Path(folder), monitor, patience, cure
+        self.writes = writes
         self.history: list[dict[str, float]] = []
         self.sign = -1.0 if lower else 1.0
         self.best_epoch, self.best_value, self.stopped = -1, -np.inf * self.sign, False
@@ -93,12 +96,12 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return self.patience is not None and epoch - best >= self.patience
 
     def restore_best(self, model: keras.Model) -> None:
-        """Bring `model` to the best epoch's weights; it stays as it is where no epoch has been better than none.
+        """Bring `model` to the best epoch's weights; it stays as it is where none has been better, or none is written.
 
         Raises:
             ValueError: the file is missing, damaged, or another model's.
         """
-        if self.best_epoch >= 0:
+        if self.best_epoch >= 0 and self.writes:
             path = self._best(self.best_epoch)
             _assign(_variables(model, optimizer=False), _read(path)[1], path)
 
@@ -112,12 +115,21 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if self.monitor not in logs:
             raise ValueError(f"`monitor` {self.monitor!r} is not in the epoch's figures: {', '.join(sorted(logs))}.")
         self._refuse_diverged(epoch, logs)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.history.append(logs)
-        if self._better(logs[self.monitor], self.best_value):
+        better = self._better(logs[self.monitor], self.best_value)
+        if better:
             self.best_epoch, self.best_value = epoch, logs[self.monitor]
-            _write(self._best(epoch), _variables(self.model, optimizer=False), {"epoch": epoch})
         self.stopped = self._over(epoch, self.best_epoch)
+        if self.writes:
+            self._store(epoch, better=better)
+        if self.stopped:
+            self.model.stop_training = True
+
+    def _store(self, epoch: int, *, better: bool) -> None:
+        """Write the epoch's files: the weights first, where it is the best so far, then the state that names it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if better:
+            _write(self._best(epoch), _variables(self.model, optimizer=False), {"epoch": epoch})
         state = {
             "history": self.history,
             "best_epoch": self.best_epoch,
@@ -127,8 +139,6 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         for path in self.folder.glob("best_*"):
             if path != self._best(self.best_epoch):
                 path.unlink()
-        if self.stopped:
-            self.model.stop_training = True
 
     def _refuse_diverged(self, epoch: int, logs: dict[str, float]) -> None:
         """A loss that is no number is stopped; so is a weight, from which every later loss would be none."""
@@ -200,10 +210,14 @@ def _value(variable: Any) -> np.ndarray:
 
 
 def _write(path: Path, variables: dict[str, Any], state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".writing-{path.name}")
     values: dict[str, Any] = {name: _value(variable) for name, variable in variables.items()}
-    with open(temporary, "wb") as file:
-        np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **{STATE: np.array(json.dumps(state)), **values})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

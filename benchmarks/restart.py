@@ -1,0 +1,185 @@
+"""What kill -9 costs: a small run is killed at random moments, started again, and held against an undisturbed one.
+
+    python benchmarks/restart.py [--kills 30] [--seed 0] [--out FOLDER]
+
+Half of the kills come after a random share of the time that a whole run takes, the other half at a random one of its
+operations on files, such as between two renames: there a run is most easily torn. A trial is killed up to three times
+and then let through. Its figures must be those of the undisturbed run to the last digit, no stage that had finished may
+be done again, and nothing half-written may be left. The last line is the record of it. TensorFlow is imported once, by
+a server that forks the runs; each is a process group of its own, which is what is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+PIPELINE = """\
+name: small
+data:
+  simulated: {{users: 300, items: 200, mean_events: 10}}
+  max_length: 20
+model:
+  {{dim: 16, text: none, behavior: [attention], attention: {{blocks: 1, heads: 2}}}}
+training:
+  {{epochs: 3, patience: null}}
+export:
+  base_path: {published}
+"""
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+MOST_KILLS = 3  # In one trial.
+COMPARED = ("validation", "test", "baselines", "slices")
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tensorflow", "keras", "matplotlib", "pandas", "pyarrow.parquet", "pydantic", "click"])
+
+
+def start(pipeline: Path, out: Path, log: Path, die_at: int | None = None) -> Any:
+    """`tfrec run` in a process group of its own, which kills itself at an operation on files where one is named."""
+    process = SERVER.Process(target=_run, args=(str(pipeline), str(out), str(log), die_at))
+    process.start()
+    return process
+
+
+def _run(pipeline: str, out: str, log: str, die_at: int | None) -> None:
+    os.setsid()
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    operations = _counted(os.path.dirname(out), die_at)
+    from tfrec import cli
+
+    status = cli.main(["run", pipeline, "--out", out])
+    Path(log + ".operations").write_text(str(operations["all"]))
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _counted(folder: str, die_at: int | None) -> Counter[str]:
+    """Count the operations that change files below a folder, from now on; the process ends before the one named."""
+    operations: Counter[str] = Counter()
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(arguments[1], str) and any(mode in arguments[1] for mode in "wax+")
+        if (writes or event in CHANGES) and str(arguments[0]).startswith(folder):
+            operations["all"] += 1
+            if operations["all"] == die_at:
+                os.killpg(0, signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return operations
+
+
+def trial(
+    folder: Path, kills: int, whole: tuple[float, int], rng: random.Random
+) -> tuple[list[str], dict[str, int], float]:
+    """Kill a run at most so many times, then let it through.
+
+    Args:
+        folder: where it goes.
+        kills: how many.
+        whole: seconds and operations of an undisturbed run.
+        rng: draws the moments.
+
+    Returns:
+        What is wrong with what it left, in words; how many kills met each stage; seconds of the last start.
+    """
+    folder.mkdir(parents=True)
+    pipeline, out, log = folder / "small.yaml", folder / "run", folder / "log"
+    pipeline.write_text(PIPELINE.format(published=folder / "published"))
+    finished: dict[str, Any] = {}
+    met: Counter[str] = Counter()
+    problems: list[str] = []
+    for kill in range(kills + 1):
+        by_operation = rng.random() < 0.5
+        at_operation, at_second = rng.randint(1, whole[1]), rng.uniform(0, whole[0])
+        began = time.monotonic()
+        process = start(pipeline, out, log, at_operation if by_operation and kill < kills else None)
+        process.join(None if by_operation or kill == kills else at_second)
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+        now = ledger(out)
+        problems += [f"{stage} was done again" for stage in finished if now.get(stage) != finished[stage]]
+        finished = now
+        if process.exitcode == -signal.SIGKILL:
+            met[next((stage for stage in STAGES if stage not in now), "after the last stage")] += 1
+        elif process.exitcode != 0:
+            problems.append(f"the command failed: {log.read_text().splitlines()[-1]}")
+        elif kill < kills:
+            break
+    return problems + leftovers(folder), dict(met), time.monotonic() - began
+
+
+STAGES = ("prepare", "train", "evaluate", "export", "publish")
+
+
+def ledger(out: Path) -> dict[str, Any]:
+    """What the run says is finished."""
+    path = out / "stages.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Half-written files and folders of a run, by their temporary names."""
+    found = [path for path in (folder / "run").rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
+    return [f"{path.relative_to(folder)} is left" for path in found]
+
+
+def differences(run: Path, undisturbed: Path) -> list[str]:
+    """What of a run differs from the undisturbed one: figures, recommendations, files."""
+    one, other = (json.loads((each / "metrics.json").read_text()) for each in (run, undisturbed))
+    found = [f"{name} differs" for name in COMPARED if one.get(name) != other.get(name)]
+    for name in ("recommendations_test.parquet", "per_user.parquet", "events_scored.csv.gz", "dataset/manifest.json"):
+        if (run / name).read_bytes() != (undisturbed / name).read_bytes():
+            found.append(f"{name} differs")
+    names = [
+        {str(path.relative_to(each)) for path in each.rglob("*") if path.is_file() and path.parts[-2] != "export"}
+        for each in (run, undisturbed)
+    ]
+    kept = [{name for name in each if not name.startswith(("tensorboard", "export"))} for each in names]
+    return found + [f"{name} is in one of them alone" for name in sorted(kept[0] ^ kept[1])]
+
+
+def main() -> None:
+    """Run the trials and print the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    root = chosen.out or Path(tempfile.mkdtemp(prefix="tfrec_restart_"))
+    rng, met, problems, trials = random.Random(chosen.seed), Counter[str](), list[str](), 0
+    whole = undisturbed(root / "undisturbed")
+    print(f"undisturbed: {whole[0]:.0f} s, {whole[1]} operations on files", file=sys.stderr, flush=True)
+    while sum(met.values()) < chosen.kills:
+        trials += 1
+        folder = root / f"trial_{trials}"
+        wrong, where, last = trial(folder, min(MOST_KILLS, chosen.kills - sum(met.values())), whole, rng)
+        wrong += differences(folder / "run", root / "undisturbed" / "run")
+        met.update(where)
+        problems += [f"trial {trials}: {each}" for each in wrong]
+        told = wrong or "as undisturbed"
+        print(f"trial {trials}: killed in {where}, last start {last:.0f} s, {told}", file=sys.stderr, flush=True)
+    print(json.dumps({"seed": chosen.seed, "trials": trials, "kills": dict(met), "problems": problems}))
+
+
+def undisturbed(folder: Path) -> tuple[float, int]:
+    """Let a run through; its seconds, and its operations on files."""
+    problems, _, seconds = trial(folder, 0, (0.0, 1), random.Random(0))
+    if problems:
+        raise SystemExit("; ".join(problems))
+    return seconds, int((folder / "log.operations").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""A run that is killed at random moments and started again ends as one that nothing disturbed."""
+
+import errno
+import importlib
+import random
+
+import pytest
+import tensorflow as tf
+
+from tests import benchmark_scripts  # It says where the programs of benchmarks/ lie.
+from tfrec import config
+from tfrec.stages.disk import fullness_told
+from tfrec.stages.ledger import Run, replaced
+
+assert benchmark_scripts.ROOT
+restart = importlib.import_module("restart")
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_and_started_again_ends_as_an_undisturbed_one(tmp_path):
+    whole = restart.undisturbed(tmp_path / "undisturbed")
+    problems, killed, _ = restart.trial(tmp_path / "trial", 3, whole, random.Random(5))
+    assert sum(killed.values()) >= 1
+    assert problems + restart.differences(tmp_path / "trial" / "run", tmp_path / "undisturbed" / "run") == []
+
+
+def run_in(folder):
+    return Run(config.parse("name: shop\ndata: {simulated: {users: 200}}\n"), folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
+        tf.errors.ResourceExhaustedError(None, None, "/x/events.out.v2; No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+    ids=["plain", "HDF5", "TensorFlow", "quota"],
+)
+def test_a_full_disk_is_one_line_that_names_the_place(tmp_path, error):
+    with pytest.raises(
+        OSError, match=rf"train: {tmp_path}.* cannot be written: the disk is full \(.* MiB are free"
+    ) as told:
+        with fullness_told(run_in(tmp_path), "train"):
+            raise error
+    assert "\n" not in str(told.value) and told.value.filename is None
+
+
+def test_a_full_disk_is_told_of_what_came_of_it_and_other_errors_stay(tmp_path):
+    with pytest.raises(OSError, match="the disk is full"), fullness_told(run_in(tmp_path), "export"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "there"))
+        except OSError as error:
+            raise RuntimeError("cannot save") from error
+    for error in (ValueError("no such thing"), OSError(errno.EACCES, "Permission denied"), RuntimeError("else")):
+        with pytest.raises(type(error)) as told, fullness_told(run_in(tmp_path), "export"):
+            raise error
+        assert told.value is error
+
+
+def test_a_file_that_could_not_be_written_leaves_the_one_before(tmp_path):
+    path = tmp_path / "figures.json"
+    path.write_text("whole")
+    with pytest.raises(OSError, match="full"), replaced(path) as temporary:
+        temporary.write_text("ha")
+        raise OSError("full")
+    assert [each.name for each in tmp_path.iterdir()] == ["figures.json"] and path.read_text() == "whole"
+
+
+def test_what_killed_processes_left_goes_and_what_people_put_there_stays(tmp_path):
+    left = [".dataset.77.partial/users", ".writing-stages.json", "checkpoints/.writing-last.npz", "export/.partial-1/a"]
+    left += ["checkpoints/member_1/.writing-last.npz", "export_text/.removed-2/b", ".train.adopted/c"]
+    kept = [".DS_Store", "notes.txt", "checkpoints/last.npz", "export/1/saved_model.pb", ".git/config"]
+    for name in [*left, *kept]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "config.yaml").write_text("name: shop\n")
+    with run_in(tmp_path).locked():
+        pass
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert found == sorted([*kept, "config.yaml"])

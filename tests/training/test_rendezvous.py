@@ -1,0 +1,130 @@
+"""Where workers meet: all are compared and get the chief's files; who is missing or differs is named on all of them."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+from tfrec.training import rendezvous
+from tfrec.training.cluster import Cluster
+
+ABOUT = {"training": {"learning_rate": 0.1, "epochs": 2}, "the content of the tables": "abc", "sizes": (1, 2)}
+
+
+@pytest.fixture
+def workers():
+    """A cluster of three as each of them sees it."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    return [Cluster(addresses, index, {"worker": list(addresses)}) for index in range(3)]
+
+
+def at_once(*calls):
+    """What each call gives, or the error that it raises."""
+    found = [None] * len(calls)
+
+    def one(place, call):
+        try:
+            found[place] = call()
+        except Exception as error:
+            found[place] = error
+
+    threads = [threading.Thread(target=one, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return found
+
+
+def joining(cluster, folder, about=None, seconds=5.0):
+    return lambda: rendezvous.join(cluster, about or ABOUT, folder / f"worker_{cluster.index}", seconds)
+
+
+def gathering(cluster, files=None, seconds=5.0):
+    return lambda: rendezvous.gather(cluster, ABOUT, files or {}, seconds)
+
+
+def test_all_get_the_files_of_the_chief(workers, tmp_path):
+    files = {"last.npz": b"\x00\n" * 2_000_000, "member_1/key": b"k", "empty": b""}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    found = at_once(
+        gathering(workers[0], {name: tmp_path / name for name in files}),
+        *(joining(cluster, tmp_path) for cluster in workers[1:]),
+    )
+    assert found == [None, True, True]
+    for folder in (tmp_path / "worker_1", tmp_path / "worker_2"):
+        assert {
+            str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        } == files
+
+
+def test_the_chief_may_come_last_and_its_address_is_free_afterwards(workers, tmp_path):
+    late = threading.Event()
+    timer = threading.Timer(0.5, late.set)
+    timer.start()
+    found = at_once(
+        lambda: late.wait() and gathering(workers[0])(), *(joining(cluster, tmp_path) for cluster in workers[1:])
+    )
+    assert found == [None, True, True]
+    socket.create_server(("127.0.0.1", int(workers[0].addresses[0].rpartition(":")[2]))).close()
+
+
+def test_who_did_not_come_is_named_by_all(workers, tmp_path):
+    told, other = at_once(gathering(workers[0], seconds=0.7), joining(workers[1], tmp_path))
+    assert isinstance(told, TimeoutError)
+    assert str(told).startswith(
+        f"worker 2 ({workers[2].addresses[2]}) did not come within 0.7 seconds (training.worker"
+    )
+    assert isinstance(other, ValueError) and str(other) == str(told)
+    (alone,) = at_once(joining(workers[1], tmp_path, seconds=0.5))
+    assert isinstance(alone, TimeoutError)
+    assert str(alone).startswith(f"the chief ({workers[0].addresses[0]}) did not come within 0.5 seconds")
+
+
+def test_who_differs_is_named_with_what_differs(workers, tmp_path):
+    other = {**ABOUT, "training": {"learning_rate": 0.2, "epochs": 2}, "the content of the tables": "xyz"}
+    found = at_once(gathering(workers[0]), joining(workers[1], tmp_path), joining(workers[2], tmp_path, other))
+    assert all(isinstance(error, ValueError) for error in found) and len({str(error) for error in found}) == 1
+    assert str(found[0]).startswith(
+        f"worker 2 ({workers[2].addresses[2]}) differs from the chief ({workers[0].addresses[0]}): "
+        "the content of the tables is 'xyz', not 'abc'; training.learning_rate is 0.2, not 0.1. All workers must"
+    )
+
+
+def test_strangers_are_not_counted(workers, tmp_path):
+    def stranger():
+        address = ("127.0.0.1", int(workers[0].addresses[0].rpartition(":")[2]))
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"", json.dumps({"protocol": "other"}).encode() + b"\n"):
+            while True:
+                try:
+                    with socket.create_connection(address, 1) as caller:
+                        caller.sendall(words)
+                    break
+                except OSError:
+                    pass
+
+    found = at_once(gathering(workers[0], seconds=2), stranger)
+    assert isinstance(found[0], TimeoutError) and "worker 1" in str(found[0]) and "worker 2" in str(found[0])
+
+
+def test_workers_that_come_after_the_training_are_told(workers, tmp_path):
+    with rendezvous.dismissing(workers[0]):
+        assert at_once(*(joining(cluster, tmp_path) for cluster in workers[1:])) == [False, False]
+
+
+def test_a_port_that_another_program_has_is_named(workers):
+    address = workers[0].addresses[0]
+    with socket.create_server(("", int(address.rpartition(":")[2]))):
+        with pytest.raises(OSError, match=f"the chief cannot listen at {address}: another program has this port"):
+            rendezvous.gather(workers[0], ABOUT, {}, 1)
+
+
+def test_the_silent_are_known(workers):
+    with socket.create_server(("127.0.0.1", int(workers[1].addresses[1].rpartition(":")[2]))):
+        assert rendezvous.silent(workers[0]) == [2]
