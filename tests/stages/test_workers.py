@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -13,7 +14,8 @@ from tests import forked, tiny_shop
 from tfrec import config, stages
 from tfrec.stages.ledger import Run
 from tfrec.stages.run import pending
-from tfrec.stages.workers import devices
+from tfrec.stages.workers import devices, gathered
+from tfrec.training import Cluster
 
 EPOCHS = 5
 CHANGES = [
@@ -190,3 +192,33 @@ def test_stages_that_are_not_shared_do_not_read_the_variable(shop, tmp_path, mon
             stages.run(pipeline, tmp_path / "run", only=stage)
     with pytest.raises(ValueError, match="TF_CONFIG is '{': it is no JSON"):
         stages.run(pipeline, tmp_path / "run", only="train")
+
+
+def test_a_worker_of_other_tables_or_settings_is_named_to_all(shop, tmp_path, monkeypatch):
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    tiny_shop.write(tmp_path / "other")
+    with open(tmp_path / "other" / "events.csv", "a", encoding="utf-8") as file:
+        file.write("new,001,1700000000,buy\n")
+    addresses, found = tuple(f"127.0.0.1:{port}" for port in ports(2)), {}
+
+    def one(index, folder, *changes):
+        run = Run(config.load(folder / "tiny.yaml", changes), tmp_path / f"run_{index}")
+        try:
+            gathered(run, Cluster(addresses, index, {"worker": list(addresses)}), tmp_path / f"files_{index}")
+        except ValueError as error:
+            found[index] = str(error)
+
+    threads = [
+        threading.Thread(target=one, args=(0, shop)),
+        threading.Thread(target=one, args=(1, tmp_path / "other", "training.learning_rate=0.5")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found[0] == found[1]
+    who, _, what = found[0].partition(": ")
+    assert who == f"worker 1 ({addresses[1]}) differs from the chief ({addresses[0]})"
+    assert re.match(
+        r"the content of the tables is '\w+', not '\w+'; training.learning_rate is 0.5, not 0.02\. All", what
+    )
