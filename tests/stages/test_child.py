@@ -38,6 +38,7 @@ def perform(tmp_path, stage="train"):
 
 def test_what_a_stage_says_is_passed_on_with_its_name(tmp_path, instead, caplog, monkeypatch):
     monkeypatch.setenv("TFREC_DATA", "/elsewhere")
+    monkeypatch.setenv("TF_CONFIG", "{}")
     monkeypatch.setenv("PYTHONPATH", "/mine")
     seen = instead(SAYS.format(status=0))
     with caplog.at_level(logging.INFO, "tfrec"):
@@ -46,7 +47,9 @@ def test_what_a_stage_says_is_passed_on_with_its_name(tmp_path, instead, caplog,
     assert seen["command"][3:] == [
         "tfrec.cli", "train", str(tmp_path / "p.yaml"), "--out", str(tmp_path / "run"), "--set", "seed=2",
     ]  # fmt: skip
-    assert "TFREC_DATA" not in seen["env"] and seen["env"]["PYTHONPATH"].endswith(os.pathsep + "/mine")
+    assert not {"TFREC_DATA", "TF_CONFIG"} & set(seen["env"]) and seen["env"]["PYTHONPATH"].endswith(
+        os.pathsep + "/mine"
+    )
 
 
 @pytest.mark.parametrize(

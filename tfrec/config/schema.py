@@ -106,10 +106,10 @@ class Training(Settings):
     monitor: Annotated[str, Field(pattern=r"^val_(hr|ndcg|mrr)@[1-9][0-9]*$")] = Field(
         "val_ndcg@10", description="the validation figure that chooses the epoch"
     )
-    devices: Count | None = Field(
-        None,
-        description="devices of one machine that share each batch: GPUs, or parts of the CPU where there is none; "
-        "`null`: all GPUs. What is learnt does not depend on it (docs/several_machines.md)",
+    devices: Count = Field(
+        1,
+        description="devices of one machine that share each batch: GPUs, or parts of the CPU where there is none. What "
+        "is learnt does not depend on it (docs/several_machines.md)",
     )
     worker_seconds: Positive = Field(
         600.0, description="the longest wait for the other workers, where `TF_CONFIG` names several machines"

@@ -24,12 +24,28 @@ def total(value: Any) -> Any:
 
 
 def totals(values: Sequence[Any]) -> list[Any]:
-    """The same for several tensors at once, of which some may be None or `IndexedSlices`, such as gradients."""
-    context, known = _together(), [value for value in values if value is not None]
+    """The same for several tensors at once, of which some may be None or `IndexedSlices`, such as gradients.
+
+    Slices of a batch's own rows are put one after the other, as those of the whole batch would be. Slices of all rows
+    of the catalogue, which do not depend on the batch, are added up row by row: an optimizer that clips takes the norm
+    of the slices, which is then that of one replica.
+    """
+    context = _together()
+    parts = [value.values if _are_of_the_catalogue(value) else value for value in values]
+    known = [part for part in parts if part is not None]
     if context is None or not known:
         return list(values)
     summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, known))
-    return [None if value is None else next(summed) for value in values]
+    found = [None if part is None else next(summed) for part in parts]
+    return [
+        tf.IndexedSlices(each, value.indices, value.dense_shape) if _are_of_the_catalogue(value) else each
+        for value, each in zip(values, found, strict=True)
+    ]
+
+
+def _are_of_the_catalogue(value: Any) -> bool:
+    """Whether a gradient has slices whose number is known before any batch is: batches differ in theirs."""
+    return isinstance(value, tf.IndexedSlices) and value.indices.shape.is_fully_defined()
 
 
 def share_of_mean(losses: Any) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tfrec
+from tfrec.training.cluster import VARIABLE
 
 _ERROR = "tfrec: error: "
 STOPPED = "ended before its time"
@@ -62,7 +63,7 @@ def perform(
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    variables = {name: value for name, value in os.environ.items() if name != "TFREC_DATA"}
+    variables = {name: value for name, value in os.environ.items() if name not in ("TFREC_DATA", VARIABLE)}
     ours, theirs = str(Path(tfrec.__file__).resolve().parents[1]), variables.get("PYTHONPATH")
     variables["PYTHONPATH"] = os.pathsep.join([ours, *([theirs] if theirs else [])])
     return subprocess.Popen(

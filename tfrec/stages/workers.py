@@ -30,9 +30,9 @@ def devices(run: Run) -> Replicas | None:
         ValueError: the training cannot be shared, or there are not so many.
     """
     number, problem = run.pipeline.training.devices, _unshared(run.pipeline)
-    if problem and number not in (None, 1):
+    if problem and number > 1:
         raise ValueError(f"training.devices is {number}, and {problem}.")
-    return None if problem else Replicas.of_devices(number)
+    return Replicas.of_devices(number)
 
 
 def gathered(run: Run, cluster: Cluster, checkpoints: Path) -> Replicas:
@@ -52,7 +52,7 @@ def gathered(run: Run, cluster: Cluster, checkpoints: Path) -> Replicas:
         OSError: the chief's address cannot be listened at.
     """
     settings, problem = run.pipeline.training, _unshared(run.pipeline)
-    if settings.devices is not None:
+    if settings.devices > 1:
         raise ValueError(
             f"training.devices is {settings.devices}, and TF_CONFIG names several machines, each of which uses all "
             "GPUs that it sees: leave it out, and set CUDA_VISIBLE_DEVICES there."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -79,21 +80,20 @@ class Replicas:
         return cls(tf.distribute.MultiWorkerMirroredStrategy(resolver), cluster)
 
     @classmethod
-    def of_devices(cls, count: int | None) -> Replicas | None:
-        """Devices of this machine; None where one is all there is.
+    def of_devices(cls, count: int) -> Replicas | None:
+        """So many devices of this machine; None where one is meant.
 
         Args:
-            count: how many: of the GPUs, or of as many parts of the CPU where there is no GPU. All GPUs where None.
+            count: how many: of the GPUs, or of as many parts of the CPU where there is no GPU.
 
         Raises:
             ValueError: there are not so many.
         """
-        gpus = tf.config.list_physical_devices("GPU")
-        count = max(1, len(gpus)) if count is None else count
-        if gpus and count > len(gpus):
-            raise ValueError(f"`devices` must be at most the GPUs of this machine, {len(gpus)}; received {count}.")
         if count == 1:
             return None
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus and count > len(gpus):
+            raise ValueError(f"`devices` must be at most the GPUs of this machine, {len(gpus)}; received {count}.")
         if not gpus:
             _split_cpu(count)
         kind = "GPU" if gpus else "CPU"
@@ -139,6 +139,8 @@ class Replicas:
         """
         model._maybe_symbolic_build = lambda *args, **kwargs: None
         model.optimizer._all_reduce_sum_gradients = list
+        if len(self.share.parts) > 1:  # An epoch ends where its batches do: their number is not that of the steps.
+            warnings.filterwarnings("ignore", "Your input ran out of data", module="keras")
         if self.cluster is not None:
             for name in ("train_step", "test_step"):
                 setattr(model, name, _with_axis(getattr(model, name)))
