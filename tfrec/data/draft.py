@@ -139,7 +139,7 @@ class Draft:
             vocabulary = Vocabulary.of(values.categories[self._tally.values[name]])
             if self._add_vocabulary(event_feature(name), vocabulary, "events", self._event_column(name)):
                 self.event_columns.append(name)
-                self._event_codes[name] = vocabulary.codes(values.categories)
+                self._event_codes[name] = vocabulary.codes(values.categories.to_numpy(object))
 
     def _add_user_features(self) -> None:
         """Vocabularies of the users' columns: those of the users with training events.

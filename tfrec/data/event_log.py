@@ -97,7 +97,7 @@ class EventLog:
         return values if self.kept is None else values[self.kept[part]]
 
 
-class Seconds:
+class Seconds(Sequence[np.ndarray]):
     """The times of all events, part by part, read when they are asked for: int64 [events of a part]."""
 
     def __init__(self, log: EventLog) -> None:
@@ -107,6 +107,6 @@ class Seconds:
         """Number of parts."""
         return len(self._log)
 
-    def __getitem__(self, part: int) -> np.ndarray:
+    def __getitem__(self, part):  # type: ignore[no-untyped-def]
         """The times of a part."""
         return self._log.array(part, "seconds")

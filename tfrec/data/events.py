@@ -109,7 +109,9 @@ def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> 
     before, left = -1, every
     while before != left:
         before = left
-        counts = sum(np.bincount(log.items(part)[kept[part]], minlength=log.item_count) for part in parts)
+        counts = np.zeros(log.item_count, np.int64)
+        for part in parts:
+            counts += np.bincount(log.items(part)[kept[part]], minlength=log.item_count)
         for part in parts:
             kept[part] &= (counts >= min_item_events)[log.items(part)]
             begins = log.offsets(part)

@@ -70,7 +70,7 @@ def _written(path: Path, value: Any) -> _File:
     path.parent.mkdir(exist_ok=True)
     if isinstance(value, np.ndarray):
         with open(path, "wb") as file:
-            file.write(memoryview(np.ascontiguousarray(value)).cast("B") if value.size else b"")
+            file.write(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
         return _File(path, value.dtype)
     if isinstance(value, pa.Array):
         batch = pa.record_batch({"texts": value})

@@ -142,8 +142,8 @@ class Table:
         """The same as codes [rows] of the distinct texts; -1 for a missing value."""
         series = self.frame[column]
         if pd.api.types.infer_dtype(series, skipna=True) in ("bytes", "mixed"):
-            compound = series.map(lambda value: isinstance(value, bytes) or not np.isscalar(value), na_action="ignore")
-            compound = compound.eq(True).to_numpy(dtype=bool)
+            found = series.map(lambda value: isinstance(value, bytes) or not np.isscalar(value), na_action="ignore")
+            compound = found.eq(True).to_numpy(dtype=bool)
             advice = "Write texts; where an item has several values, join them with a separator."
             self.refuse(column, compound, "values are no texts", advice)
             return distinct_texts(series.mask(compound))
