@@ -45,3 +45,12 @@ def test_the_bytes_are_those_of_the_library(seed):
     whole = content.tobytes()
     found = [whole[begins[user] : begins[user + 1]] for user in range(users)]
     assert found == list(one_by_one(texts, integers, floats, users))
+
+
+@pytest.mark.parametrize(
+    "value", [2 ** (7 * size) - step for size in range(1, 10) for step in (0, 1) if size < 9 or step]
+)
+def test_a_number_has_as_many_bytes_as_it_needs(value):
+    integers = {"n": (np.array([value]), np.array([0, 1]))}
+    content, _ = encoded_examples({"user_id": ["a"]}, integers, {})
+    assert [content.tobytes()] == list(one_by_one({"user_id": ["a"]}, integers, {}, 1))

@@ -179,12 +179,24 @@ def test_a_row_of_too_many_fields_is_refused_in_whichever_piece_it_is(tmp_path):
 
 def test_numbers_that_lack_in_another_piece_are_spelled_alike(tmp_path):
     frame = table(5)
-    frame["extra"] = pd.array([2**53 + 1, *[None] * 5, *range(len(frame) - 6)], dtype="Int64").astype(object)
-    frame = pd.concat([frame.iloc[6:], frame.iloc[:6]], ignore_index=True)
+    frame["extra"] = pd.array([*[2**53 + 1] * 30, *range(len(frame) - 35), *[None] * 5], dtype="Int64").astype(object)
     path = tmp_path / "log.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame).replace_schema_metadata(), path)
     whole, parts = in_both_ways(path, tmp_path, PrepareOptions(events=FULL))
-    assert whole == parts
+    assert whole == parts and str(2**53).encode() in whole["vocabularies/event_extra.txt"]
+
+
+def test_a_user_of_most_events_is_not_parted(tmp_path):
+    frame = table(5)
+    frame.loc[frame.index % 10 > 0, "user_id"] = "0"
+    log = write(frame, tmp_path / "log.csv")
+    alone = write(frame.assign(user_id="0"), tmp_path / "alone.csv")
+    for source, memory in ((log, 2.0), (log, LITTLE)):
+        prepare(source, folder=tmp_path / str(memory), memory=memory)
+    assert files(tmp_path / "2.0") == files(tmp_path / str(LITTLE))
+    assert len(events.read_log(alone, memory=LITTLE, folder=tmp_path / "work")) == 1
+    parts = events.read_log(log, memory=LITTLE, folder=tmp_path / "work")
+    assert [part for part in range(len(parts)) if "0" in parts[part].user_id.tolist()] == [0] and len(parts) > 1
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def _ends(pieces: Pieces, parts: int) -> np.ndarray:
     codes, known = sorted_codes(taken)
     held = np.cumsum(np.bincount(np.concatenate(codes), np.concatenate(weights)))
     cuts = np.unique(np.searchsorted(held, held[-1] * np.arange(1, parts) / parts))
-    first = known.take(pa.array(cuts)).to_pylist()
+    first = pd.array(known, dtype="str")[cuts[cuts > 0]]  # The first user of all begins the first part.
     found = [pd.Index(ids, dtype="str").searchsorted(first) for ids in users]
     return np.array([[0, *places, len(ids)] for places, ids in zip(found, users, strict=True)])
 
