@@ -232,6 +232,7 @@ def test_where_the_tables_lie_is_no_setting_of_a_stage():
     plain = config.stage_settings(config.parse(text), "prepare")
     for place in places:
         assert config.stage_settings(config.parse(text, [f"data.{place}=moved.csv"]), "prepare") == plain
+    assert config.stage_settings(config.parse(text, ["data.memory=0.5"]), "prepare") == plain  # The same data set.
     assert config.stage_settings(config.parse(text, ["data.items.item_id=sku"]), "prepare") != plain
 
 

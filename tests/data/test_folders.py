@@ -1,6 +1,7 @@
 """A dataset's folder is written whole or not at all, never over something else, and opened only when it is whole."""
 
 import contextlib
+import fcntl
 import json
 import os
 
@@ -164,7 +165,8 @@ def test_a_missing_or_truncated_file_is_named(made, name):
     whole = (made / name).read_bytes()
     (made / name).write_bytes(whole[:-1] if whole else b"x")
     with pytest.raises(
-        ValueError, match=f"is damaged: {name} has .* bytes instead of {len(whole)}. Prepare the data anew"
+        ValueError,
+        match=f"is damaged: {name} has .* bytes instead of {len(whole)}. Remove .* and prepare the data anew",
     ):
         Dataset.open(made)
     (made / name).unlink()
@@ -191,3 +193,26 @@ def test_a_table_of_another_type_is_refused():
         content_hash(pd.DataFrame({"user_id": ["a"]}), {"item_id": ["a"]})
     with pytest.raises(ValueError, match="'events': a column holds lists or the like"):
         content_hash(pd.DataFrame({"tags": [["a"]]}))
+
+
+def test_what_a_killed_process_left_is_taken_away_and_a_running_ones_work_stays(tmp_path, tiny):
+    for name in (".dataset.1.partial", ".dataset.2.partial", ".data.3.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    handle = os.open(tmp_path / ".dataset.2.partial", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    prepare(tiny, folder=tmp_path / "dataset")
+    os.close(handle)
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset", ".dataset.2.partial", ".data.3.partial"}
+
+
+def test_a_dataset_that_a_killed_process_had_moved_away_comes_back(made, tiny):
+    before = listing(made)
+    (made.parent / ".dataset.1.partial").mkdir()
+    made.rename(made.parent / ".dataset.1.old")
+    with pytest.raises(ValueError, match="holds another dataset"):
+        prepare(tiny, options=PrepareOptions(max_length=7), folder=made)
+    assert listing(made) == before and [path.name for path in made.parent.iterdir()] == ["dataset"]
+    (made.parent / ".dataset.1.old").mkdir()
+    prepare(tiny, options=PrepareOptions(max_length=7), folder=made, replace=True)
+    assert [path.name for path in made.parent.iterdir()] == ["dataset"]

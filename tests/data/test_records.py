@@ -57,9 +57,10 @@ def test_the_same_sequences_give_the_same_bytes(tmp_path):
 
 
 def test_a_shard_cut_short_or_altered_is_refused(tmp_path):
-    names = write_records(SEQUENCES, tmp_path, 1)
-    whole = (tmp_path / names[0]).read_bytes()
+    names = write_records(SEQUENCES, tmp_path, 2)
+    whole = (tmp_path / names[1]).read_bytes()
     for damaged in (whole[:-5], whole[:40] + b"x" + whole[41:]):
-        (tmp_path / names[0]).write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"A shard in {tmp_path} is damaged.*Prepare the data anew"):
+        (tmp_path / names[1]).write_bytes(damaged)
+        told = f"The shard {tmp_path / names[1]} is damaged: .* Remove {tmp_path} and prepare the data anew: `tfrec"
+        with pytest.raises(ValueError, match=told):
             read(tmp_path, names)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data import read_events, splits
-from tfrec.data.splits import by_time, leave_last
+from tfrec.data import PrepareOptions, prepare, read_events, splits
+from tfrec.data.splits import leave_last
 
 
 def parts(split):
@@ -45,6 +45,11 @@ def test_a_repeated_item_stays_a_test_target():
     assert parts(leave_last(typed("a:XYX"), ["purchase"])) == {"a": ("X", "Y", "X")}
 
 
+def by_time(events, validation_from, test_from, targets=()):
+    cuts = splits.time_cuts([events.timestamp.to_numpy()], validation_from, test_from)
+    return splits.by_time(events, cuts, targets)
+
+
 def timed(*rows):
     return read_events(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), by_time=True)
 
@@ -74,14 +79,14 @@ def test_cuts_out_of_order_or_outside_the_events_are_refused(cuts):
 
 def test_a_split_by_time_needs_times(tiny):
     with pytest.raises(ValueError, match="split 'time' needs the time of each event"):
-        by_time(read_events(tiny), "80%", "90%")
+        prepare(tiny, options=PrepareOptions(split="time"))
 
 
 def test_target_events_must_occur_and_need_a_type(tiny):
     with pytest.raises(ValueError, match="target_events names 'buy', which no event has; .*: purchase, view"):
-        leave_last(typed("a:vW"), ["buy"])
+        splits.check_target_events(["buy"], {"view", "purchase"})
     with pytest.raises(ValueError, match="no column of the events is mapped as event_type"):
-        leave_last(read_events(tiny), ["buy"])
+        prepare(tiny, options=PrepareOptions(target_events=("buy",)))
 
 
 @pytest.mark.parametrize("shift", [{"train_end": 1}, {"test_start": -1}, {"train_end": -1}])

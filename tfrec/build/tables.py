@@ -58,4 +58,4 @@ def tables(data: config.Data) -> tuple[Path, Path | None, Path | None]:
 
 def dataset(data: config.Data, folder: Path) -> Dataset:
     """Prepare the tables that the settings name; what `folder` held before is replaced."""
-    return prepare(*tables(data), options=prepare_options(data), folder=folder, replace=True)
+    return prepare(*tables(data), options=prepare_options(data), folder=folder, replace=True, memory=data.memory)

@@ -1,4 +1,4 @@
-"""The commands that take a pipeline: a whole run, or one stage of it; and `download`, which comes before."""
+"""The commands that take a pipeline: a whole run, or one stage of it; and what makes tables before."""
 
 from __future__ import annotations
 
@@ -132,3 +132,16 @@ def download(name: str, root: Path | None) -> None:
     from tfrec.data import download as fetching
 
     click.echo(fetching.download(name, root or Path(os.environ.get("TFREC_DATA") or "data")))
+
+
+@command.command()
+@click.argument("log", type=FILE)
+@click.option("--events", type=int, required=True, help="Number of events.")
+@click.option("--users", type=int, help="Number of users; one for 25 events by default.")
+@click.option("--items", type=int, help="Number of items; one for 200 events by default, 1000 at least.")
+@click.option("--seed", type=int, default=0, help="The log follows from it.")
+def simulate(log: Path, events: int, users: int | None, items: int | None, seed: int) -> None:
+    """Write a synthetic log of any size, to measure with: LOG ends in .csv, .csv.gz or .parquet."""
+    from tfrec.data.synthetic_log import write_log
+
+    click.echo(write_log(log, events=events, users=users, items=items, seed=seed))

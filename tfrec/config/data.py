@@ -173,6 +173,11 @@ class Data(Settings):
         None, description="the same, but they stay validation targets: to choose settings for new items"
     )
     shards: Count = Field(4, description="TFRecord files of the prepared data set")
+    memory: Annotated[float, Field(gt=0)] = Field(
+        2.0,
+        description="GB that `prepare` may take for the events, about; a larger table is worked through in parts, and "
+        "gives the same data set",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -95,7 +95,7 @@ def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
 
 def _without_places(data: dict[str, Any]) -> dict[str, Any]:
     """The section `data` without where its tables lie."""
-    kept = {key: value for key, value in data.items() if key != "root"} | {"cold_items": None}
+    kept = {key: value for key, value in data.items() if key not in ("root", "memory")} | {"cold_items": None}
     kept["cold_items_validation"] = None
     if kept["simulated_ads"] is None:  # Keys of runs without it stay what they were.
         del kept["simulated_ads"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tfrec.data.labels import read_label
+from tfrec.data.event_log import EventLog
+from tfrec.data.event_parts import put_together
+from tfrec.data.event_pieces import Pieces
 from tfrec.data.options import EventColumns
-from tfrec.data.tables import Source, Table, read_table
-from tfrec.data.timestamps import NO_TIME, SECOND, read_times
-from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID, label_feature
+from tfrec.data.shelf import Shelf
+from tfrec.data.table_pieces import read_pieces
+from tfrec.data.tables import Source, Table
+from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 logger = logging.getLogger(__name__)
+
+ALL_MEMORY = 2.0**20  # GB: everything is one part.
 
 
 def read_events(source: Source, columns: EventColumns | None = None, *, by_time: bool = False) -> pd.DataFrame:
@@ -36,34 +43,55 @@ def read_events(source: Source, columns: EventColumns | None = None, *, by_time:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing or holds what it must not; the message shows the first such row.
     """
-    table = read_table(source, "events")
-    columns = columns or _standard_columns(table)
+    events = read_log(source, columns, by_time=by_time)[0]
+    coded = [name for name in events if isinstance(events[name].dtype, pd.CategoricalDtype)]
+    return events.assign(**{str(name): events[name].astype("str") for name in coded})
+
+
+def read_log(
+    source: Source,
+    columns: EventColumns | None = None,
+    *,
+    by_time: bool = False,
+    memory: float = ALL_MEMORY,
+    folder: Path | None = None,
+) -> EventLog:
+    """The same in parts of whole users, where the table is too large for the memory.
+
+    Args:
+        source: see `read_events`.
+        columns: likewise.
+        by_time: likewise.
+        memory: how much memory to work with, in GB.
+        folder: where to put away what the memory does not hold.
+
+    Returns:
+        The events; one part where the memory holds them.
+    """
+    tables, findings, rows = read_pieces(source, "events", memory)
+    first = next(tables)
+    second = next(tables, None)
+    columns = columns or _standard_columns(first)
     named = (columns.user_id, columns.item_id, columns.timestamp, columns.position, columns.event_type)
-    table.require([name for name in (*named, *columns.context) if name is not None])
-    table = _without_duplicates(table)
-    events = pd.DataFrame({USER_ID: table.ids(columns.user_id), ITEM_ID: table.ids(columns.item_id)})
-    keys = []
-    if columns.timestamp is not None:
-        times = read_times(table, columns.timestamp)
-        if by_time or columns.position is None:
-            what = "rows have no time, which the order and the split by time need"
-            table.refuse(columns.timestamp, times == NO_TIME, what, "Give them a time or remove them.")
-        events[TIMESTAMP] = np.where(times == NO_TIME, NO_TIME, times // SECOND)
-        keys.append(times)
-    if columns.position is not None:
-        keys.insert(1 if by_time else 0, _positions(table, columns.position))
-    for name in columns.columns:
-        events[name] = table.texts(columns.event_type if name == EVENT_TYPE and columns.event_type else name)
-    for name, label in columns.labels.items():
-        events[label_feature(name)] = read_label(table, name, label)
-    return _ordered(events, keys[: 2 if by_time else 1])
+    first.require([name for name in (*named, *columns.context) if name is not None])
+    pieces = Pieces(columns, findings, Shelf(folder if second is not None else None), by_time=by_time)
+    pieces.add(first)
+    label = first.label
+    del first
+    for table in itertools.chain([second] if second is not None else [], tables):
+        pieces.add(table)
+    pieces.read_times(label)
+    log = put_together(pieces, rows)
+    if log.repeated:
+        logger.info("%s: %d rows repeat another one in every column and are dropped", label, log.repeated)
+    return log
 
 
-def keep_frequent(events: pd.DataFrame, min_user_events: int, min_item_events: int) -> pd.DataFrame:
+def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> EventLog:
     """Leave out users and items with few events, in turn until both minima hold.
 
     Args:
-        events: the ordered events.
+        log: the events.
         min_user_events: users with fewer events go.
         min_item_events: items with fewer events go.
 
@@ -73,21 +101,31 @@ def keep_frequent(events: pd.DataFrame, min_user_events: int, min_item_events: i
     Raises:
         ValueError: none would stay.
     """
-    users, items = (pd.factorize(events[column])[0] for column in (USER_ID, ITEM_ID))
-    keep = np.arange(len(events))
-    before = -1
-    while before != len(keep):
-        before = len(keep)
-        for codes, least in ((items, min_item_events), (users, min_user_events)):
-            keep = keep[np.bincount(codes[keep])[codes[keep]] >= least] if len(keep) else keep
-    if not len(keep):
+    every = log.events
+    if min_user_events <= 1 and min_item_events <= 1:
+        return log
+    parts = range(len(log))
+    kept = [np.ones(len(log.items(part)), bool) for part in parts]
+    before, left = -1, every
+    while before != left:
+        before = left
+        counts = np.zeros(log.item_count, np.int64)
+        for part in parts:
+            counts += np.bincount(log.items(part)[kept[part]], minlength=log.item_count)
+        for part in parts:
+            kept[part] &= (counts >= min_item_events)[log.items(part)]
+            begins = log.offsets(part)
+            sizes = np.add.reduceat(kept[part], begins[:-1], dtype=np.int64)
+            kept[part] &= np.repeat(sizes >= min_user_events, np.diff(begins))
+        left = sum(int(part.sum()) for part in kept)
+    if not left:
         raise ValueError(
-            f"No event is left of {len(events)} with min_user_events={min_user_events} and"
+            f"No event is left of {every} with min_user_events={min_user_events} and"
             f" min_item_events={min_item_events}: lower them."
         )
-    if len(keep) < len(events):
-        logger.info("%d of %d events stay under the minimum counts", len(keep), len(events))
-    return events.iloc[keep].reset_index(drop=True)
+    if left < every:
+        logger.info("%d of %d events stay under the minimum counts", left, every)
+    return log.keeping(kept)
 
 
 def user_offsets(user_ids: pd.Series | np.ndarray) -> np.ndarray:
@@ -107,26 +145,3 @@ def _standard_columns(table: Table) -> EventColumns:
         )
     timestamp, position, event_type = (name if name in have else None for name in (TIMESTAMP, POSITION, EVENT_TYPE))
     return EventColumns(timestamp=timestamp, position=position, event_type=event_type)
-
-
-def _without_duplicates(table: Table) -> Table:
-    try:
-        repeated = table.frame.duplicated()
-    except TypeError as error:
-        raise ValueError(f"{table.label}: a column holds lists or the like ({error}); remove it.") from error
-    if not repeated.any():
-        return table
-    logger.info("%s: %d rows repeat another one in every column and are dropped", table.label, int(repeated.sum()))
-    return Table(table.frame[~repeated].reset_index(drop=True), table.label)
-
-
-def _positions(table: Table, column: str) -> np.ndarray:
-    numbers = table.numbers(column)
-    table.refuse(column, np.isnan(numbers), "positions are missing", "Give every event a place in its user's order.")
-    table.refuse(column, numbers != np.trunc(numbers), "positions are not whole numbers")
-    return numbers
-
-
-def _ordered(events: pd.DataFrame, keys: list[np.ndarray]) -> pd.DataFrame:
-    users = pd.factorize(events[USER_ID], sort=True)[0]
-    return events.iloc[np.lexsort([*keys[::-1], users])].reset_index(drop=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -60,7 +62,7 @@ def content_hash(
 
 
 def check_destination(folder: Path, content: str, *, replace: bool) -> None:
-    """Refuse a folder that is not to be written to, before any work is done.
+    """Refuse a folder that is not to be written to, before any work is done; take away what killed processes left.
 
     Args:
         folder: where a dataset is to go.
@@ -73,6 +75,7 @@ def check_destination(folder: Path, content: str, *, replace: bool) -> None:
     """
     try:
         _check_place(folder)
+        _remove_left(folder.absolute())
         _check_contents(folder, content, replace=replace)
     except PermissionError as error:
         raise PermissionError(f"The output folder {folder} cannot be written: {error}. Give another.") from error
@@ -114,6 +117,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         PermissionError: the folder cannot be made.
+        ValueError: the disk is full.
     """
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -123,10 +127,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise PermissionError(f"The output folder {folder} cannot be written: {error.strerror}.") from error
     try:
-        yield partial
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
+        with _locked(partial):
+            yield partial
+            if folder.exists():
+                folder.rename(old)
+            partial.rename(folder)
     except BaseException as error:
         if old.exists() and not folder.exists():
             old.rename(folder)
@@ -136,6 +141,30 @@ def new_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Take away what killed processes left of their work on a folder; what one had moved away comes back."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        with contextlib.suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+        if not old.with_suffix(".partial").exists():  # Else a process is at work on it.
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.rename(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which ends with the process; BlockingIOError where another process holds it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -166,8 +195,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             what = "is missing" if not path.is_file() else f"has {path.stat().st_size} bytes instead of {size}"
-            raise ValueError(f"The dataset in {folder} is damaged: {name} {what}. Prepare the data anew.")
+            raise ValueError(f"The dataset in {folder} is damaged: {name} {what}. {rebuilding(folder)}")
     return manifest
+
+
+def rebuilding(folder: Path) -> str:
+    """What to do where a file of a dataset is damaged."""
+    return f"Remove {folder} and prepare the data anew: `tfrec prepare PIPELINE.yaml`, as it was prepared before."
 
 
 def _manifest_or_none(folder: Path) -> dict[str, Any] | None:

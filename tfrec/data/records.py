@@ -1,13 +1,19 @@
-"""TFRecord shards: one `tf.train.Example` a user, written by `prepare` and read whole by `Dataset`."""
+"""TFRecord shards: one `tf.train.Example` a user, written part by part by `prepare` and read whole by `Dataset`."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from tfrec.data.example_encoding import encoded_examples
+from tfrec.data.folders import rebuilding
 from tfrec.data.sequences import Sequences
 from tfrec.features import USER_ID
 
@@ -25,26 +31,65 @@ def shard_name(shard: int, shards: int) -> str:
     return f"users-{shard:05d}-of-{shards:05d}.tfrecord"
 
 
-def write_records(sequences: Sequences, folder: Path, shards: int) -> list[str]:
-    """Write the sequences; a shard holds the users with fingerprint(user_id) mod `shards`, sorted by id.
+class ShardWriter(contextlib.AbstractContextManager):
+    """Writes sequences; a shard holds the users with fingerprint(user_id) mod `shards`, in the order of writing.
 
     Args:
-        sequences: the sequences, users sorted by id.
         folder: where the shards go.
         shards: how many there are; some may be empty.
+    """
+
+    def __init__(self, folder: Path, shards: int) -> None:
+        import tensorflow as tf
+
+        self.names = [shard_name(shard, shards) for shard in range(shards)]
+        self._writers = [tf.io.TFRecordWriter(str(folder / name)) for name in self.names]
+
+    def write(self, sequences: Sequences) -> None:
+        """Write the sequences of some users, sorted by id; those of later calls come after them.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        import tensorflow as tf
+
+        user_ids = [str(user) for user in sequences.user_ids]
+        content, offsets = _encoded(sequences, user_ids)
+        shards = tf.strings.to_hash_bucket_fast(tf.constant(user_ids, tf.string), len(self.names)).numpy()
+        whole, places = content.tobytes(), offsets.tolist()
+        with _full_disk_told():
+            for user, shard in enumerate(shards.tolist()):
+                self._writers[shard].write(whole[places[user] : places[user + 1]])
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        with _full_disk_told():
+            for writer in self._writers:
+                writer.close()
+
+
+@contextlib.contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """Make what TensorFlow raises for a full disk what Python raises."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def write_records(sequences: Sequences, folder: Path, shards: int) -> list[str]:
+    """Write the sequences of all users, sorted by id; see `ShardWriter`.
 
     Returns:
         The names of the files.
     """
-    import tensorflow as tf
-
-    shard_of = tf.strings.to_hash_bucket_fast(tf.constant(sequences.user_ids.tolist(), tf.string), shards).numpy()
-    names = [shard_name(shard, shards) for shard in range(shards)]
-    for shard, name in enumerate(names):
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for example in _examples(sequences, np.flatnonzero(shard_of == shard)):
-                writer.write(example)
-    return names
+    with ShardWriter(folder, shards) as writer:
+        writer.write(sequences)
+    return writer.names
 
 
 def read_records(
@@ -73,34 +118,38 @@ def read_records(
         batches = list(parsed)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = " ".join(str(error.message).split())
-        raise ValueError(f"A shard in {paths[0].parent} is damaged: {reason}. Prepare the data anew.") from error
+        shard = next((path for path in paths if not _is_whole(path)), paths[0])
+        raise ValueError(f"The shard {shard} is damaged: {reason}. {rebuilding(shard.parent)}") from error
     return _sequences(batches, event_names, user_names, labels)
 
 
-def _examples(sequences: Sequences, users: np.ndarray) -> Iterator[bytes]:
-    from tensorflow.core.example import example_pb2
+def _is_whole(shard: Path) -> bool:
+    """Whether all records of a shard can be read."""
+    import tensorflow as tf
 
-    per_event: dict[str, Any] = {"rows": sequences.rows, "is_target": sequences.is_target.astype(np.int64)}
+    try:
+        for record in tf.data.TFRecordDataset(str(shard)):
+            tf.train.Example.FromString(record.numpy())
+    except (tf.errors.DataLossError, DecodeError):
+        return False
+    return True
+
+
+def _encoded(sequences: Sequences, user_ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of the users: their bytes, and where each begins."""
+    per_event: dict[str, np.ndarray] = {"rows": sequences.rows, "is_target": sequences.is_target}
     per_event |= {_EVENT + name: values for name, values in sequences.events.items()}
-    labels = {_LABEL + name: values for name, values in sequences.labels.items()}
-    per_user: dict[str, Any] = {"train_end": sequences.train_end, "test_start": sequences.test_start}
+    per_user: dict[str, np.ndarray] = {"train_end": sequences.train_end, "test_start": sequences.test_start}
     per_user |= {_USER + name: values for name, values in sequences.users.items()}
     if sequences.trains is not None:
         per_user[_TRAINS] = sequences.trains
     if sequences.order is not None:
         per_event[_ORDER] = sequences.order
-    for user in users:
-        start, end = sequences.offsets[user], sequences.offsets[user + 1]
-        example = example_pb2.Example()
-        feature = example.features.feature
-        feature[USER_ID].bytes_list.value.append(str(sequences.user_ids[user]).encode())
-        for name, values in per_event.items():
-            feature[name].int64_list.value.extend(values[start:end].tolist())
-        for name, values in labels.items():
-            feature[name].float_list.value.extend(values[start:end].tolist())
-        for name, values in per_user.items():
-            feature[name].int64_list.value.append(int(values[user]))
-        yield example.SerializeToString(deterministic=True)
+    each = np.arange(len(user_ids) + 1)
+    integers = {name: (values, sequences.offsets) for name, values in per_event.items()}
+    integers |= {name: (values, each) for name, values in per_user.items()}
+    labels = {_LABEL + name: (values, sequences.offsets) for name, values in sequences.labels.items()}
+    return encoded_examples({USER_ID: user_ids}, integers, labels)
 
 
 def _features(event_names: list[str], user_names: list[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from tfrec.features import PAD
 
@@ -238,11 +239,12 @@ def relevant_items(
     wanted = (places >= start[owners]) & sequences.is_target & ~excluded[sequences.rows]
     if end is not None:
         wanted &= places < end[owners]
-    keys = owners * len(excluded) + sequences.rows
-    if new_only:
-        wanted &= ~np.isin(keys, np.unique(keys[places < start[owners]]))
     found = np.flatnonzero(wanted)
-    found = found[np.sort(np.unique(keys[found], return_index=True)[1])]
+    keys = owners * len(excluded) + sequences.rows
+    found = found[~pd.Series(keys[found]).duplicated().to_numpy()]
+    if new_only:
+        had = pd.Index(keys[found]).get_indexer(keys[places < start[owners]])
+        found = np.delete(found, had[had >= 0])
     users, counts = np.unique(owners[found], return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return users, Ragged(sequences.user_ids[users], sequences.rows[found], offsets)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from tfrec.data.cuts import cut_second, spell_second
 from tfrec.data.events import user_offsets
 from tfrec.data.options import Cut
-from tfrec.data.timestamps import cut_second, spell_second
 from tfrec.features import EVENT_TYPE, TIMESTAMP, USER_ID
 
 
@@ -57,7 +57,6 @@ def leave_last(events: pd.DataFrame, target_events: Collection[str] = ()) -> Spl
         The split.
 
     Raises:
-        ValueError: no event is of a predicted type.
         RuntimeError: a check against leaks failed.
     """
     events, is_target = up_to_last_target(events, target_events)
@@ -82,13 +81,27 @@ def up_to_last_target(events: pd.DataFrame, target_events: Collection[str]) -> t
     return events[used].reset_index(drop=True), is_target[used]
 
 
+def time_cuts(seconds: Sequence[np.ndarray], validation_from: Cut, test_from: Cut) -> dict[str, int]:
+    """The seconds at which the validation and the test begin.
+
+    Args:
+        seconds: int64 [events] of each part, the times of all events.
+        validation_from: first moment of the validation; see `PrepareOptions`.
+        test_from: first moment of the test.
+
+    Raises:
+        ValueError: a cut is not one, the cuts are not in order, or a part would be empty.
+    """
+    cuts = {
+        "validation_from": cut_second("validation_from", validation_from, seconds),
+        "test_from": cut_second("test_from", test_from, seconds),
+    }
+    _check_cuts(cuts, min(int(part.min()) for part in seconds), max(int(part.max()) for part in seconds))
+    return cuts
+
+
 def by_time(
-    events: pd.DataFrame,
-    validation_from: Cut,
-    test_from: Cut,
-    target_events: Collection[str] = (),
-    *,
-    rolling: bool = False,
+    events: pd.DataFrame, cuts: dict[str, int], target_events: Collection[str] = (), *, rolling: bool = False
 ) -> Split:
     """Events before `validation_from` train, those from it on validate, those from `test_from` on test.
 
@@ -96,8 +109,7 @@ def by_time(
 
     Args:
         events: the events, ordered by time, each with its time.
-        validation_from: first moment of the validation; see `PrepareOptions`.
-        test_from: first moment of the test.
+        cuts: see `time_cuts`.
         target_events: the predicted types; empty for all.
         rolling: whether a target's history is all that came before it, after the cut too.
 
@@ -105,17 +117,9 @@ def by_time(
         The split.
 
     Raises:
-        ValueError: a cut is not one, the cuts are not in order, or a part would be empty.
         RuntimeError: a check against leaks failed.
     """
-    if TIMESTAMP not in events:
-        raise ValueError("split 'time' needs the time of each event: map the timestamp column of the events.")
     seconds = events[TIMESTAMP].to_numpy()
-    cuts = {
-        "validation_from": cut_second("validation_from", validation_from, seconds),
-        "test_from": cut_second("test_from", test_from, seconds),
-    }
-    _check_cuts(cuts, int(seconds.min()), int(seconds.max()))
     is_target = targets_of(events, target_events)
     used = is_target | (seconds < cuts["test_from"]) | rolling
     events, is_target, seconds = events[used].reset_index(drop=True), is_target[used], seconds[used]
@@ -127,22 +131,23 @@ def by_time(
     return split
 
 
-def targets_of(events: pd.DataFrame, target_events: Collection[str]) -> np.ndarray:
-    """Bool [events], which are of a predicted type; ValueError where no event has one of the types."""
-    if not target_events:
-        return np.ones(len(events), bool)
-    if EVENT_TYPE not in events:
+def check_target_events(target_events: Collection[str], known: Collection[str] | None) -> None:
+    """Raise a ValueError where a predicted type is none of the `known` ones of the events, or those have no types."""
+    if target_events and known is None:
         raise ValueError(
             f"target_events is {list(target_events)}, and no column of the events is mapped as event_type: map it."
         )
-    known = events[EVENT_TYPE].unique()
     for name in target_events:
-        if name not in known:
+        if name not in (known or ()):
             raise ValueError(
                 f"target_events names {name!r}, which no event has; the event types are:"
-                f" {', '.join(sorted(known)[:10])}{', ...' if len(known) > 10 else '.'}"
+                f" {', '.join(sorted(known or ())[:10])}{', ...' if len(known or ()) > 10 else '.'}"
             )
-    return events[EVENT_TYPE].isin(list(target_events)).to_numpy()
+
+
+def targets_of(events: pd.DataFrame, target_events: Collection[str]) -> np.ndarray:
+    """Bool [events], which are of a predicted type."""
+    return events[EVENT_TYPE].isin(list(target_events)).to_numpy() if target_events else np.ones(len(events), bool)
 
 
 def _last_place(marked: np.ndarray, offsets: np.ndarray) -> np.ndarray:

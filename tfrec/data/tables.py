@@ -7,8 +7,9 @@ import gzip
 import os
 import warnings
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,69 @@ from tfrec.data.download import SOURCES
 
 Source = pd.DataFrame | str | os.PathLike[str]
 
+# Texts of a CSV stay texts, only an empty field is missing.
+CSV: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""], "index_col": False}
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 # How tools spell a missing value in text. NA is not among them: it is also a country.
 MISSING_SPELLINGS = ("nan", "NaN", "NAN", "<NA>", "NaT", "None", "null", "NULL")
+CORRECT = "Correct those rows."
 _ID_KINDS = ("string", "integer", "floating", "mixed-integer", "mixed-integer-float", "categorical", "empty")
+
+
+@dataclass
+class Finding:
+    """What one check found in a table: how many rows are bad, and the first of them, counted from 0."""
+
+    text: str
+    advice: str
+    bad: int = 0
+    rows: int = 0
+    first: int = 0
+    value: str = ""
+
+
+class Findings:
+    """What the checks of a table found that is read in pieces: counted over all of them, and told at the end."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Finding] = {}
+
+    def add(self, table: Table, column: str, bad: np.ndarray, what: str, advice: str) -> None:
+        """Count what a check found in a piece; see `Table.refuse`."""
+        found = self._found.setdefault((column, what), Finding(f"{table.label}, column {column!r}: ", advice))
+        if bad.any():
+            row = int(np.argmax(bad))
+            if not found.bad:
+                found.first, found.value = table.start + row, repr(table.frame[column].iloc[row])
+            found.bad += int(bad.sum())
+        found.rows += len(bad)
+
+    def tell(self) -> None:
+        """Raise a ValueError for the first check that found something, in the order of the checks."""
+        for (_, what), found in self._found.items():
+            if found.bad:
+                raise ValueError(
+                    f"{found.text}{found.bad} of {found.rows} {what}, first in row {found.first + 1}"
+                    f" (the header not counted): {found.value}. {found.advice}"
+                )
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was given, and the name by which messages call it."""
+    """A table as it was given, whole or a piece of it, and the name by which messages call it.
+
+    Attributes:
+        frame: the rows.
+        label: the name.
+        start: which row of the whole table is the first one here, from 0.
+        findings: where the checks leave what they find; None to raise it at once.
+    """
 
     frame: pd.DataFrame
     label: str
+    start: int = 0
+    findings: Findings | None = field(default=None, repr=False)
+    _factorized: dict[str, tuple[np.ndarray, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def require(self, columns: Iterable[str]) -> None:
         """Raise a ValueError that names the first of `columns` that the table lacks."""
@@ -44,35 +96,58 @@ class Table:
                     " Map the name that the table uses."
                 )
 
+    def factorized(self, column: str) -> tuple[np.ndarray, Any]:
+        """Each row's place among the distinct values of a column, -1 where it is missing, and these; found once."""
+        if column not in self._factorized:
+            self._factorized[column] = pd.factorize(self.frame[column])
+        return self._factorized[column]
+
+    def _distinct_texts(self, column: str) -> tuple[np.ndarray, pd.Index]:
+        if isinstance(self.frame[column].dtype, pd.StringDtype):
+            codes, values = self.factorized(column)
+            return codes, pd.Index(values, dtype="str")
+        return distinct_texts(self.frame[column])
+
     def ids(self, column: str) -> pd.Series:
         """The column as ids: texts, whole numbers spelled as such; missing ones and line breaks are refused."""
+        codes, values = self.id_codes(column)
+        return pd.Series(values.array.take(codes, allow_fill=True), dtype="str")
+
+    def id_codes(self, column: str) -> tuple[np.ndarray, pd.Index]:
+        """The same as codes [rows] of the distinct ids; -1 for a missing one, which is refused."""
         series = self.frame[column]
         kind = pd.api.types.infer_dtype(series, skipna=True)
         if kind not in _ID_KINDS:
             raise ValueError(
                 f"{self.label}, column {column!r}: ids must be texts or whole numbers; the column holds {kind} values."
             )
-        ids = spelled(series)
-        codes, values = pd.factorize(ids)
-        unique = pd.Series(values, dtype="str")
-        missing = np.append(missing_texts(unique), True)[codes]
-        self.refuse(column, missing, "ids are missing", "Remove those rows or give them an id.")
-        self._refuse_values(
-            column, codes, unique.str.contains("[\r\n]").to_numpy(dtype=bool), "ids contain a line break"
-        )
+        codes, ids = self._distinct_texts(column)
+        unique = pd.Series(ids, dtype="str")
+        fractional = np.zeros(len(unique), bool)
         if kind != "string":
-            fractional = unique.str.fullmatch(r"-?\d*\.\d+|.*e[+-]\d+|-?inf")
-            self._refuse_values(column, codes, fractional.to_numpy(dtype=bool), "ids are numbers that are not whole")
-        return ids
+            fractional = unique.str.fullmatch(r"-?\d*\.\d+|.*e[+-]\d+|-?inf").to_numpy(dtype=bool)
+        broken = unique.str.contains("[\r\n]").to_numpy(dtype=bool)
+        advice = "Remove those rows or give them an id."
+        self._refuse_values(column, codes, missing_texts(unique), "ids are missing", advice, missing=True)
+        self._refuse_values(column, codes, broken, "ids contain a line break")
+        self._refuse_values(column, codes, fractional, "ids are numbers that are not whole")
+        return codes, ids
 
     def texts(self, column: str) -> pd.Series:
         """The column as texts, a missing value as the empty text."""
+        codes, values = self.text_codes(column)
+        return pd.Series(values.array.take(codes, allow_fill=True), dtype="str").fillna("")
+
+    def text_codes(self, column: str) -> tuple[np.ndarray, pd.Index]:
+        """The same as codes [rows] of the distinct texts; -1 for a missing value."""
         series = self.frame[column]
         if pd.api.types.infer_dtype(series, skipna=True) in ("bytes", "mixed"):
-            compound = series.map(lambda value: isinstance(value, bytes) or not np.isscalar(value), na_action="ignore")
+            found = series.map(lambda value: isinstance(value, bytes) or not np.isscalar(value), na_action="ignore")
+            compound = found.eq(True).to_numpy(dtype=bool)
             advice = "Write texts; where an item has several values, join them with a separator."
-            self.refuse(column, compound.eq(True).to_numpy(dtype=bool), "values are no texts", advice)
-        return spelled(series).fillna("")
+            self.refuse(column, compound, "values are no texts", advice)
+            return distinct_texts(series.mask(compound))
+        return self._distinct_texts(column)
 
     def numbers(self, column: str) -> np.ndarray:
         """The column as float64, a missing value as NaN."""
@@ -80,25 +155,36 @@ class Table:
         if pd.api.types.is_bool_dtype(series) or pd.api.types.is_numeric_dtype(series):
             numbers = series.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
         else:
-            texts = spelled(series)
+            codes, values = self._distinct_texts(column)
+            texts = pd.Series(values, dtype="str")
             missing = missing_texts(texts)
-            numbers = pd.to_numeric(texts.where(~missing), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-            self.refuse(column, np.isnan(numbers) & ~missing, "values are not numbers")
+            parsed = pd.to_numeric(texts.where(~missing), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+            numbers = np.append(parsed, np.nan)[codes]
+            self.refuse(column, np.append(np.isnan(parsed) & ~missing, False)[codes], "values are not numbers")
         self.refuse(column, np.isinf(numbers), "values are infinite")
         return numbers
 
-    def _refuse_values(self, column: str, codes: np.ndarray, bad: np.ndarray, what: str) -> None:
-        if bad.any():
-            self.refuse(column, bad[codes], what)
+    def _refuse_values(
+        self,
+        column: str,
+        codes: np.ndarray,
+        bad: np.ndarray,
+        what: str,
+        advice: str = CORRECT,
+        *,
+        missing: bool = False,
+    ) -> None:
+        """Refuse the rows of distinct values that are `bad`, and, where `missing`, those without a value."""
+        lacking = missing and bool((codes < 0).any())
+        rows = np.append(bad, missing)[codes] if bad.any() or lacking else np.zeros(len(codes), bool)
+        self.refuse(column, rows, what, advice)
 
-    def refuse(self, column: str, bad: np.ndarray, what: str, advice: str = "Correct those rows.") -> None:
-        """Raise a ValueError that says how many rows are bad and shows the first."""
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise ValueError(
-                f"{self.label}, column {column!r}: {int(bad.sum())} of {len(bad)} {what}, first in row {row + 1}"
-                f" (the header not counted): {self.frame[column].iloc[row]!r}. {advice}"
-            )
+    def refuse(self, column: str, bad: np.ndarray, what: str, advice: str = CORRECT) -> None:
+        """Raise a ValueError that says how many rows are bad and shows the first; leave it to the findings if any."""
+        findings = Findings() if self.findings is None else self.findings
+        findings.add(self, column, bad, what, advice)
+        if self.findings is None:
+            findings.tell()
 
 
 def read_table(source: Source, name: str) -> Table:
@@ -116,11 +202,15 @@ def read_table(source: Source, name: str) -> Table:
         ValueError: the source is of another kind, cannot be read, or is empty.
     """
     if isinstance(source, pd.DataFrame):
-        table = Table(source.reset_index(drop=True), f"The table {name!r}")
-    elif isinstance(source, (str, os.PathLike)):
-        table = Table(_read_file(Path(source), name), f"The table {name!r} ({os.fspath(source)})")
-    else:
-        raise ValueError(f"{name} must be a path or a pandas DataFrame; got {type(source).__name__}.")
+        return checked(Table(source.reset_index(drop=True), f"The table {name!r}"))
+    path = check_path(source, name)
+    with readable(path, name):
+        frame = pd.read_parquet(path) if path.name.endswith(".parquet") else pd.read_csv(path, **CSV)
+    return checked(Table(frame, label_of(path, name)))
+
+
+def checked(table: Table) -> Table:
+    """The table, after a check that it has rows, and one column of each name."""
     if not table.frame.columns.is_unique:
         twice = table.frame.columns[table.frame.columns.duplicated()][0]
         raise ValueError(f"{table.label} has two columns named {twice!r}; rename one.")
@@ -129,19 +219,32 @@ def read_table(source: Source, name: str) -> Table:
     return table
 
 
-def _read_file(path: Path, name: str) -> pd.DataFrame:
+def label_of(path: Path, name: str) -> str:
+    """What messages call the table of a file."""
+    return f"The table {name!r} ({path})"
+
+
+def check_path(source: Source, name: str) -> Path:
+    """The path of a table, after a check that there is such a file."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"{name} must be a path or a pandas DataFrame; got {type(source).__name__}.")
+    path = Path(source)
     if not path.name.endswith(SUFFIXES):
         raise ValueError(f"The table {name!r} ({path}) must be a {', '.join(SUFFIXES)} file; write it as one of them.")
     if not path.exists():
         raise missing_file(path, name)
     if path.is_dir():
         raise ValueError(f"The table {name!r}: {path} is a folder; give the path of one file.")
+    return path
+
+
+@contextmanager
+def readable(path: Path, name: str) -> Iterator[None]:
+    """Say of what goes wrong while a table is read that its file cannot be read, and why."""
     try:
-        if path.name.endswith(".parquet"):
-            return pd.read_parquet(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], index_col=False)
+            yield
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"The table {name!r} ({path}) is empty: it has not even column names.") from error
     except PermissionError as error:
@@ -164,6 +267,18 @@ def missing_file(path: Path, name: str) -> FileNotFoundError:
 def missing_texts(texts: pd.Series) -> np.ndarray:
     """Which texts stand for a missing value: none, blank, or spelled as one; bool."""
     return (texts.isna() | (texts.str.strip() == "") | texts.isin(MISSING_SPELLINGS)).to_numpy(dtype=bool)
+
+
+def distinct_texts(series: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """The distinct spellings of a column, and each row's place among them, -1 where it is missing."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
+    codes, values = pd.factorize(series)
+    texts = spelled(pd.Series(values))
+    if pd.api.types.is_object_dtype(series.dtype):  # 7 and "7" are spelled alike.
+        again, unique = pd.factorize(texts)
+        return np.append(again, -1)[codes], pd.Index(unique, dtype="str")
+    return codes, pd.Index(texts, dtype="str")
 
 
 def spelled(series: pd.Series) -> pd.Series:

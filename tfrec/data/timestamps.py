@@ -1,17 +1,15 @@
-"""Times of a column as nanoseconds since 1970, and the cuts of a split; `events` and `splits` build on it."""
+"""Times of a column as nanoseconds since 1970, of a table whole or in pieces; `events` and `cuts` build on it."""
 
 from __future__ import annotations
 
-import datetime
 import logging
-import math
 import re
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from tfrec.data.options import Cut
 from tfrec.data.tables import Table, missing_texts, spelled
 
 logger = logging.getLogger(__name__)
@@ -19,6 +17,7 @@ logger = logging.getLogger(__name__)
 NO_TIME = np.iinfo(np.int64).min
 SECOND = 10**9
 # Numbers of such a magnitude cannot be coarser: 1e11 seconds is the year 5138, 1e11 milliseconds is 1973.
+ISO = "ISO8601"
 _UNITS = (
     (1e17, 1, "nanoseconds"),
     (1e14, 10**3, "microseconds"),
@@ -44,137 +43,43 @@ def read_times(table: Table, column: str) -> np.ndarray:
     Raises:
         ValueError: a value is no time, or no row tells the day from the month; the message shows the first one.
     """
-    series = table.frame[column]
-    if pd.api.types.is_bool_dtype(series):
-        raise ValueError(f"{table.label}, column {column!r}: times are expected, and the column holds true and false.")
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(object)
-    if pd.api.types.is_numeric_dtype(series):
-        return _from_numbers(table, column, series, series.isna().to_numpy())
-    if pd.api.types.is_datetime64_any_dtype(series):
-        return _from_dates(pd.to_datetime(series, utc=True))
-    texts = spelled(series)
-    missing = missing_texts(texts)
-    numbers = pd.to_numeric(texts.where(~missing), errors="coerce")
-    if missing.all() or not (numbers.isna().to_numpy() & ~missing).any():
-        return _from_numbers(table, column, numbers, missing)
-    return _from_texts(table, column, texts.where(~missing), missing)
+    return next(read_pieces_of_times([table], column))
 
 
-def cut_second(name: str, cut: Cut, seconds: np.ndarray) -> int:
-    """The second at which a part of the split begins.
+def read_pieces_of_times(tables: Sequence[Table], column: str) -> Iterator[np.ndarray]:
+    """The same for a table in pieces: how its times are written is told by all of them.
 
     Args:
-        name: the option's name, for messages.
-        cut: a share of the events ("80%", 0.8), seconds since 1970 (or a finer unit, told by the magnitude), or a date.
-        seconds: int64 [events], the times of all events.
+        tables: the pieces, which may be read when they are asked for; they are asked for more than once.
+        column: one of their columns.
 
     Returns:
-        The cut in seconds since 1970, rounded up. For a share it is the time of the first event after that share.
-
-    Raises:
-        ValueError: the cut is none of these.
+        The times of each piece.
     """
-    share = _share(name, cut)
-    if share is not None:
-        return int(np.sort(seconds)[min(math.ceil(share * len(seconds)), len(seconds) - 1)])
-    number = _number(cut)
-    if math.isfinite(number):
-        return math.ceil(number / (SECOND // _unit(abs(number))[0]))
-    given = pd.Series([cut if isinstance(cut, (str, datetime.date)) else ""], dtype=object)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the format is guessed for one value alone
-        moment = pd.to_datetime(given, utc=True, errors="coerce")
-    if moment.isna().any():
-        raise ValueError(
-            f"{name} must be a date such as '2015-03-01', seconds since 1970, or a share of the events such as '80%';"
-            f" got {cut!r}."
-        )
-    layouts = _layouts(cut) if isinstance(cut, str) else []
-    if len({pd.to_datetime(cut, utc=True, errors="coerce", format=layout) for layout in layouts} - {pd.NaT}) > 1:
-        raise ValueError(f"{name} may have the day or the month first; write it as YYYY-MM-DD; got {cut!r}.")
-    return -(-int(_from_dates(moment)[0]) // SECOND)
+    first = tables[0]
+    series = first.frame[column]
+    if pd.api.types.is_bool_dtype(series):
+        raise ValueError(f"{first.label}, column {column!r}: times are expected, and the column holds true and false.")
+    if pd.api.types.is_datetime64_any_dtype(series):
+        return (nanoseconds(pd.to_datetime(table.frame[column], utc=True)) for table in tables)
+    read = _numbers if len(tables) > 1 else _once(_numbers)
+    summary = _Numbers()
+    if all(summary.add(*read(table, column)) for table in tables):
+        return _from_numbers(tables, column, read, summary)
+    return _from_texts(tables, column)
 
 
-def spell_second(second: int) -> str:
-    """A second since 1970 as a date that a person can read, beside the number."""
-    return f"{second} ({str(np.datetime64(second, 's')).replace('T', ' ')} UTC)"
-
-
-def _share(name: str, cut: Cut) -> float | None:
-    if isinstance(cut, str) and cut.strip().endswith("%"):
-        share = pd.to_numeric(cut.strip()[:-1], errors="coerce") / 100
-        if not 0 < share < 1:
-            raise ValueError(f"{name}: a share of the events lies between 0% and 100%; got {cut!r}.")
-        return float(share)
-    return cut if isinstance(cut, float) and 0 < cut < 1 else None
-
-
-def _number(cut: Cut) -> float:
-    """The cut as a number, NaN where it is none."""
-    try:
-        return float(cut) if isinstance(cut, (str, int, float)) and not isinstance(cut, bool) else math.nan
-    except ValueError:
-        return math.nan
-
-
-def _unit(magnitude: float) -> tuple[int, str]:
+def unit_of(magnitude: float) -> tuple[int, str]:
+    """The unit of numbers of such a magnitude: its nanoseconds, and its name."""
     return next((factor, unit) for least, factor, unit in _UNITS if magnitude > least or least == 0)
 
 
-def _from_numbers(table: Table, column: str, numbers: pd.Series, missing: np.ndarray) -> np.ndarray:
-    result = np.full(len(numbers), NO_TIME, np.int64)
-    if missing.all():
-        return result
-    present = numbers[~missing]
-    whole = pd.api.types.is_integer_dtype(present)
-    values = present.to_numpy(dtype=np.int64 if whole else np.float64)
-    factor, unit = _unit(float(np.median(np.abs(values))))
-    table.refuse(column, _spread(np.abs(values * float(factor)) >= 9.2e18, missing), "are no plausible times")
-    table.refuse(
-        column, _spread(_calendar(values), missing), "are dates written as whole numbers", "Write them as 2015-03-01."
-    )
-    if unit != "seconds":
-        logger.warning(
-            "%s, column %r: numbers such as %s are read as %s since 1970", table.label, column, values[0], unit
-        )
-    result[~missing] = values * factor if whole else _scaled(values, factor)
-    return result
+def nanoseconds(dates: pd.Series) -> np.ndarray:
+    """Dates as int64, a missing one as the smallest: `NO_TIME`."""
+    return dates.dt.as_unit("ns").astype("int64").to_numpy()
 
 
-def _calendar(values: np.ndarray) -> np.ndarray:
-    """Whether the values are dates such as 20150301, and not seconds: bool [n], all of them or none."""
-    whole = values.astype(np.int64)
-    year, month, day = whole // 10000, whole // 100 % 100, whole % 100
-    dates = (values == whole) & (year >= 1970) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    return np.full(len(values), dates.all())
-
-
-def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
-    """`values * factor` as int64; the whole part apart, so that whole seconds stay exact."""
-    whole = np.floor(values)
-    return whole.astype(np.int64) * factor + np.rint((values - whole) * factor).astype(np.int64)
-
-
-def _from_texts(table: Table, column: str, texts: pd.Series, missing: np.ndarray) -> np.ndarray:
-    undecided = np.zeros(len(texts), bool)
-    try:
-        dates = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
-        if (dates.isna().to_numpy() & ~missing).any():
-            layouts = _layouts(texts[~missing].iloc[0])
-            readings = [pd.to_datetime(texts, utc=True, errors="coerce", format=layout) for layout in layouts]
-            dates = min(readings, key=lambda reading: int(reading.isna().sum()), default=dates)
-            undecided = _undecided(readings, missing)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{table.label}, column {column!r}: cannot be parsed as times: {error}.") from error
-    bad = dates.isna().to_numpy() & ~missing
-    table.refuse(column, bad, "are no times", "Write seconds since 1970 or dates such as 2015-03-01 17:30:00.")
-    what = "dates may have the day or the month first, and no row tells which"
-    table.refuse(column, undecided, what, "Write them as YYYY-MM-DD, or convert the column beforehand.")
-    return _from_dates(dates)
-
-
-def _layouts(text: str) -> list[str]:
+def date_layouts(text: str) -> list[str]:
     """The formats that a date may have: none, one, or two where its numbers do not tell the month from the day."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that 13/01/2015 has its day first
@@ -186,15 +91,162 @@ def _layouts(text: str) -> list[str]:
     return [layout, re.sub("%[md]", lambda found: "%d" if found[0] == "%m" else "%m", layout)]
 
 
-def _undecided(readings: list[pd.Series], missing: np.ndarray) -> np.ndarray:
-    """Rows that two readings of the whole column take for different times; bool [rows]."""
-    if len(readings) < 2 or any((reading.isna().to_numpy() & ~missing).any() for reading in readings):
-        return np.zeros(len(missing), bool)
-    return (readings[0] != readings[1]).to_numpy() & ~missing
+def _numbers(table: Table, column: str) -> tuple[np.ndarray | None, np.ndarray]:
+    """The numbers of a column, those that are there, or None where one is no number; and bool [rows], which lack."""
+    series = table.frame[column]
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
+    if pd.api.types.is_numeric_dtype(series):
+        missing, numbers = series.isna().to_numpy(), series
+    else:
+        texts = spelled(series)
+        missing = missing_texts(texts)
+        numbers = pd.to_numeric(texts.where(~missing), errors="coerce")
+        if (numbers.isna().to_numpy() & ~missing).any():
+            return None, missing
+    present = numbers[~missing]
+    whole = pd.api.types.is_integer_dtype(present)
+    return present.to_numpy(dtype=np.int64 if whole else np.float64), missing
 
 
-def _from_dates(dates: pd.Series) -> np.ndarray:
-    return dates.dt.as_unit("ns").astype("int64").to_numpy()  # a missing one is the smallest int64: NO_TIME
+def _once(read: Callable) -> Callable:
+    """The same function, which remembers its only answer."""
+    held: list = []
+
+    def remembered(table: Table, column: str) -> tuple[np.ndarray | None, np.ndarray]:
+        if not held:
+            held.append(read(table, column))
+        return held[0]
+
+    return remembered
+
+
+class _Numbers:
+    """What all numbers of a column say together: their unit, whether all are whole, whether all are dates."""
+
+    def __init__(self) -> None:
+        self.count, self.whole, self.calendar = 0, True, True
+        self.first: float | int | None = None
+        self._above = {least: 0 for least, _, _ in _UNITS if least}
+        self._below = dict.fromkeys(self._above, -np.inf)  # The largest number that is not above, and the next one.
+        self._next = dict.fromkeys(self._above, np.inf)
+
+    def add(self, values: np.ndarray | None, _: np.ndarray) -> bool:
+        """Count the numbers of a piece; False where they are none."""
+        if values is None:
+            return False
+        if len(values):
+            self.first = values[0] if self.first is None else self.first
+            self.count += len(values)
+            self.calendar &= _calendar(values)
+            sizes = np.abs(values)
+            for least in self._above:
+                above = sizes > least
+                self._above[least] += int(above.sum())
+                if not above.all():
+                    self._below[least] = max(self._below[least], float(sizes[~above].max()))
+                if above.any():
+                    self._next[least] = min(self._next[least], float(sizes[above].min()))
+        self.whole &= values.dtype.kind == "i"
+        return True
+
+    def unit(self) -> tuple[int, str]:
+        """The unit that the median of the magnitudes tells."""
+        for least, factor, unit in _UNITS:
+            if not least or self._median_above(least):
+                return factor, unit
+        raise AssertionError("the last unit has no least magnitude")
+
+    def _median_above(self, least: float) -> bool:
+        twice = 2 * self._above[least]
+        if twice == self.count:  # The median is between two numbers.
+            return (self._below[least] + self._next[least]) / 2 > least
+        return twice > self.count
+
+
+def _from_numbers(tables: Sequence[Table], column: str, read: Callable, summary: _Numbers) -> Iterator[np.ndarray]:
+    factor, unit = summary.unit()
+    if unit != "seconds" and summary.count:
+        logger.warning(
+            "%s, column %r: numbers such as %s are read as %s since 1970", tables[0].label, column, summary.first, unit
+        )
+    for table in tables:
+        values, missing = read(table, column)
+        wild = np.abs(values * float(factor)) >= 9.2e18
+        calendar = np.full(len(values), summary.calendar)
+        table.refuse(column, _spread(wild, missing), "are no plausible times")
+        what = "are dates written as whole numbers"
+        table.refuse(column, _spread(calendar, missing), what, "Write them as 2015-03-01.")
+        result = np.full(len(missing), NO_TIME, np.int64)
+        tame = np.where(wild, 0, values)
+        result[~missing] = tame.astype(np.int64) * factor if summary.whole else _scaled(tame.astype(np.float64), factor)
+        yield result
+
+
+def _calendar(values: np.ndarray) -> bool:
+    """Whether all of the values are dates such as 20150301, and not seconds."""
+    if not ((values >= 1970_01_01) & (values < 2100_01_01)).all():
+        return False
+    whole = values.astype(np.int64)
+    month, day = whole // 100 % 100, whole % 100
+    return bool(((values == whole) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
+
+
+def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
+    """`values * factor` as int64; the whole part apart, so that whole seconds stay exact."""
+    whole = np.floor(values)
+    return whole.astype(np.int64) * factor + np.rint((values - whole) * factor).astype(np.int64)
+
+
+def _from_texts(tables: Sequence[Table], column: str) -> Iterator[np.ndarray]:
+    layouts, ambiguous = _layouts_of(tables, column)
+    for table in tables:
+        texts, missing = _texts(table, column)
+        dates, *others = [_dates(table, column, texts, layout) for layout in layouts]
+        table.refuse(
+            column,
+            dates.isna().to_numpy() & ~missing,
+            "are no times",
+            "Write seconds since 1970 or dates such as 2015-03-01 17:30:00.",
+        )
+        undecided = (dates != others[0]).to_numpy() & ~missing if ambiguous else np.zeros(len(missing), bool)
+        what = "dates may have the day or the month first, and no row tells which"
+        table.refuse(column, undecided, what, "Write them as YYYY-MM-DD, or convert the column beforehand.")
+        yield nanoseconds(dates)
+
+
+def _layouts_of(tables: Sequence[Table], column: str) -> tuple[list[str], bool]:
+    """The formats of the texts, the one that reads most of them first; and whether two read all of them."""
+    first, whole = None, True
+    for table in tables:
+        texts, missing = _texts(table, column)
+        if first is None and not missing.all():
+            first = texts[~missing].iloc[0]
+        whole = whole and not (_dates(table, column, texts, ISO).isna().to_numpy() & ~missing).any()
+    layouts = [] if whole or first is None else date_layouts(first)
+    if len(layouts) < 2:
+        return layouts or [ISO], False
+    unread = [0, 0]
+    for table in tables:
+        texts, missing = _texts(table, column)
+        for place, layout in enumerate(layouts):
+            unread[place] += int((_dates(table, column, texts, layout).isna().to_numpy() & ~missing).sum())
+    if not any(unread):
+        return layouts, True
+    return [layouts[int(unread[1] < unread[0])]], False
+
+
+def _texts(table: Table, column: str) -> tuple[pd.Series, np.ndarray]:
+    texts = spelled(table.frame[column])
+    missing = missing_texts(texts)
+    return texts.where(~missing), missing
+
+
+def _dates(table: Table, column: str, texts: pd.Series, layout: str) -> pd.Series:
+    try:
+        return pd.to_datetime(texts, utc=True, errors="coerce", format=layout)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{table.label}, column {column!r}: cannot be parsed as times: {error}.") from error
 
 
 def _spread(bad: np.ndarray, missing: np.ndarray) -> np.ndarray:

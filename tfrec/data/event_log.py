@@ -1,0 +1,112 @@
+"""The events of a log, in order, in parts of whole users: what `events` reads, and `splits` and `draft` go through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from tfrec.data.shelf import Shelf
+from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, label_feature
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """The events, user by user by id, each user's in order; a part holds whole users, and is read when it is asked for.
+
+    In the box of a part lie `users` (its ids), `offsets` (where the events of each begin), `items` (places among all
+    ids), `seconds`, `column0` ... (places among all values) and `label0` ...
+
+    Attributes:
+        shelf: where the parts lie.
+        boxes: the name of each part's box.
+        categories: of `item_id` and of each column, sorted; the columns' hold the empty text, which stands for missing.
+        labels: names of the labels.
+        timed: whether events have times.
+        repeated: how many rows of the table repeated another one and are left out.
+        kept: bool [events of the part], those that are left of each part; None for all.
+    """
+
+    shelf: Shelf
+    boxes: tuple[str, ...]
+    categories: Mapping[str, pd.CategoricalDtype]
+    labels: tuple[str, ...]
+    timed: bool
+    repeated: int = 0
+    kept: tuple[np.ndarray, ...] | None = None
+
+    def __len__(self) -> int:
+        """Number of parts."""
+        return len(self.boxes)
+
+    def __getitem__(self, part: int) -> pd.DataFrame:
+        """The events of a part.
+
+        Returns:
+            `user_id`, `item_id` and the columns (categorical), `timestamp` (int64 seconds, `NO_TIME` where missing) if
+            there are times, `label_...` (float32, NaN where unknown).
+        """
+        users = pd.Index(self.shelf.get(self.boxes[part], "users"), dtype="str")
+        owners = np.repeat(np.arange(len(users), dtype=np.int32), np.diff(self.offsets(part)))
+        events: dict[str, object] = {USER_ID: pd.Categorical.from_codes(self._kept(part, owners), categories=users)}
+        item_ids, *columns = self.categories.items()
+        events[ITEM_ID] = pd.Categorical.from_codes(self.items(part), dtype=item_ids[1])
+        if self.timed:
+            events[TIMESTAMP] = self.array(part, "seconds")
+        for place, (name, values) in enumerate(columns):
+            events[name] = pd.Categorical.from_codes(self.array(part, f"column{place}"), dtype=values)
+        for place, name in enumerate(self.labels):
+            events[label_feature(name)] = self.array(part, f"label{place}")
+        return pd.DataFrame(events)
+
+    def keeping(self, kept: Sequence[np.ndarray]) -> EventLog:
+        """The log without the other events; parts without any are left out."""
+        some = [part for part in range(len(self)) if kept[part].any()]
+        return replace(self, boxes=tuple(self.boxes[part] for part in some), kept=tuple(kept[part] for part in some))
+
+    @property
+    def item_count(self) -> int:
+        """Number of items of the whole table."""
+        return len(self.categories[ITEM_ID].categories)
+
+    @property
+    def events(self) -> int:
+        """Number of events."""
+        return sum(len(self.items(part)) for part in range(len(self)))
+
+    def offsets(self, part: int) -> np.ndarray:
+        """Where the events of each user of a part begin, those that are left out counted too; int64 [users + 1]."""
+        return self.shelf.get(self.boxes[part], "offsets")
+
+    def items(self, part: int) -> np.ndarray:
+        """The item of each event of a part, as its place among all ids; int32."""
+        return self.array(part, "items")
+
+    def counts(self, part: int, name: str) -> np.ndarray:
+        """How many events of a part have each category of a column, int64."""
+        codes = self.array(part, f"column{list(self.categories).index(name) - 1}")
+        return np.bincount(codes, minlength=len(self.categories[name].categories))
+
+    def array(self, part: int, name: str) -> np.ndarray:
+        """What lies in the box of a part, for the events that are left."""
+        return self._kept(part, self.shelf.get(self.boxes[part], name))
+
+    def _kept(self, part: int, values: np.ndarray) -> np.ndarray:
+        return values if self.kept is None else values[self.kept[part]]
+
+
+class Seconds(Sequence[np.ndarray]):
+    """The times of all events, part by part, read when they are asked for: int64 [events of a part]."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __len__(self) -> int:
+        """Number of parts."""
+        return len(self._log)
+
+    def __getitem__(self, part):  # type: ignore[no-untyped-def]
+        """The times of a part."""
+        return self._log.array(part, "seconds")

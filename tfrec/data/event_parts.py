@@ -1,0 +1,128 @@
+"""The pieces of a log put together in parts of whole users, each in order; the second half of reading `events`.
+
+This is a sort by samples, as for data that memory does not hold: users taken from all pieces say where the parts begin;
+a part takes the rows of its users out of each piece, and puts them in order. A log that memory holds is one piece and
+one part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tfrec.data.event_log import EventLog
+from tfrec.data.event_pieces import Pieces
+from tfrec.data.shelf import arrow_texts, sorted_codes
+from tfrec.data.timestamps import NO_TIME, SECOND
+from tfrec.features import ITEM_ID
+
+# Users of a piece that are looked at to find where the parts begin, for each part.
+SAMPLES = 16
+
+
+def put_together(pieces: Pieces, rows: int) -> EventLog:
+    """The events of all pieces, in order, without the rows that repeat another one.
+
+    Args:
+        pieces: the pieces; what lies in their boxes is removed.
+        rows: how many rows a part has, about.
+    """
+    shelf, names = pieces.shelf, pieces.columns.columns
+    categories, codes = {}, {}
+    categories[ITEM_ID], codes["items"] = _unified(pieces, "values", missing=False)
+    for place, name in enumerate(names):
+        categories[name], codes[f"column{place}"] = _unified(pieces, f"values{place}", missing=True)
+    ends = _ends(pieces, -(-pieces.rows // rows))
+    boxes, repeated = [], 0
+    for part in range(ends.shape[1] - 1):
+        values, twice = _part(pieces, codes, ends[:, part], ends[:, part + 1])
+        boxes.append(f"part{part}")
+        shelf.put(boxes[-1], values)
+        repeated += twice
+    for box in pieces.boxes:
+        shelf.remove(box)
+    timed = pieces.columns.timestamp is not None
+    return EventLog(shelf, tuple(boxes), categories, tuple(pieces.columns.labels), timed, repeated)
+
+
+def _unified(pieces: Pieces, name: str, *, missing: bool) -> tuple[pd.CategoricalDtype, list[np.ndarray]]:
+    """The distinct values of a column, and for each piece what its places are among them; the last one is missing."""
+    lists = [pieces.shelf.get(box, name) for box in pieces.boxes]
+    codes, values = sorted_codes([arrow_texts([""] if missing else []), *lists])
+    places = [np.append(one, 0).astype(np.int32) for one in codes[1:]]
+    return pd.CategoricalDtype(pd.Index(values, dtype="str")), places
+
+
+def _ends(pieces: Pieces, parts: int) -> np.ndarray:
+    """Which user of each piece is the first one of each part, int64 [pieces, parts + 1]; parts are of like size."""
+    users = [pieces.shelf.get(box, "users") for box in pieces.boxes]
+    if parts == 1:
+        return np.array([[0, len(one)] for one in users])
+    offsets = [pieces.shelf.get(box, "offsets") for box in pieces.boxes]
+    taken, weights = [], []
+    for ids, begin in zip(users, offsets, strict=True):
+        rows = np.linspace(0, begin[-1] - 1, min(int(begin[-1]), SAMPLES * parts)).astype(np.int64)
+        taken.append(ids.take(pa.array(np.searchsorted(begin, rows, side="right") - 1)))
+        weights.append(np.full(len(rows), begin[-1] / len(rows)))
+    codes, known = sorted_codes(taken)
+    held = np.cumsum(np.bincount(np.concatenate(codes), np.concatenate(weights)))
+    cuts = np.unique(np.searchsorted(held, held[-1] * np.arange(1, parts) / parts))
+    first = pd.array(known, dtype="str")[cuts[cuts > 0]]  # The first user of all begins the first part.
+    found = [pd.Index(ids, dtype="str").searchsorted(first) for ids in users]
+    return np.array([[0, *places, len(ids)] for places, ids in zip(found, users, strict=True)])
+
+
+def _part(
+    pieces: Pieces, codes: dict[str, list[np.ndarray]], first: np.ndarray, last: np.ndarray
+) -> tuple[dict[str, np.ndarray | pa.Array], int]:
+    """What lies in the box of a part, and how many rows repeated another one."""
+    taken = [
+        (box, place, slice(first[place], last[place]))
+        for place, box in enumerate(pieces.boxes)
+        if last[place] > first[place]
+    ]
+    places, users = sorted_codes([pieces.shelf.get(box, "users")[some] for box, _, some in taken])
+    begins = [pieces.shelf.get(box, "offsets")[some.start : some.stop + 1] for box, _, some in taken]
+    owners = np.concatenate([np.repeat(one, np.diff(begin)) for one, begin in zip(places, begins, strict=True)])
+
+    def values(name: str) -> np.ndarray:
+        found = [
+            pieces.shelf.get(box, name)[begin[0] : begin[-1]] for (box, _, _), begin in zip(taken, begins, strict=True)
+        ]
+        known = codes.get(name)
+        if known is not None:
+            found = [known[place][one] for (_, place, _), one in zip(taken, found, strict=True)]
+        return np.concatenate(found)
+
+    repeated = _repeated(owners, values("items"), values("hashes"))
+    order = _order(owners, [values(name) for name in pieces.keys])
+    order = order[~repeated[order]] if repeated.any() else order
+    names = ["items", *(f"column{place}" for place in range(len(pieces.columns.columns)))]
+    names += [f"label{place}" for place in range(len(pieces.columns.labels))]
+    held = {name: values(name)[order] for name in names}
+    if pieces.columns.timestamp is not None:
+        times = values("times")[order]
+        held["seconds"] = np.where(times == NO_TIME, NO_TIME, times // SECOND)
+    sizes = np.bincount(owners[order], minlength=len(users))
+    return held | {"users": users, "offsets": np.concatenate([[0], np.cumsum(sizes)])}, int(repeated.sum())
+
+
+def _repeated(owners: np.ndarray, items: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Which rows are the same as an earlier one; bool [rows]."""
+    result = np.zeros(len(hashes), bool)
+    alike = np.flatnonzero(pd.Series(hashes).duplicated(keep=False))
+    if len(alike):
+        rows = pd.DataFrame({"owner": owners[alike], "item": items[alike], "hash": hashes[alike]})
+        result[alike] = rows.duplicated().to_numpy()
+    return result
+
+
+def _order(owners: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+    """The rows by user, then by the keys; rows that are alike keep their order."""
+    order = np.argsort(owners, kind="stable")
+    if len(keys) == 1:
+        owned, key = owners[order], keys[0][order]
+        if ((owned[1:] > owned[:-1]) | (key[1:] >= key[:-1])).all():
+            return order
+    return np.lexsort([*keys[::-1], owners])
