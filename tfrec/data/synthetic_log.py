@@ -41,7 +41,7 @@ def write_log(
     days: int = 365,
     seed: int = 0,
 ) -> Path:
-    """Write a log; the same arguments give the same events. It takes about a second of one core a million events.
+    """Write a log; the same arguments give the same events. A million events take about half a second of a processor.
 
     Args:
         path: a file that ends in .csv, .csv.gz or .parquet; it appears whole or not at all.
