@@ -113,7 +113,7 @@ class EpochPlan(LengthBuckets):
 
         spec = input_spec(self._windows.events, self._users)
         spec[TARGET] = tf.TensorSpec([None, None], tf.int32, TARGET)
-        return streamed(functools.partial(self._play, share), spec, share.steps(len(self)))
+        return streamed(functools.partial(self._play, share), spec, len(self) * len(share.parts))
 
     def _play(self, share: Share) -> Iterator[Batch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -208,7 +208,7 @@ class EvaluationUsers:
             for start in range(0, len(order), batch_size):
                 yield from map(self.batch, share.cut(order[start : start + batch_size]))
 
-        return streamed(play, spec, share.steps(count))
+        return streamed(play, spec, count * len(share.parts))
 
     def batch(self, members: np.ndarray) -> Batch:
         """One padded batch of the users `members`, int64 [B]; see `dataset`."""

@@ -36,9 +36,5 @@ class Share:
         for part in self.parts:
             yield members[part :: self.of]
 
-    def steps(self, batches: int) -> int | None:
-        """Steps of a pass over so many batches; None where a step takes several parts, which are as many elements."""
-        return batches if len(self.parts) == 1 else None
-
 
 WHOLE = Share((0,), 1)

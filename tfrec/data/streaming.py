@@ -13,9 +13,9 @@ AHEAD = 2  # Batches that are made while a step is at work.
 
 
 def streamed(
-    play: Callable[[], Iterator[dict[str, np.ndarray]]], spec: Mapping[str, tf.TensorSpec], count: int | None
+    play: Callable[[], Iterator[dict[str, np.ndarray]]], spec: Mapping[str, tf.TensorSpec], count: int
 ) -> tf.data.Dataset:
-    """A data set whose passes are the `count` batches that `play()` yields, a few of them made ahead; None: unsaid.
+    """A data set whose passes are the `count` batches that `play()` yields, a few of them made ahead.
 
     `tf.data` tunes nothing about it. There is nothing to tune, and the thread that tunes sleeps up to a minute between
     two looks: on one core the end of a pass was seen to wait until it had slept (TensorFlow 2.21).
@@ -25,6 +25,4 @@ def streamed(
     data: Any = tf.data.Dataset.from_generator(play, output_signature=dict(spec))
     options = tf.data.Options()
     options.autotune.enabled = False
-    if count is not None:
-        data = data.apply(tf.data.experimental.assert_cardinality(count))
-    return data.prefetch(AHEAD).with_options(options)
+    return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(AHEAD).with_options(options)

@@ -1,13 +1,12 @@
 """Several replicas that train one model together: `tf.distribute` under the `fit` of Keras 3, and what that needs.
 
-Keras 3 needs three measures of a model that is trained under a strategy, and all are here: see `Replicas.adapt`.
+Keras 3 needs some measures where a model is trained under a strategy, and all are here: see `Replicas`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -100,8 +99,14 @@ class Replicas:
         return cls(tf.distribute.MirroredStrategy([f"{kind}:{place}" for place in range(count)]))
 
     def dataset(self, play: Callable[[Share], tf.data.Dataset]) -> Any:
-        """What `fit` takes as its data: the batches of this process's share, as `play` gives them."""
-        return self.strategy.distribute_datasets_from_function(lambda _: play(self.share))
+        """What `fit` takes as its data: the batches of this process's share, as `play` gives them.
+
+        A step takes one for each device. Keras takes the number of batches for that of steps, and a step too many that
+        finds no data still counts as one of the optimizer's: hence the number is set right.
+        """
+        data = self.strategy.distribute_datasets_from_function(lambda _: play(self.share))
+        data._cardinality = int(data.cardinality) // len(self.share.parts)
+        return data
 
     def plan(self, plan: Any) -> SharedPlan:
         """The epoch plan of the training data, of which this process plays its share."""
@@ -139,8 +144,6 @@ class Replicas:
         """
         model._maybe_symbolic_build = lambda *args, **kwargs: None
         model.optimizer._all_reduce_sum_gradients = list
-        if len(self.share.parts) > 1:  # An epoch ends where its batches do: their number is not that of the steps.
-            warnings.filterwarnings("ignore", "Your input ran out of data", module="keras")
         if self.cluster is not None:
             for name in ("train_step", "test_step"):
                 setattr(model, name, _with_axis(getattr(model, name)))
