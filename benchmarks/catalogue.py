@@ -156,11 +156,11 @@ def steps_by_size(items: list[int], repeats: int, steps: int) -> list[Figures]:
 
 
 def _median(parts: list[Figures]) -> Figures:
-    """One row of several repeats: the median of all steps, and that of each repeat."""
+    """One row of several repeats: the median of its steps in each, and the median of these."""
     kept = {name: parts[0][name] for name in ("items", "objective", "row_wise", "users", "steps")}
     for name in ("wall_ms", "processor_ms"):
-        kept[name] = statistics.median(value for part in parts for value in part[name])
         kept[f"{name}_of_repeats"] = [statistics.median(part[name]) for part in parts]
+        kept[name] = statistics.median(kept[f"{name}_of_repeats"])
     return {**kept, "peak_mb": max(part["peak_mb"] for part in parts)}
 
 

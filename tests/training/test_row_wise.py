@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tests.retrieval import cycles
+from tfrec.retrieval import SampledSoftmax, TwoTower
+from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 from tfrec.training import RowWiseAdamW, TrainingCheckpoint
 
 ROWS, WIDTH = 40, 3
@@ -152,6 +154,24 @@ def test_a_step_reads_rows_that_are_up_to_date_and_fit_leaves_none_that_is_not(m
     ((table, rows),) = asked
     assert table is model.item_tower.embedding
     assert rows >= set(batch["history"].ravel()) | set(batch["target"].ravel())
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_no_tensor_of_a_step_has_as_many_rows_as_the_catalogue(policy):
+    items = 997
+    keras.config.set_dtype_policy(policy)
+    try:
+        tower = ItemTower(8, items, text_width=4, categories={"kind": (5, 1)}, numbers=2)
+        objective = SampledSoftmax(np.arange(1, items), 6, unseen=True)
+        model = TwoTower(tower, BehaviorTower(8, [ConvolutionEncoder(8)]), objective, similarity="cosine")
+        model.compile(RowWiseAdamW(0.02, global_clipnorm=1.0))
+        spec = {name: tf.TensorSpec([None, None], tf.int32) for name in cycles.train_batch()}
+        step = tf.function(model.train_step, autograph=False).get_concrete_function(spec)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    outputs = [(op.type, output.shape) for op in step.graph.get_operations() for output in op.outputs]
+    assert len(outputs) > 100
+    assert not [(kind, shape) for kind, shape in outputs if shape.rank and items in (shape[0], shape[-1])]
 
 
 def test_half_precision_keeps_the_gradient_to_its_rows():
