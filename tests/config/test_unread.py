@@ -21,6 +21,7 @@ CHANGES = {
     "training.objective.negatives": 7,
     "training.objective.calibration": 0.5,
     "training.objective.unseen": True,
+    "training.row_wise": True,
     "training.monitor": "val_hr@5",
     "evaluation.cutoffs": (5, 10),
     "evaluation.depth": 60,
