@@ -1,6 +1,6 @@
 """What a training step and an evaluation take as the catalogue grows; docs/large_catalogues.md has the figures.
 
-    python benchmarks/catalogue.py --output benchmarks/large_catalogues.json
+    python benchmarks/catalogue.py --output benchmarks/results/large_catalogues.json
 
 Users and items are made up and weights untrained, neither of which changes the time. Each measurement is a process of
 its own, so that its peak memory is too, and has one thread; those to be compared alternate. The processor's time is

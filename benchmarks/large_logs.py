@@ -3,7 +3,7 @@
 python benchmarks/large_logs.py measure EVENTS [EVENTS ...] [--memory 2] [--kind parquet] [--scratch DIR]
 python benchmarks/large_logs.py plot
 
-Each size is prepared in a process of its own. `measure` adds to benchmarks/large_logs/results.json, `plot` draws
+Each size is prepared in a process of its own. `measure` adds to benchmarks/results/large_logs.json, `plot` draws
 docs/large_logs.png from it. A process's own time (user and system) is what its wall clock shows where no other work
 shares the cores; of both, the share that the process got of its cores is told beside them.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "large_logs" / "results.json"
+RESULTS = ROOT / "benchmarks" / "results" / "large_logs.json"
 PLOT = ROOT / "docs" / "large_logs.png"
 
 
