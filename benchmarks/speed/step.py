@@ -3,19 +3,21 @@
 python benchmarks/speed/step.py [--data movielens_1m] [--set model.dim=64] [--steps 60] [--out runs/profile]
 
 Of each pipeline: its padding; the seconds of its batches alone, of a step, and of waiting for a batch between two
-steps; the floating-point operations of a step (TensorFlow's count for the batch's graph, backward pass included) at the
-speed of NumPy's own matrix product, which is the floor; and the share of each kind of operation in the time that
-TensorFlow's threads are busy, from its profiler, whose trace TensorBoard shows: tensorboard --logdir runs/profile.
+steps; the arithmetic of a step's matrix products at the speed of NumPy's own, which is the floor; and the share of each
+kind of operation in the time that TensorFlow's threads are busy, from its profiler, whose trace TensorBoard shows:
+tensorboard --logdir runs/profile.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from stepping import compiled, played, step  # noqa: E402
 
 from tfrec import build, config  # noqa: E402
 from tfrec.data import Dataset, EpochPlan  # noqa: E402
+from tfrec.features import HISTORY, TARGET  # noqa: E402
 from tfrec.report import describe  # noqa: E402
 from tfrec.report.environment import matmul_gflops  # noqa: E402
 
@@ -101,16 +104,26 @@ def stepped(model: keras.Model, plan: EpochPlan, steps: int) -> dict[str, float]
 
 
 def floor(model: keras.Model, plan: EpochPlan) -> dict[str, float]:
-    """The floating-point operations of a batch of median size, and their seconds at the speed of a matrix product."""
-    batches = sorted(plan.dataset(), key=lambda batch: tf.size(batch["target"]).numpy())
-    batch = batches[len(batches) // 2]
-    spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
-    graph = tf.function(model.train_step).get_concrete_function(spec).graph
-    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    options["output"] = "none"
-    count = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    """The arithmetic of an epoch's mean step, and its seconds at the speed of a matrix product."""
+    count = statistics.mean(map(functools.partial(arithmetic, model), plan.dataset())) / 1e9
     speed = matmul_gflops()
-    return {"gflop": count / 1e9, "matmul_gflops": speed, "floor_seconds": count / 1e9 / speed}
+    return {"gflop": count, "matmul_gflops": speed, "floor_seconds": count / speed}
+
+
+def arithmetic(model: keras.Model, batch: Mapping[str, tf.Tensor]) -> float:
+    """The floating-point operations of the matrix products of a step under the full softmax, padding included.
+
+    A product of [N, A] and [A, C] is 2 N A C of them, and the backward pass has two such for each of the forward one.
+    Counted are the kernels of the behaviour tower, attention, the projection of the texts, and the logits.
+    """
+    rows, length = batch[HISTORY].shape
+    targets = int(tf.math.count_nonzero(batch[TARGET]))
+    towers, dim, items = model.behavior_tower, model.item_tower.dim, model.item_tower.items
+    kernels = [math.prod(weight.shape) for weight in towers.trainable_weights if weight.path.endswith("kernel")]
+    blocks = sum(len(getattr(encoder, "blocks", ())) for encoder in towers.encoders if encoder.name == "attention")
+    products = sum(kernels) * rows * length + 2 * blocks * dim * rows * length**2
+    products += dim * items * (targets + model.item_tower.text_width)
+    return 3 * 2 * products
 
 
 def operations(model: keras.Model, plan: EpochPlan, folder: Path) -> dict[str, float]:
