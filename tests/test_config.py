@@ -92,24 +92,6 @@ def test_yaml_is_read_as_people_mean_it():
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("model.dimm=3", "unknown key model.dimm; the nearest valid key is model.dim"),
-        ("modle.dim=3", "unknown key modle; the nearest valid key is model"),
-        ("model.epochs=3", "unknown key model.epochs; the nearest valid key is training.epochs"),
-        (
-            "model.attention.block=3",
-            "unknown key model.attention.block; the nearest valid key is model.attention.blocks",
-        ),
-        ("data.simulated.user=3", "unknown key data.simulated.user; the nearest valid key is data.simulated.users"),
-        ("qqq=1", "unknown key qqq; the nearest valid key is"),
-    ],
-)
-def test_an_unknown_key_is_named_with_the_nearest(override, told):
-    assert told in message(override)
-
-
-@pytest.mark.parametrize(
-    ("override", "told"),
-    [
         ("model.dim=abc", "p.yaml: model.dim is 'abc': must be a whole number"),
         ("model.dim=null", "model.dim is null: must be a whole number"),
         ("model.dim=1.5", "model.dim is 1.5: must be a whole number"),

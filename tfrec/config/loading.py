@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -21,6 +21,8 @@ Declared = TypeVar("Declared", bound=Settings)
 
 # A section that may be written as a single value: what that value is.
 _SHORT = {("data", "split"): "kind", ("model", "text"): "source", ("training", "objective"): "name"}
+
+_NAME = "NAME"  # Stands for what a user calls something, such as a label, in the keys that are valid.
 
 # What pydantic's kinds of error ask for, in a user's words; the others keep pydantic's.
 _RULES = {
@@ -206,22 +208,35 @@ def _place(loc: tuple[int | str, ...], raw: Any, *, missing: bool) -> tuple[list
 
 def _nearest(keys: Sequence[str], schema: type[BaseModel]) -> str:
     """The valid key that an unknown one most likely means: of its section, else of any."""
-    valid = [".".join(key) for key in _keys(schema)]
+    valid = [".".join(_filled(key, keys)) for key in _keys(schema)]
     prefix = "".join(f"{key}." for key in keys[:-1])
     siblings = [key[len(prefix) :] for key in valid if key.startswith(prefix) and "." not in key[len(prefix) :]]
     close = difflib.get_close_matches(keys[-1], siblings, n=1)
     namesakes = [key for key in valid if key.rpartition(".")[2] == keys[-1]]
     if namesakes and not close:
         return min(namesakes, key=lambda key: key.count("."))
+    if not siblings:
+        return difflib.get_close_matches(".".join(keys), valid, n=1, cutoff=0)[0]
     return prefix + (close or difflib.get_close_matches(keys[-1], siblings, n=1, cutoff=0))[0]
 
 
 def _keys(section: type[BaseModel]) -> Iterator[list[str]]:
+    """The valid keys of a section; `_NAME` stands in one of a mapping of sections."""
     for name, field in section.model_fields.items():
         yield [name]
         inner = section_of(field.annotation)
         if inner is not None:
-            yield from ([name, *rest] for rest in _keys(inner))
+            above = [name, _NAME] if get_origin(field.annotation) is dict else [name]
+            yield from ([*above, *rest] for rest in _keys(inner))
+
+
+def _filled(key: list[str], keys: Sequence[str]) -> list[str]:
+    """A valid key with the name that `keys`, from the same mapping, has in the place of `_NAME`."""
+    if _NAME not in key:
+        return key
+    place = key.index(_NAME)
+    same = len(keys) > place and list(keys[:place]) == key[:place]
+    return [*key[:place], keys[place], *key[place + 1 :]] if same else key
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
