@@ -10,22 +10,28 @@ Both are evaluated on disturbed histories too; one is trained under attack, or o
     done; done
 
 The drop of a user's figure is that of the history as it is less that of the disturbed one, averaged over seeds; the
-interval of the difference of two drops is a paired bootstrap over users.
+relative drop is the mean drop as a share of the mean figure on histories as they are, so that a model that is worse
+everywhere is not the sturdier one for it. The interval of the difference of two drops is a paired bootstrap over users.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
+import numpy as np
 import pandas as pd
 from compare import runs_in
 
 from tfrec.evaluation import compare
+from tfrec.evaluation.bootstrap import user_draws
 from tfrec.features import MODEL_ROW, PER_USER, USER_ID
 
 FIGURES = ["hr@10", "ndcg@10"]
 DISTURBED = f"{MODEL_ROW}, histories disturbed"
+RESAMPLES = 2000
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -46,6 +52,7 @@ def main(plain: Path, attacked: Path) -> None:
             print(f"{name}, {figure}: {told}")
     drops = {name: [clean - noisy for clean, noisy in each] for name, each in tables.items()}
     _print("the drop of plain less that of attacked", drops["plain"], drops["attacked"])
+    _print_relative(tables["plain"], tables["attacked"])
     for place, histories in enumerate(("as they are", "disturbed")):
         attacked, plain = ([pair[place] for pair in tables[name]] for name in ("attacked", "plain"))
         _print(f"attacked less plain, histories {histories}", attacked, plain)
@@ -54,6 +61,25 @@ def main(plain: Path, attacked: Path) -> None:
 def _print(what: str, ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> None:
     for figure, gap in compare(ours, theirs, metrics=FIGURES).items():
         print(f"{what}, {figure}: {gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})")
+
+
+def _print_relative(
+    plain: Sequence[tuple[pd.DataFrame, pd.DataFrame]], attacked: Sequence[tuple[pd.DataFrame, pd.DataFrame]]
+) -> None:
+    """How the drops compare as shares of the figures on histories as they are, paired over users."""
+    sides = [[sum(pair[part].to_numpy() for pair in runs) / len(runs) for part in (0, 1)] for runs in (plain, attacked)]
+    users = len(sides[0][0])
+    draws = chain([np.ones((1, users))], user_draws(users, RESAMPLES, 0))  # The first one is of all users, once each.
+    gaps = np.concatenate([_relative(counts, sides[0]) - _relative(counts, sides[1]) for counts in draws])
+    low, high = np.percentile(gaps[1:], [2.5, 97.5], axis=0)
+    for figure, *gap in zip(FIGURES, gaps[0], low, high, strict=True):
+        told = "{:+.4f} ({:+.4f} to {:+.4f})".format(*gap)
+        print(f"the relative drop of plain less that of attacked, {figure}: {told}")
+
+
+def _relative(counts: np.ndarray, side: Sequence[np.ndarray]) -> np.ndarray:
+    clean, noisy = (counts @ part for part in side)
+    return (clean - noisy) / clean
 
 
 def _parts(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -44,15 +44,18 @@ def test_the_drop_of_each_and_the_difference_of_the_drops(robustness, tmp_path):
     assert found.exit_code == 0, found.output
     tables = {name: [pd.read_parquet(path) for path in sorted((tmp_path / name).rglob("*.parquet"))]
               for name in ("plain", "attacked")}  # fmt: skip
-    drops = {}
+    drops, shares = {}, {}
     for name, each in tables.items():
         hits = pd.concat(each).groupby("model")["hr@10"].mean()
         clean, noisy = hits["tfrec"], hits["tfrec, histories disturbed"]
-        drops[name] = clean - noisy
+        drops[name], shares[name] = clean - noisy, (clean - noisy) / clean
         line = f"{name}, hr@10: {clean:.4f}, disturbed {noisy:.4f}, drop {drops[name]:.4f} ({drops[name] / clean:.1%})"
         assert line in found.output.splitlines()
     gap, low, high = numbers(found.output, "the drop of plain less that of attacked, hr@10")
     assert gap == pytest.approx(drops["plain"] - drops["attacked"], abs=1e-4) and 0 < low < gap < high
+    for figure in ("hr@10", "ndcg@10"):
+        gap, low, high = numbers(found.output, f"the relative drop of plain less that of attacked, {figure}")
+        assert gap == pytest.approx(shares["plain"] - shares["attacked"], abs=1e-4) and 0 < low < gap < high < 1
     gap, low, high = numbers(found.output, "attacked less plain, histories as they are, ndcg@10")
     assert gap < 0 and low < gap < high < 0
     gap, low, high = numbers(found.output, "attacked less plain, histories disturbed, hr@10")
@@ -78,3 +81,10 @@ def test_what_was_not_measured_is_one_line(robustness, tmp_path):
     (tmp_path / "empty").mkdir()
     found = told(robustness, whole, tmp_path / "empty")
     assert found.exit_code == 1 and "holds no finished run" in found.output
+
+
+def test_a_model_that_is_worse_everywhere_is_not_the_sturdier_one(robustness, tmp_path):
+    found = told(robustness, row(tmp_path / "plain", 0.8, 0.6), row(tmp_path / "attacked", 0.4, 0.3))
+    assert numbers(found.output, "the drop of plain less that of attacked, hr@10")[1] > 0
+    _, low, high = numbers(found.output, "the relative drop of plain less that of attacked, hr@10")
+    assert low < 0 < high
