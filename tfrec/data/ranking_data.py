@@ -39,7 +39,8 @@ class RankingData:
         if not data.labels:
             raise ValueError(
                 "The data set has no labels, and a ranker predicts them: name them in data.events.labels, such as"
-                " click: {column: rating, at_least: 4}."
+                " click: {column: rating, at_least: 4}. Plain events are ranked by the next item in two stages: set"
+                " ranking.recall, such as 200."
             )
         for column in context:
             if column not in data.event_columns:
