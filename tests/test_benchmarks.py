@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_settings_of_every_record_can_be_run_again():
-    records = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    records = script("results").records()
     assert records
-    for record in records:
-        settings = json.loads(record.read_text("utf-8"))["settings"]
+    for record in records.values():
+        settings = record["settings"]
         assert config.Pipeline.model_validate({**settings, "seed": 1}).name == settings["name"]
 
 
@@ -160,7 +160,7 @@ def test_a_row_that_fails_is_not_recorded(rows, tmp_path):
 
 def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
     named = rows.results.rows()
-    assert {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")} <= set(named)
+    assert set(script("results").records()) <= set(named)
     for name, row in named.items():
         overrides = [f"name={name}", *row.get("set", [])]
         pipeline = config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides)

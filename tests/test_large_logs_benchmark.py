@@ -39,5 +39,5 @@ def test_a_log_is_made_prepared_and_recorded(benchmark, tmp_path):
     )
     (found,) = json.loads(benchmark.RESULTS.read_text())
     assert result.exit_code == 0 and found["events"] == 20_000 and 700 < found["users"] <= 800
-    assert 0 < found["processor_seconds"] and found["peak_memory_mb"] > found["memory_before_mb"] > 0
+    assert 0 < found["processor_seconds"] and found["peak_memory_mb"] >= found["memory_before_mb"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {"results"}

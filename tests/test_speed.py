@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from tests import tiny_shop
 from tests.benchmark_scripts import ROOT
-from tfrec.data import prepare
+from tfrec.data import EventColumns, PrepareOptions, prepare
 
 
 def speed_script(name):
@@ -47,10 +48,10 @@ def test_the_page_shows_the_record():
 
 
 @pytest.mark.slow
-def test_tfrecs_side_of_the_work_runs(shop, tmp_path):
-    events, items, options = shop
-    data = prepare(events, items, options=options, folder=tmp_path / "dataset")
-    (tmp_path / "shop.yaml").write_text("name: shop\ndata: {events: {path: e.csv}}\n")
+def test_tfrecs_side_of_the_work_runs(tmp_path):
+    options = PrepareOptions(events=EventColumns("who", "what", "at"), max_length=6)
+    data = prepare(tiny_shop.events(), options=options, folder=tmp_path / "dataset")
+    (tmp_path / "shop.yaml").write_text("name: shop\ndata: {events: {path: e.csv, columns: {timestamp: at}}}\n")
     work = {
         "pipeline": str(tmp_path / "shop.yaml"), "changes": ["model.dim=8", "model.text=none"], "seed": 1,
         "dataset": str(data.folder), "users": data.manifest["counts"]["train_users"], "sequences": 16, "epochs": 2,
