@@ -65,8 +65,9 @@ def main(work_file: str, result_file: str) -> None:
     began = time.perf_counter()
     data = Dataset.open(work["dataset"])
     plan = planned(data, work)
-    model = build.two_tower(data, settings.model, training=settings.training, seed=work["seed"])
-    model.compile(build.optimizer(settings.training, len(plan)))
+    training = build.decided_training(data, settings.training)
+    model = build.two_tower(data, settings.model, training=training, seed=work["seed"])
+    model.compile(build.optimizer(training, len(plan), model=model))
     told: dict[str, Any] = {"prepare_seconds": time.perf_counter() - began}
     clock = Clock(work["target"])
     logs = model.fit(
