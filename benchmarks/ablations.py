@@ -29,7 +29,7 @@ from rich.progress import track
 from stepping import compiled, played, step
 
 from tfrec import build, config
-from tfrec.config.grid import Plan, load_plan
+from tfrec.config.grid import Variant, load_plan
 from tfrec.data import Dataset
 
 RECORDS = results.ROOT / "benchmarks" / "ablations"
@@ -37,7 +37,7 @@ PAGE = results.ROOT / "docs" / "ablations.md"
 MARK = "ablations"
 HEAD = "| change | validation NDCG@10 | NDCG@10 | difference, 95 % | HR@10 | difference, 95 % | weights | time |"
 FIGURES = ("ndcg@10", "hr@10")
-ROUNDS, STEPS = 7, 8  # Of timing.
+ROUNDS, STEPS = 5, 6  # Of timing.
 PLACE = "data.root"  # Where the tables lie is no setting of a model.
 
 
@@ -87,7 +87,9 @@ def time_variants(name: str) -> None:
     path = RECORDS / f"{name}.json"
     known = json.loads(path.read_text(encoding="utf-8"))
     grid = results.ROOT / "benchmarks" / "grids" / f"{name}_ablations.yaml"
-    for variant, times in _timed(load_plan(grid, experiments.PIPELINES / f"{name}.yaml", known["base"])).items():
+    plan = load_plan(grid, experiments.PIPELINES / f"{name}.yaml", known["base"])
+    recorded = [variant for variant in plan.variants if variant.name in known["variants"]]
+    for variant, times in _timed(recorded, plan.reference).items():
         known["variants"][variant]["time"] = times
     path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     results.fill(PAGE, MARK, as_markdown())
@@ -133,23 +135,22 @@ def summarized(found: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"reference": reference, "environment": found["variants"][reference]["environment"], "variants": variants}
 
 
-def _timed(plan: Plan) -> dict[str, float]:
+def _timed(variants: Sequence[Variant], reference: str) -> dict[str, float]:
     """Variant -> seconds of an epoch in those of the reference: medians over rounds in which each takes some steps.
 
     All stand side by side in one process, so that what else the machine does strikes all alike.
     """
     with tempfile.TemporaryDirectory() as scratch:
         sets = {
-            variant.name: build.dataset(variant.pipeline.data, Path(scratch) / variant.name)
-            for variant in plan.variants
+            variant.name: build.dataset(variant.pipeline.data, Path(scratch) / variant.name) for variant in variants
         }
-        takers = {variant.name: _taker(variant.pipeline, sets[variant.name]) for variant in plan.variants}
+        takers = {variant.name: _taker(variant.pipeline, sets[variant.name]) for variant in variants}
         seconds: dict[str, list[float]] = {name: [] for name in takers}
         for number in track(range(ROUNDS + 1), "rounds"):
             for name, take in takers.items():
                 spent = take()
                 seconds[name] += [spent] if number else []  # The first round traces.
-        base = seconds[plan.reference]
+        base = seconds[reference]
         return {name: float(np.median(np.divide(spent, base))) for name, spent in seconds.items()}
 
 

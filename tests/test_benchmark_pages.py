@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -223,8 +224,11 @@ def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
 
 def test_what_a_variant_takes_is_measured_apart_and_kept(ablations, monkeypatch, tmp_path):
     recorded(ablations, compared(tmp_path / "done"))
-    monkeypatch.setattr(ablations, "load_plan", lambda grid, pipeline, base: "the plan")
-    monkeypatch.setattr(ablations, "_timed", {"the plan": {"whole": 1.0, "a": 1.5}}.get)
+    variants = [SimpleNamespace(name=name) for name in ("whole", "a", "not recorded")]
+    monkeypatch.setattr(ablations, "load_plan", lambda *_: SimpleNamespace(variants=variants, reference="whole"))
+    monkeypatch.setattr(
+        ablations, "_timed", lambda variants, _: {each.name: 1 + variants.index(each) / 2 for each in variants}
+    )
     assert CliRunner().invoke(ablations.main, ["time", "small"], catch_exceptions=False).exit_code == 0
     page = ablations.PAGE.read_text()
     assert "| 0.5000 |  | 1,234 | 1.00 |" in page and page.count("| 1,234 | 1.50 |") == 1
@@ -238,7 +242,8 @@ def test_times_are_those_of_the_reference(ablations, tmp_path):
     text = tiny_shop.PIPELINE.format(name="shop", folder=tmp_path, split="leave_last", epochs=1)
     (tmp_path / "shop.yaml").write_text(text)
     (tmp_path / "grid.yaml").write_text("variants: {whole: {}, deep: {model.lstm.layers: 12}}\n")
-    found = ablations._timed(ablations.load_plan(tmp_path / "grid.yaml", tmp_path / "shop.yaml"))
+    plan = ablations.load_plan(tmp_path / "grid.yaml", tmp_path / "shop.yaml")
+    found = ablations._timed(plan.variants, plan.reference)
     assert found["whole"] == 1 and found["deep"] > 1.2
 
 

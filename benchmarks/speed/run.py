@@ -54,11 +54,7 @@ RATES = {"tfrec": 0.002, "rectools": 0.001}
 @click.option("--data", "names", type=click.Choice(sorted(WORK)), multiple=True, default=sorted(WORK))
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=results.ROOT / "runs" / "speed")
-@click.option(
-    "--others",
-    default=str(results.ROOT / ".venv-rectools" / "bin" / "python"),
-    help="The interpreter that has RecTools.",
-)
+@click.option("--others", default=str(OTHERS), help="The interpreter that has RecTools.")
 @click.option("--page", is_flag=True, help="Write the page from the record, and measure nothing.")
 def main(names: Sequence[str], rounds: int, out: Path, others: str, *, page: bool) -> None:
     """Measure what is not measured yet, and write record and page."""
@@ -68,8 +64,11 @@ def main(names: Sequence[str], rounds: int, out: Path, others: str, *, page: boo
                 f"{others} is not there: `make benchmark-speed` makes it, --others names another."
             )
         found = json.loads(RECORD.read_text(encoding="utf-8"))["data"] if RECORD.exists() else {}
-        for name in names:
-            found[name] = measured(name, out / name, rounds, {"tfrec": sys.executable, "rectools": others})
+        try:
+            for name in names:
+                found[name] = measured(name, out / name, rounds, {"tfrec": sys.executable, "rectools": others})
+        except (OSError, ValueError) as error:  # Tables that are not there, say.
+            raise click.ClickException(str(error)) from error
         told = {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
         RECORD.write_text(json.dumps({**told, "data": dict(sorted(found.items()))}, indent=1) + "\n", encoding="utf-8")
     results.fill(PAGE, "speed", table(json.loads(RECORD.read_text(encoding="utf-8"))))

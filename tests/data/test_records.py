@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrec.data.records import read_records, write_records
+from tfrec.data.records import ShardWriter, read_records
 from tfrec.data.sequences import Sequences
 
 USERS = np.array(sorted(["007", "7", "鞋", "a b", "z"]), dtype=object)
@@ -19,13 +19,19 @@ SEQUENCES = Sequences(
 )
 
 
+def written(folder, shards):
+    with ShardWriter(folder, shards) as writer:
+        writer.write(SEQUENCES)
+    return writer.names
+
+
 def read(folder, names):
     return read_records([folder / name for name in names], ["event_type", "timestamp"], ["user_sex"])
 
 
 @pytest.mark.parametrize("shards", [1, 3, 16])
 def test_shards_bring_back_the_sequences(tmp_path, shards):
-    names = write_records(SEQUENCES, tmp_path, shards)
+    names = written(tmp_path, shards)
     assert sorted(path.name for path in tmp_path.iterdir()) == names and len(names) == shards
     back = read(tmp_path, names)
     for name in ("user_ids", "offsets", "rows", "is_target", "train_end", "test_start"):
@@ -40,7 +46,7 @@ def test_shards_bring_back_the_sequences(tmp_path, shards):
 def test_a_user_is_in_the_shard_of_its_fingerprint(tmp_path):
     import tensorflow as tf
 
-    names = write_records(SEQUENCES, tmp_path, 3)
+    names = written(tmp_path, 3)
     shard_of = tf.strings.to_hash_bucket_fast(USERS.tolist(), 3).numpy()
     for shard, name in enumerate(names):
         examples = [tf.train.Example.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(tmp_path / name))]
@@ -51,13 +57,13 @@ def test_a_user_is_in_the_shard_of_its_fingerprint(tmp_path):
 def test_the_same_sequences_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write_records(SEQUENCES, tmp_path / name, 2)
+        written(tmp_path / name, 2)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
 def test_a_shard_cut_short_or_altered_is_refused(tmp_path):
-    names = write_records(SEQUENCES, tmp_path, 2)
+    names = written(tmp_path, 2)
     whole = (tmp_path / names[1]).read_bytes()
     for damaged in (whole[:-5], whole[:40] + b"x" + whole[41:]):
         (tmp_path / names[1]).write_bytes(damaged)

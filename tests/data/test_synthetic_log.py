@@ -39,6 +39,8 @@ def test_a_file_of_another_kind_and_sizes_out_of_bounds_are_refused(tmp_path):
         write_log(tmp_path / "log.xlsx", events=10)
     with pytest.raises(ValueError, match="`users` must be a whole number from 1 to"):
         write_log(tmp_path / "log.csv", events=10, users=0)
+    with pytest.raises(FileNotFoundError, match="none/log.csv cannot be written: there is no folder .*none. Make it"):
+        write_log(tmp_path / "none" / "log.csv", events=10)
     assert not list(tmp_path.iterdir())
 
 

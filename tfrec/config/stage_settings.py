@@ -86,7 +86,7 @@ def _of_answers(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _without_starts(model: dict[str, Any]) -> dict[str, Any]:
-    """The section `model` without the places of what training starts from, whose content counts."""
+    """The section `model` without the places of what training starts from, whose content counts, and later defaults."""
     attention = dict(model["attention"])
     if attention["position_bias"]:  # Keys of runs with it stay what they were.
         del attention["position_bias"]

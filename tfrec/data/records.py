@@ -81,17 +81,6 @@ def _full_disk_told() -> Iterator[None]:
         raise
 
 
-def write_records(sequences: Sequences, folder: Path, shards: int) -> list[str]:
-    """Write the sequences of all users, sorted by id; see `ShardWriter`.
-
-    Returns:
-        The names of the files.
-    """
-    with ShardWriter(folder, shards) as writer:
-        writer.write(sequences)
-    return writer.names
-
-
 def read_records(
     paths: list[Path], event_names: list[str], user_names: list[str], labels: Sequence[str] = ()
 ) -> Sequences:

@@ -56,6 +56,7 @@ def write_log(
 
     Raises:
         ValueError: an argument is outside its bounds, or the file's name ends otherwise.
+        FileNotFoundError: the folder of the path is not there.
     """
     check_size("events", events, 1, 2**40)
     users = max(1, events // 25) if users is None else users
@@ -66,6 +67,8 @@ def write_log(
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
         raise ValueError(f"path must end in {', '.join(SUFFIXES)}; got {os.fspath(path)!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         with _writer(partial) as write:

@@ -16,9 +16,8 @@ from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
 
 KEPT = 2**27  # Logits up to which all are held at once, 512 MB.
 CHUNK = 2**25  # Else so many are, 128 MB.
-FEW = (
-    2**13
-)  # Vectors of which all logits are held whatever the number of positions: with them XLA has no choice to make.
+# Vectors of which all logits are held whatever the number of positions: with them XLA has no choice to make.
+FEW = 2**13
 
 Masked = Callable[[Any, Any], Any]  # From start to stop -> bool [N, stop - start], the products that take no part.
 
