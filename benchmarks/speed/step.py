@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import statistics
 import sys
 import time
@@ -43,6 +44,7 @@ from tfrec.report.environment import matmul_gflops  # noqa: E402
 RECORD, PAGE = results.RESULTS / "profile.json", results.ROOT / "docs" / "speed.md"
 WARM = 5  # Steps before any that count.
 SHOWN = 8  # Kinds of operations.
+OPERATION = re.compile(r"[^:]+:(_?[A-Z]\w+)")  # The profiler's `name:Kind`; oneDNN's kinds begin with `_Mkl`.
 WAYS = {"float32": {}, "bfloat16": {"training.mixed_precision": "true"}, "XLA": {"training.jit": "true"}}
 
 
@@ -141,10 +143,9 @@ def operations(model: keras.Model, plan: EpochPlan, folder: Path) -> dict[str, f
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                kind = plane.event_metadata[event.metadata_id].name.rpartition(":")[2]
-                named = ":" in plane.event_metadata[event.metadata_id].name
-                if named and kind in tf.raw_ops.__dict__:
-                    spent[kind] += event.duration_ps
+                kind = OPERATION.fullmatch(plane.event_metadata[event.metadata_id].name)
+                if kind:
+                    spent[kind[1].removeprefix("_Mkl").removeprefix("_Fused")] += event.duration_ps
     total = sum(spent.values())
     return {kind: time_spent / total for kind, time_spent in spent.most_common(SHOWN)}
 
