@@ -47,6 +47,13 @@ def test_the_page_shows_the_record():
     assert lines[3] == "| shop | to validation NDCG@10 0.2, s | 4 (1 epochs) | 0.1000 in 1 epochs, 50 s | - |"
 
 
+def test_the_page_of_a_step_is_that_of_its_record():
+    script = speed_script("step")
+    page = script.PAGE.read_text(encoding="utf-8")
+    told = script.markdown(json.loads(script.RECORD.read_text(encoding="utf-8"))["data"])
+    assert told in page and script.results.between(page, "profile", told) == page
+
+
 @pytest.mark.slow
 def test_tfrecs_side_of_the_work_runs(tmp_path):
     options = PrepareOptions(events=EventColumns("who", "what", "at"), max_length=6)
