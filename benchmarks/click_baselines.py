@@ -4,9 +4,10 @@ python benchmarks/click_baselines.py RUN [RUN ...]      runs of one pipeline wit
 
 The features say what the ranker may know: of the item its mean label and number of events in training and its
 categories, of the user the categorical columns, of the history the mean label, its number of events, the mean label of
-those that share a category with the candidate, and how long ago the last event was. Everything is computed from the
-events before the candidate; of a training event its own label is left out. Settings of both are chosen by the log loss
-of the validation split. Needs scikit-learn (`pip install -e .[dev]`).
+those that share a category with the candidate. One thing they know beyond it, how long ago the last event was: the
+ranker is never given the candidate's own time. The history is the events that are strictly earlier, as for the ranker;
+of a training event its own label is left out. Settings of both are chosen by the log loss of the validation split.
+Needs scikit-learn (`pip install -e .[dev]`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tfrec import build, config
 from tfrec.data import Dataset, RankingData
-from tfrec.data.sequences import training_events
+from tfrec.data.sequences import first_of_moment, training_events
 from tfrec.evaluation import Predictions, compare_predictions, measured
 from tfrec.features import event_feature
 
@@ -111,6 +112,7 @@ def _of_history(data: Dataset, labels: np.ndarray, events: np.ndarray, mean: flo
     """
     sequences = data.sequences
     starts = sequences.offsets[sequences.owners[events]]
+    ends = first_of_moment(sequences, np.arange(len(sequences.rows)))[events]
     shared = [np.zeros((len(data.items), 0), bool)]
     for column, codes in data.item_categories.items():
         of = np.zeros((len(data.items), data.category_sizes[column]), bool)
@@ -119,8 +121,8 @@ def _of_history(data: Dataset, labels: np.ndarray, events: np.ndarray, mean: flo
     kinds = np.concatenate(shared, axis=1)[sequences.rows].astype(float)
     known = np.where(np.isnan(labels), 0.0, 1.0)
     values = np.nan_to_num(labels)
-    before = _before(np.stack([known, values], axis=1), events, starts)
-    of_kind = _before(np.concatenate([kinds * known[:, None], kinds * values[:, None]], axis=1), events, starts)
+    before = _before(np.stack([known, values], axis=1), starts, ends)
+    of_kind = _before(np.concatenate([kinds * known[:, None], kinds * values[:, None]], axis=1), starts, ends)
     width, mine = kinds.shape[1], kinds[events]
     like, count = (of_kind[:, width:] * mine).sum(axis=1), (of_kind[:, :width] * mine).sum(axis=1)
     user = (before[:, 1] + SHRINKAGE * mean) / (before[:, 0] + SHRINKAGE)
@@ -133,20 +135,20 @@ def _of_history(data: Dataset, labels: np.ndarray, events: np.ndarray, mean: flo
     for name in data.event_columns:  # What the history's events were like: shares of each value.
         codes = sequences.events[event_feature(name)]
         each = np.stack([codes == code for code in range(1, int(codes.max()) + 1)], axis=1).astype(float)
-        counts = _before(each, events, starts)
+        counts = _before(each, starts, ends)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         features |= {f"{name}_share_{place}": share for place, share in enumerate(shares.T)}
     if "timestamp" in sequences.events:
         seconds = sequences.events["timestamp"]
-        gap = np.where(events > starts, seconds[events] - seconds[np.maximum(events - 1, 0)], 0)
+        gap = np.where(ends > starts, seconds[events] - seconds[np.maximum(ends - 1, 0)], 0)
         features["gap"] = np.log1p(np.maximum(gap, 0))
     return features
 
 
-def _before(values: np.ndarray, events: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Sums of `values` [N, K] over each event's earlier events of its user."""
+def _before(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Sums of `values` [N, K] from each start to each end: the events of a user that are earlier than one of them."""
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-    return total[events] - total[starts]
+    return total[ends] - total[starts]
 
 
 def _fitted(kind: str, tables: dict[str, pd.DataFrame]) -> np.ndarray:

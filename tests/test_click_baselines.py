@@ -29,7 +29,7 @@ def log():
         {
             "user_id": np.repeat([f"u{user:02d}" for user in range(USERS)], EVENTS),
             "item_id": [f"i{item:02d}" for item in what.ravel()],
-            "timestamp": 1_700_000_000 + 3600 * rng.permutation(USERS * EVENTS),
+            "timestamp": 1_700_000_000 + 3600 * (rng.permutation(USERS * EVENTS) // 20),  # Some share a moment.
             "device": rng.choice(["phone", "desktop"], USERS * EVENTS),
             "liked": liked.ravel(),
         }
@@ -72,6 +72,7 @@ def known(labelled):
     """The labelled events as a frame in the order of the data set, with the part of the split that each is of."""
     sequences = labelled.data.sequences
     frame = pd.DataFrame({"user": sequences.owners, "item": sequences.rows, "like": sequences.labels["like"]})
+    frame = frame.assign(time=sequences.events["timestamp"])
     odd = np.array([int(item_id[1:] or 0) % 2 for item_id in labelled.data.items.item_id])[sequences.rows]
     return frame.assign(odd=odd, train=sequences.places < sequences.train_end[sequences.owners])
 
@@ -88,7 +89,10 @@ def test_features_know_what_was_before_and_not_the_label_itself(runs, baselines)
         for place in range(0, len(events), 7):
             event, row = events[place], table.iloc[place]
             others = training[(training.item == frame.item[event]) & (training.index != event)].like
-            before = frame[(frame.user == frame.user[event]) & (frame.index < event) & frame.like.notna()]
+            before = frame[(frame.user == frame.user[event]) & (frame.time < frame.time[event])]
+            gap = frame.time[event] - before.time.max() if len(before) else 0
+            before = before[before.like.notna()]
+            assert row["gap"] == pytest.approx(np.log1p(gap))
             assert row["label"] == frame.like[event]
             assert row["item_events"] == pytest.approx(np.log1p(len(others)))
             assert row["item_mean"] == pytest.approx((others.sum() + 10 * mean) / (len(others) + 10))

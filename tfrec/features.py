@@ -18,6 +18,7 @@ ITEM_ID = "item_id"
 TIMESTAMP = "timestamp"
 POSITION = "position"
 EVENT_TYPE = "event_type"
+MOMENT = "(moment)"  # Made by `prepare`; no column of a table may be taken for it.
 RATING = "rating"
 AVAILABLE_FROM = "available_from"
 TITLE = "title"

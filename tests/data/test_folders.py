@@ -8,7 +8,7 @@ import os
 import pandas as pd
 import pytest
 
-from tfrec.data import Dataset, PrepareOptions, content_hash, prepare
+from tfrec.data import Dataset, EventColumns, Label, PrepareOptions, content_hash, folders, prepare
 from tfrec.data.folders import new_folder
 
 
@@ -149,6 +149,21 @@ def test_a_folder_is_opened_only_when_it_is_a_dataset(tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ValueError, match="is not the folder of a dataset"):
         Dataset.open(tmp_path)
+
+
+def test_labelled_data_sets_have_a_version_of_their_own(tmp_path, tiny, monkeypatch):
+    options = PrepareOptions(events=EventColumns(position="position", labels={"liked": Label("stars")}))
+    before = content_hash(tiny), content_hash(tiny, options=options)
+    folder = prepare(tiny.assign(stars=[0, 1] * 5 + [1]), options=options, folder=tmp_path / "labelled").folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["version"] == 3
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+    with pytest.raises(ValueError, match="holds a dataset of version 2, and this tfrec reads 3: prepare the data anew"):
+        Dataset.open(folder)
+    assert json.loads((prepare(tiny, folder=tmp_path / "plain").folder / "manifest.json").read_text())["version"] == 2
+    monkeypatch.setattr(folders, "LABELLED", 4)
+    after = content_hash(tiny), content_hash(tiny, options=options)
+    assert after[0] == before[0] and after[1] != before[1]  # What was prepared by the rules of before is made anew.
 
 
 def test_another_version_is_refused(made):

@@ -136,3 +136,78 @@ def test_what_cannot_be_a_context_is_refused():
         RankingData(data, ["stars"])
     with pytest.raises(ValueError, match=r"no labels.*two stages: set ranking\.recall, such as 200"):
         RankingData(prepare(table()[["user_id", "item_id", "timestamp"]]))
+
+
+def pages(seed=0, users=40, shown=5, key="timestamp"):
+    """Pages of impressions that share one moment, one of them clicked; the times of a user's pages differ."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 9, users)
+    moments = rng.choice(10_000, sizes.sum(), replace=False) + 1
+    clicks = np.zeros((sizes.sum(), shown), int)
+    clicks[np.arange(len(clicks)), rng.integers(0, shown, len(clicks))] = 1
+    items = rng.permuted(np.tile(np.arange(25), (len(clicks), 1)), axis=1)[:, :shown]
+    return pd.DataFrame(
+        {
+            "user_id": np.repeat([f"u{n:02d}" for n in range(users)], sizes * shown),
+            "item_id": [f"i{item:02d}" for item in items.ravel()],
+            key: np.repeat(moments, shown),
+            "clicked": clicks.ravel(),
+        }
+    )
+
+
+def clicks(log, key="timestamp", **options):
+    columns = EventColumns(**{key: key}, context=("clicked",), labels={"click": Label("clicked")})
+    data = RankingData(prepare(log, options=PrepareOptions(events=columns, **options)))
+    table = data.data.sequences
+    ordered = log.sort_values(["user_id", key], kind="stable", ignore_index=True)
+    items = data.data.items.item_id.to_numpy()[table.rows]
+    assert (items == ordered.item_id).all() and (table.user_ids[table.owners] == ordered.user_id).all()
+    return data, ordered[key].to_numpy()
+
+
+def check_pages(examples, moments, owners):
+    """No history of a candidate holds an event of its own moment, nor of a later one; how many events each holds."""
+    counts = np.diff(examples.candidate_offsets)
+    starts = np.repeat(examples.history_offsets[:-1], counts)
+    for event, start, after in zip(examples.candidates, starts, examples.after, strict=True):
+        past = examples.history[start : start + after]
+        assert (owners[past] == owners[event]).all() and (moments[past] < moments[event]).all()
+    lengths = np.repeat(np.diff(examples.history_offsets), counts)
+    assert (examples.after >= 0).all() and (examples.after <= lengths).all()
+    return examples.after
+
+
+@pytest.mark.parametrize("max_length", [200, 8])
+@pytest.mark.parametrize("split", [BY_TIME, {"split": "folds_users"}])
+def test_what_was_shown_at_the_same_moment_is_no_history(split, max_length):
+    data, moments = clicks(pages(), max_length=max_length, **split)
+    owners = data.data.sequences.owners
+    for part in ("validation", "test"):
+        examples = data.examples(part)
+        after = check_pages(examples, moments, owners)
+        before = np.array([((moments < moments[e]) & (owners == owners[e])).sum() for e in examples.candidates])
+        assert (after >= np.minimum(before, max_length - max_length // 4 + 1)).all() and (before > 0).any()
+        if max_length == 200:
+            assert after.tolist() == before.tolist()
+    drawn = data.train_plan(64)._draw(np.random.default_rng(0))
+    after = check_pages(drawn, moments, owners)
+    assert (after > 0).any() and (max_length < 200 or (after % 5 == 0).all())
+
+
+def test_events_that_share_a_position_or_both_times_are_of_one_moment():
+    log = pages(key="position")
+    data, moments = clicks(log, "position", split="folds_users")
+    for part in ("validation", "test"):
+        assert (check_pages(data.examples(part), moments, data.data.sequences.owners) % 5 == 0).all()
+    log = log.assign(timestamp=log.position, position=np.arange(len(log)))
+    columns = EventColumns(position="position", timestamp="timestamp", labels={"click": Label("clicked")})
+    found = prepare(log, options=PrepareOptions(events=columns)).sequences
+    moments = pd.DataFrame({"owner": found.owners, "moment": found.moments})
+    assert len(moments.drop_duplicates()) == log.timestamp.nunique() < len(log)
+
+
+def test_moments_are_kept_where_there_are_labels():
+    assert prepare(pages().drop(columns="clicked")).sequences.moments is None
+    found = labelled(table()).data.sequences
+    assert (found.moments == np.arange(len(found.rows)) - found.offsets[found.owners]).all()

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from tfrec import cli, config, stages
+from tfrec.data import folders
 from tfrec.data.simulated_ads import ad_log
 from tfrec.stages import baselines as stage_baselines
 from tfrec.stages.ledger import Run
-from tfrec.stages.prepare import open_dataset, open_oracle
+from tfrec.stages.prepare import open_dataset, open_oracle, prepare_stage
 
 SIZES = {"seed": 2, "users": 60, "ads": 16, "mean_impressions": 20, "days": 9}
 DATA = """\
@@ -58,3 +59,12 @@ def test_next_items_of_the_same_log_have_no_oracle(tmp_path, monkeypatch):
     assert open_oracle(run) is not None
     assert set(stage_baselines.baselines(run, open_dataset(run))) == {"popularity", "cooccurrence"}
     assert cli.main(["prepare", str(path), "--out", str(tmp_path / "run"), "--set", "data.simulated_ads.ads=3"]) == 1
+
+
+def test_a_log_that_was_prepared_by_other_rules_of_labels_is_prepared_anew(tmp_path, monkeypatch):
+    shop = "name: shop\ndata: {simulated: {users: 50}}\n"
+    runs = [Run(config.parse(text), tmp_path / "run") for text in (DATA, shop)]
+    before = [prepare_stage.inputs(run) for run in runs]
+    monkeypatch.setattr(folders, "LABELLED", 99)
+    after = [prepare_stage.inputs(run) for run in runs]
+    assert before[0] != after[0] and before[1] == after[1]

@@ -29,6 +29,7 @@ from tfrec.features import (
     EVENT_TYPE,
     EVENTS_SCORED,
     ITEM_ID,
+    MOMENT,
     TIMESTAMP,
     USER_ID,
     USER_TEXT,
@@ -116,7 +117,7 @@ class Draft:
         }
         return Sequences(
             user_ids, split.offsets, rows, split.is_target, split.train_end, split.test_start, {}, {}, labels,
-            split.trains, split.places,
+            split.trains, split.places, events[MOMENT].to_numpy() if labels else None,
         )  # fmt: skip
 
     def _describe_items(self, table: pd.DataFrame | None, occurring: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfrec.data.shelf import Shelf
-from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, label_feature
+from tfrec.features import ITEM_ID, MOMENT, TIMESTAMP, USER_ID, label_feature
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class EventLog:
     """The events, user by user by id, each user's in order; a part holds whole users, and is read when it is asked for.
 
     In the box of a part lie `users` (its ids), `offsets` (where the events of each begin), `items` (places among all
-    ids), `seconds`, `column0` ... (places among all values) and `label0` ...
+    ids), `seconds`, `column0` ... (places among all values), `label0` ... and, with labels, `moments`.
 
     Attributes:
         shelf: where the parts lie.
@@ -46,7 +46,7 @@ class EventLog:
 
         Returns:
             `user_id`, `item_id` and the columns (categorical), `timestamp` (int64 seconds, `NO_TIME` where missing) if
-            there are times, `label_...` (float32, NaN where unknown).
+            there are times, `label_...` (float32, NaN where unknown), with labels `MOMENT` (int64, each user's from 0).
         """
         users = pd.Index(self.shelf.get(self.boxes[part], "users"), dtype="str")
         owners = np.repeat(np.arange(len(users), dtype=np.int32), np.diff(self.offsets(part)))
@@ -59,6 +59,8 @@ class EventLog:
             events[name] = pd.Categorical.from_codes(self.array(part, f"column{place}"), dtype=values)
         for place, name in enumerate(self.labels):
             events[label_feature(name)] = self.array(part, f"label{place}")
+        if self.labels:
+            events[MOMENT] = self.array(part, "moments")
         return pd.DataFrame(events)
 
     def keeping(self, kept: Sequence[np.ndarray]) -> EventLog:

@@ -104,8 +104,20 @@ def _part(
     if pieces.columns.timestamp is not None:
         times = values("times")[order]
         held["seconds"] = np.where(times == NO_TIME, NO_TIME, times // SECOND)
+    if pieces.columns.labels:
+        held["moments"] = _moments(owners[order], [values(name)[order] for name in pieces.moment_keys])
     sizes = np.bincount(owners[order], minlength=len(users))
     return held | {"users": users, "offsets": np.concatenate([[0], np.cumsum(sizes)])}, int(repeated.sum())
+
+
+def _moments(owners: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+    """The moment of each ordered row, counted from the user's first: neighbours that share a known key are of one."""
+    if not len(owners):
+        return np.zeros(0, np.int64)
+    shared = np.any([(key[1:] == key[:-1]) & (key[1:] != NO_TIME) for key in keys], axis=0)
+    first = np.append(True, owners[1:] != owners[:-1])
+    moments = np.cumsum(np.append(True, ~shared) | first)
+    return moments - np.repeat(moments[first], np.diff(np.append(np.flatnonzero(first), len(owners))))
 
 
 def _repeated(owners: np.ndarray, items: np.ndarray, hashes: np.ndarray) -> np.ndarray:

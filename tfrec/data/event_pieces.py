@@ -92,10 +92,19 @@ class Pieces:
     @property
     def keys(self) -> list[str]:
         """What orders a user's rows, the first one first; rows that are alike in it keep the order of the table."""
+        return self._every_key[: 2 if self._by_time else 1]
+
+    @property
+    def moment_keys(self) -> list[str]:
+        """What a user's rows of one moment share: under a split by time the time, else any one of these."""
+        return self._every_key[:1] if self._by_time else self._every_key
+
+    @property
+    def _every_key(self) -> list[str]:
         keys = ["times"] if self.columns.timestamp is not None else []
         if self.columns.position is not None:
             keys.insert(1 if self._by_time else 0, "position")
-        return keys[: 2 if self._by_time else 1]
+        return keys
 
 
 class _Column(Sequence[Table]):

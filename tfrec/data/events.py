@@ -36,8 +36,9 @@ def read_events(source: Source, columns: EventColumns | None = None, *, by_time:
 
     Returns:
         One row an event: `user_id`, `item_id` (texts), `timestamp` (int64 seconds, `NO_TIME` where missing) if mapped,
-        `event_type` and the context columns (texts, "" where missing), `label_...` (float32, NaN where unknown). Each
-        user's rows lie together.
+        `event_type` and the context columns (texts, "" where missing), `label_...` (float32, NaN where unknown), and
+        with labels `MOMENT` (int64), the same for a user's events that share a timestamp or a position. Each user's
+        rows lie together.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrec.data.sequences import Sequences, Windows, segments, training_events
+from tfrec.data.sequences import Sequences, Windows, first_of_moment, segments, training_events
 
 # Parts of a user's events, each judged by the rest in one example, where the order of events is not to be respected.
 PARTS = 5
@@ -41,17 +41,18 @@ class Examples:
         return np.maximum(np.maximum(np.diff(self.history_offsets), np.diff(self.candidate_offsets)), 1)
 
 
-def causal_examples(windows: Windows, index: np.ndarray) -> Examples:
-    """Each event of the training windows is a candidate after the events before it.
+def causal_examples(windows: Windows, index: np.ndarray, first: np.ndarray) -> Examples:
+    """Each event of the training windows is a candidate after the earlier ones, none of its own moment among them.
 
     Args:
         windows: the windows.
         index: int64 [M], the event behind each place of the windows' arrays; see `training_events`.
+        first: int64 [M], the place of the first one of its moment; see `first_of_moment`.
     """
-    first = (~windows.whole).astype(np.int64)
+    skipped = (~windows.whole).astype(np.int64)
     history, history_offsets = segments(windows.starts, windows.lengths)
-    places, offsets = segments(windows.starts + first, windows.lengths + 1 - first)
-    after = places - np.repeat(windows.starts, np.diff(offsets))
+    places, offsets = segments(windows.starts + skipped, windows.lengths + 1 - skipped)
+    after = np.maximum(first[places] - np.repeat(windows.starts, np.diff(offsets)), 0)
     return Examples(windows.owners, index[history], history_offsets, index[places], offsets, after.astype(np.int32))
 
 
@@ -107,22 +108,24 @@ def newest(index: np.ndarray, offsets: np.ndarray, max_length: int) -> tuple[np.
 
 
 def rolling_examples(sequences: Sequences, wanted: np.ndarray, max_length: int) -> Examples:
-    """Each wanted event is a candidate after the newest events before it, whatever part of the split those are of.
+    """Each wanted event is a candidate after the newest earlier events, whatever part of the split those are of.
 
-    Neighbours share a history: a candidate is judged by `max_length` events, or by up to a quarter fewer.
+    Events of its own moment are not earlier. Neighbours share a history: a candidate is judged by `max_length` events,
+    or by up to a quarter fewer.
 
     Args:
         sequences: the sequences.
         wanted: bool [N], which events are candidates.
         max_length: most events of a history.
     """
-    found, places = np.flatnonzero(wanted), sequences.places[wanted]
-    users, chunk = sequences.owners[found], max(1, max_length // 4)
+    found, owners = np.flatnonzero(wanted), sequences.owners
+    places = (first_of_moment(sequences, np.arange(len(wanted))) - sequences.offsets[owners])[found]
+    users, chunk = owners[found], max(1, max_length // 4)
     new = np.ones(len(found), bool)
     new[1:] = (users[1:] != users[:-1]) | (places[1:] // chunk != places[:-1] // chunk)
     begins = np.flatnonzero(new)
     offsets = np.append(begins, len(found)).astype(np.int64)
-    last = places[offsets[1:] - 1]
+    last = places[offsets[1:] - 1]  # How many events are earlier than the newest candidate.
     starts = np.maximum(last - max_length, 0)
     base = sequences.offsets[users[begins]]
     history, history_offsets = segments(base + starts, last - starts)

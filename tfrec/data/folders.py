@@ -21,8 +21,8 @@ from tfrec.data.tables import Source, missing_file
 
 MANIFEST = "manifest.json"
 KIND = "tfrec dataset"
-# Raised whenever a folder of before could be read wrongly.
-VERSION = 2
+# Raised whenever a folder of before could be read wrongly, and LABELLED where one with labels could be alone.
+VERSION, LABELLED = 2, 3
 
 
 def content_hash(
@@ -47,7 +47,7 @@ def content_hash(
         FileNotFoundError: a table is not there.
     """
     options = options or PrepareOptions()
-    plain = options.as_json()
+    plain, version = options.as_json(), LABELLED if options.events and options.events.labels else VERSION
     sources: dict[str, Any] = {"events": events, "items": items, "users": users}
     for name in ("hold_out_items", "hold_out_validation_items"):
         ids = getattr(options, name)
@@ -55,7 +55,7 @@ def content_hash(
             sources[name], plain[name] = ids, "a table"
         else:
             sources[name] = None
-    digest = hashlib.sha256(f"{KIND} {VERSION} {json.dumps(plain, sort_keys=True)}".encode())
+    digest = hashlib.sha256(f"{KIND} {version} {json.dumps(plain, sort_keys=True)}".encode())
     for name, source in sources.items():
         digest.update(b"\0" + (b"" if source is None else _source_hash(source, name)))
     return digest.hexdigest()
@@ -170,7 +170,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest, last of all files, with the size of each of the others."""
     files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    whole = {"kind": KIND, "version": VERSION, **manifest, "files": files}
+    whole = {"kind": KIND, "version": _version(manifest), **manifest, "files": files}
     (folder / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -186,10 +186,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = _manifest_or_none(folder)
     if manifest is None:
         raise ValueError(f"{folder} is not the folder of a dataset: it has no {MANIFEST} of one. Prepare the data.")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") != _version(manifest):
         raise ValueError(
-            f"{folder} holds a dataset of version {manifest.get('version')!r}, and this tfrec reads {VERSION}:"
-            " prepare the data anew."
+            f"{folder} holds a dataset of version {manifest.get('version')!r}, and this tfrec reads"
+            f" {_version(manifest)}: prepare the data anew."
         )
     for name, size in manifest["files"].items():
         path = folder / name
@@ -210,6 +210,10 @@ def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("kind") == KIND else None
+
+
+def _version(manifest: dict[str, Any]) -> int:
+    return LABELLED if manifest.get("labels") else VERSION
 
 
 def _own_names(manifest: dict[str, Any]) -> set[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from tfrec.data.datasets import Dataset
 from tfrec.data.example_batches import ExamplePlan, ExampleSource, in_order
 from tfrec.data.examples import Examples, causal_examples, held_out_examples, newest, parted_examples, rolling_examples
-from tfrec.data.sequences import histories, training_events, training_windows
+from tfrec.data.sequences import first_of_moment, histories, training_events, training_windows
 from tfrec.features import ITEM_ID, USER_ID
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class RankingData:
     """The labelled events of a data set.
 
-    Where the split respects time, a candidate's history is all that the user did before, after the cut too; under
+    Where the split respects time, a candidate's history is all that the user did before, after the cut too, and
+    nothing of the candidate's own moment: events that share a timestamp, or a position, were seen together. Under
     `folds_events` it is the user's other training events; under `folds_users` all events of the users held out are
     judged, each by those before it.
 
@@ -59,8 +60,9 @@ class RankingData:
         if self._kind == "folds_events":
             return self._plan(lambda rng: parted_examples(sequences, held_out, length, rng), tokens_per_batch, seed)
         index, _ = training_events(sequences, held_out)
+        first = first_of_moment(sequences, index)
         windows = training_windows(sequences, held_out, length, drawn=self.data.draws_windows)
-        return self._plan(lambda rng: causal_examples(windows.drawn(rng), index), tokens_per_batch, seed)
+        return self._plan(lambda rng: causal_examples(windows.drawn(rng), index, first), tokens_per_batch, seed)
 
     def training_labels(self, label: str) -> np.ndarray:
         """The known values of a label in training, float32."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _EVENT = "event/"
 _USER = "user/"
 _LABEL = "label/"
-_TRAINS, _ORDER = "trains", "order"
+_TRAINS, _ORDER, _MOMENT = "trains", "order", "moment"
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -134,6 +134,8 @@ def _encoded(sequences: Sequences, user_ids: list[str]) -> tuple[np.ndarray, np.
         per_user[_TRAINS] = sequences.trains
     if sequences.order is not None:
         per_event[_ORDER] = sequences.order
+    if sequences.moments is not None:
+        per_event[_MOMENT] = sequences.moments
     each = np.arange(len(user_ids) + 1)
     integers = {name: (values, sequences.offsets) for name, values in per_event.items()}
     integers |= {name: (values, each) for name, values in per_user.items()}
@@ -147,7 +149,8 @@ def _features(event_names: list[str], user_names: list[str], labels: Sequence[st
     features: dict[str, Any] = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
     for name in ("rows", "is_target", *(_EVENT + name for name in event_names)):
         features[name] = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
-    features[_ORDER] = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)  # None where they lie in order.
+    for name in (_ORDER, _MOMENT):  # None where they lie in order, and where there are no labels.
+        features[name] = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     features[_TRAINS] = tf.io.FixedLenFeature([], tf.int64, default_value=1)
     for name in labels:
         features[_LABEL + name] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
@@ -167,7 +170,7 @@ def _sequences(
         values = flat(name)
         return values if name == _EVENT + "timestamp" else values.astype(np.int32)
 
-    trains, order = flat(_TRAINS).astype(bool), flat(_ORDER)
+    trains, order, moments = flat(_TRAINS).astype(bool), flat(_ORDER), flat(_MOMENT)
     lengths = np.concatenate([batch["rows"].row_lengths().numpy() for batch in batches])
     sequences = Sequences(
         user_ids=np.array([user.decode() for user in flat(USER_ID)], dtype=object),
@@ -181,5 +184,6 @@ def _sequences(
         labels={name: flat(_LABEL + name) for name in labels},
         trains=None if trains.all() else trains,
         order=order if len(order) else None,
+        moments=moments if len(moments) else None,
     )
     return sequences.take(np.argsort(sequences.user_ids, kind="stable"))

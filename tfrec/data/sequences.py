@@ -50,6 +50,8 @@ class Sequences:
         labels: name -> float32 [N], what is predicted of each event besides its item, NaN where unknown.
         trains: bool [U], whose events train; None for all users'.
         order: int64 [N], where each event was in its user's order; None where they lie in it.
+        moments: int64 [N], the same for events of a user that happened at the same moment, larger for later ones; None
+            where there are no labels.
     """
 
     user_ids: np.ndarray
@@ -63,6 +65,7 @@ class Sequences:
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     trains: np.ndarray | None = None
     order: np.ndarray | None = None
+    moments: np.ndarray | None = None
 
     @property
     def owners(self) -> np.ndarray:
@@ -85,6 +88,7 @@ class Sequences:
             {name: values[order] for name, values in self.labels.items()},
             None if self.trains is None else self.trains[users],
             None if self.order is None else self.order[order],
+            None if self.moments is None else self.moments[order],
         )  # fmt: skip
 
 
@@ -160,6 +164,25 @@ def training_events(sequences: Sequences, held_out: np.ndarray) -> tuple[np.ndar
         trains &= np.repeat(sequences.trains, np.diff(sequences.offsets))
     counts = np.bincount(sequences.owners[trains], minlength=len(sequences.user_ids))
     return np.flatnonzero(trains), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def first_of_moment(sequences: Sequences, index: np.ndarray) -> np.ndarray:
+    """Place of the first one of each event's moment among some events in order: what lies before it was earlier.
+
+    Args:
+        sequences: the sequences.
+        index: int64 [M], the events, each user's in order.
+
+    Returns:
+        Places in `index`, int64 [M].
+    """
+    places = np.arange(len(index))
+    if sequences.moments is None:
+        return places
+    moments, owners = sequences.moments[index], sequences.owners[index]
+    new = np.ones(len(index), bool)
+    new[1:] = (moments[1:] != moments[:-1]) | (owners[1:] != owners[:-1])
+    return np.maximum.accumulate(np.where(new, places, 0))
 
 
 def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int, *, drawn: bool = False) -> Windows:

@@ -34,8 +34,8 @@ def _inputs(run: Run) -> str:
     data = run.pipeline.data
     if not data.made_up:
         return content_hash(*build.tables(data), options=build.prepare_options(data))
-    cold = data.cold_items or data.cold_items_validation
-    return content_hash(None, options=build.simulated_options(data)) if cold else "simulated"
+    counts = data.cold_items or data.cold_items_validation or data.simulated_ads is not None
+    return content_hash(None, options=build.simulated_options(data)) if counts else "simulated"
 
 
 def _recorded(run: Run) -> Any:
