@@ -2,10 +2,11 @@
 
 import logging
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data import Dataset, EventColumns, ItemColumns, PrepareOptions, UserColumns, prepare
+from tfrec.data import Dataset, EventColumns, ItemColumns, Label, PrepareOptions, RankingData, UserColumns, prepare
 
 
 def test_columns_without_a_value_in_training_are_left_out_and_said(tmp_path, tiny, titles, caplog):
@@ -78,3 +79,41 @@ def test_a_split_by_time_drops_targets_in_the_history_and_says_it(caplog, seen):
     lines = [record for record in caplog.records if "in the user's history" in record.message]
     assert [line.levelname for line in lines] == ["INFO"]
     assert lines[0].message.startswith("2 of 3 test targets are in the user's history and are dropped")
+
+
+def shown_again_and_again():
+    """Thirty users, each shown five advertisements forty times; every third impression is not known to be clicked."""
+    rng = np.random.default_rng(0)
+    clicked = np.where(np.arange(1200) % 3 == 0, np.nan, rng.integers(0, 2, 1200))
+    log = {
+        "user_id": [f"u{n % 30:02d}" for n in range(1200)],
+        "item_id": [f"ad{ad}" for ad in rng.integers(0, 5, 1200)],
+    }
+    return pd.DataFrame({**log, "timestamp": range(1, 1201), "clicked": clicked})
+
+
+LABELLED = EventColumns(timestamp="timestamp", labels={"click": Label("clicked")})
+
+
+@pytest.mark.parametrize("split", ["time", "leave_last", "folds_events", "folds_users"])
+def test_of_labels_the_labelled_events_count_and_no_target_is_dropped(split, caplog):
+    log = shown_again_and_again()
+    with caplog.at_level(logging.INFO):
+        data = prepare(log, options=PrepareOptions(events=LABELLED, split=split))
+    assert "targets" not in caplog.text.replace("train targets", "")
+    counts, labelled = data.manifest["counts"], RankingData(data)
+    for part in ("validation", "test"):
+        events = labelled.judged(part)[1]
+        assert counts[f"{part}_targets"] == len(events) == len(set(events.tolist())) > 0
+        assert counts[f"{part}_users"] == labelled.truth(events).user_id.nunique()
+        assert f"{part}_targets_in_history" not in counts
+    if split == "time":
+        assert (counts["test_targets"], counts["test_users"]) == (log.clicked[log.timestamp >= 1081].notna().sum(), 20)
+
+
+def test_a_part_without_a_labelled_event_is_refused():
+    log = shown_again_and_again()
+    log.loc[log.timestamp > 1080, "clicked"] = np.nan
+    told = "The split 'time' leaves no event with a label for test of 30 users and 1200 events, 720 of them"
+    with pytest.raises(ValueError, match=told):
+        prepare(log, options=PrepareOptions(events=LABELLED, split="time"))

@@ -9,8 +9,10 @@ import pytest
 
 from tests import tiny_shop
 from tfrec import cli, config, stages
+from tfrec.data import EventColumns, Label, PrepareOptions, prepare
 from tfrec.evaluation import Predictions
 from tfrec.serving import manifest
+from tfrec.stages import fit
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset
 from tfrec.stages.train import open_ranker
@@ -181,7 +183,11 @@ def refused(folder, capsys, *overrides, **columns):
         ({"stars": 2}, "label 'like' is 0 for all"),
         ({"stars": 6}, "values lie outside the range 1 to 5 of the label 'stars', first in row 1"),
         ({"stars": "good"}, "values are not numbers, first in row 1 (the header not counted): 'good'"),
-        ({"stars": None}, "is known of no event in training"),
+        ({"stars": None}, "no event with a label for validation of 60 users and 473 events, 0 of them with a label"),
+        (
+            {"stars": lambda log: log.stars.where(log["at"].astype(int).rank(pct=True) > 0.7)},
+            "is known of no event in training",
+        ),
     ],
 )
 def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys):
@@ -226,3 +232,12 @@ def test_another_catalogue_is_for_models_that_recommend(tmp_path, capsys):
     path, items = write(tmp_path / "shop"), str(tmp_path / "shop" / "items.csv")
     assert cli.main(["export", str(path), "--out", str(tmp_path / "run"), "--items", items]) == 1
     assert "a ranker judges the items of its data set" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_next_items_of_a_labelled_log_in_which_nothing_is_new_are_refused():
+    rows = [(f"u{user}", f"ad{ad}", 10 * turn + ad, turn % 2) for turn in range(8) for ad in range(3) for user in "ab"]
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "clicked"])
+    columns = EventColumns(timestamp="timestamp", labels={"click": Label("clicked")})
+    data = prepare(log, options=PrepareOptions(events=columns, split="time"))
+    with pytest.raises(ValueError, match="'time' leaves no next item for validation: with labels, a pipeline predicts"):
+        fit._refuse_without_targets(data)

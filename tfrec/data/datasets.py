@@ -44,8 +44,8 @@ class Dataset:
     Attributes:
         folder: the folder.
         manifest: version, content hash, options, counts, split boundaries. Of the counts, `test_targets` are pairs of
-            user and target item, and `test_targets_in_history` those whose item the user's history holds already: they
-            cannot be recommended under `seen` "remove", and are no part of the truth under "time".
+            user and target item, with labels the labelled events, and `test_targets_in_history` those pairs whose item
+            the user's history holds: none to recommend under `seen` "remove", no part of the truth under "time".
         items: the items; the index is the model's row, row 0 is padding. `item_id`, `title`, `text` (both "" where
             missing), `count` (training events of a target type), `candidate` (may be recommended), `trained` (is a
             target in training), `held_out` (1: of all but the test, 2: of training), and the categorical and numeric

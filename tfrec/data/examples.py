@@ -133,6 +133,39 @@ def rolling_examples(sequences: Sequences, wanted: np.ndarray, max_length: int) 
     return Examples(users[begins], history, history_offsets, found, offsets, after)
 
 
+def judged_events(sequences: Sequences, kind: str, split: str, held_back: np.ndarray) -> np.ndarray:
+    """The events that validate or test a ranker: those with a label.
+
+    Args:
+        sequences: the sequences.
+        kind: of the split, such as "time".
+        split: "validation" or "test".
+        held_back: bool [I], the items that it must not know of.
+
+    Returns:
+        Bool [N].
+    """
+    if split not in ("validation", "test"):
+        raise ValueError(f"split must be 'validation' or 'test'; got {split!r}.")
+    owners, places = sequences.owners, sequences.places
+    train_end, test_start = sequences.train_end[owners], sequences.test_start[owners]
+    if kind == "folds_users":
+        held = ~sequences.trains[owners] if sequences.trains is not None else np.zeros(len(owners), bool)
+        part = held & ((train_end < test_start) if split == "validation" else (train_end == test_start))
+    else:
+        part = places >= (train_end if split == "validation" else test_start)
+        part &= (places < test_start) | (split == "test")
+    return part & known_labels(sequences) & ~held_back[sequences.rows]
+
+
+def known_labels(sequences: Sequences) -> np.ndarray:
+    """Which events have a label, bool [N]."""
+    known = np.zeros(len(sequences.rows), bool)
+    for values in sequences.labels.values():
+        known |= ~np.isnan(values)
+    return known
+
+
 def _only(kept: np.ndarray, values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Those segments of `values` that are kept, end to end, and their offsets."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

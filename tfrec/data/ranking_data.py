@@ -10,7 +10,15 @@ import pandas as pd
 
 from tfrec.data.datasets import Dataset
 from tfrec.data.example_batches import ExamplePlan, ExampleSource, in_order
-from tfrec.data.examples import Examples, causal_examples, held_out_examples, newest, parted_examples, rolling_examples
+from tfrec.data.examples import (
+    Examples,
+    causal_examples,
+    held_out_examples,
+    judged_events,
+    newest,
+    parted_examples,
+    rolling_examples,
+)
 from tfrec.data.sequences import first_of_moment, histories, training_events, training_windows
 from tfrec.features import ITEM_ID, USER_ID
 
@@ -113,19 +121,5 @@ class RankingData:
         return ExamplePlan(self._source, draw, tokens_per_batch=tokens, seed=seed)
 
     def _wanted(self, split: str) -> np.ndarray:
-        """Bool [N], the labelled events that validate or test."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"split must be 'validation' or 'test'; got {split!r}.")
-        sequences = self.data.sequences
-        owners, places = sequences.owners, sequences.places
-        train_end, test_start = sequences.train_end[owners], sequences.test_start[owners]
-        if self._kind == "folds_users":
-            held = ~sequences.trains[owners] if sequences.trains is not None else np.zeros(len(owners), bool)
-            part = held & ((train_end < test_start) if split == "validation" else (train_end == test_start))
-        else:
-            part = places >= (train_end if split == "validation" else test_start)
-            part &= (places < test_start) | (split == "test")
-        known = np.zeros(len(owners), bool)
-        for values in sequences.labels.values():
-            known |= ~np.isnan(values)
-        return part & known & ~self.data.held_back(split)[sequences.rows]
+        """Bool [N], the labelled events that validate or test; see `judged_events`."""
+        return judged_events(self.data.sequences, self._kind, split, self.data.held_back(split))

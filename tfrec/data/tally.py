@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from tfrec.data.examples import judged_events, known_labels
 from tfrec.data.options import PrepareOptions
 from tfrec.data.sequences import Sequences, relevant_items, training_events, training_windows
 from tfrec.data.splits import Split
@@ -61,13 +62,25 @@ class Tally:
             train_users=int((np.bincount(windows.owners) > 0).sum()) if len(windows.owners) else 0,
             train_events=len(training),
             train_targets=len(windows.target_rows()),
+            labelled=int(known_labels(sequences).sum()),
         )
+        count = self._count_labelled if sequences.labels else self._count_targets
         for part in ("validation", "test"):
-            self._count_targets(sequences, part)
+            count(sequences, part)
+
+    def _count_labelled(self, sequences: Sequences, part: str) -> None:
+        """Events that a ranker is asked about, and their users."""
+        found = judged_events(sequences, self._options.split, part, self._held_back(part))
+        users = np.unique(sequences.owners[found])
+        self._counts.update({f"{part}_users": len(users), f"{part}_targets": int(found.sum())})
+
+    def _held_back(self, part: str) -> np.ndarray:
+        """The items that a part must not ask for; bool [I]."""
+        return (self._held_out == 1) & (part == "validation")
 
     def _count_targets(self, sequences: Sequences, part: str) -> None:
         """Users, pairs of user and target, and those of them whose item the user's history holds already."""
-        excluded = (self._held_out == 1) & (part == "validation")
+        excluded = self._held_back(part)
         users, every = relevant_items(sequences, part, new_only=False, excluded=excluded)
         new_users, new = relevant_items(sequences, part, new_only=True, excluded=excluded)
         counted = new_users if self._options.split == "time" else users
@@ -95,11 +108,17 @@ class Tally:
             self._say_repeated(part)
         for part in ("train", "validation", "test"):
             if not known[f"{part}_users"]:
-                raise ValueError(
-                    f"The split {self._options.split!r} leaves no user for {part} of {known['users']} users and"
-                    f" {known['events']} events: move the cuts, lower the minimum counts, or hold out fewer items."
-                )
-        return {name: known[name] for name in names}
+                raise ValueError(self._empty(part, known))
+        return {name: known[name] for name in names if name in known}
+
+    def _empty(self, part: str, known: Mapping[str, int]) -> str:
+        labels = bool(self._options.events and self._options.events.labels)
+        what = "event with a label" if labels and part != "train" else "user"
+        of_them = f", {known['labelled']} of them with a label" if labels else ""
+        return (
+            f"The split {self._options.split!r} leaves no {what} for {part} of {known['users']} users and"
+            f" {known['events']} events{of_them}: move the cuts, lower the minimum counts, or hold out fewer items."
+        )
 
     def _say_repeated(self, part: str) -> None:
         total, repeated = self._counts[f"{part}_targets"], self._counts[f"{part}_targets_in_history"]

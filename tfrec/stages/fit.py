@@ -121,6 +121,7 @@ def _batches(run: Run, data: Dataset, replicas: Replicas | None) -> tuple[Any, A
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
     if ranking is None or run.pipeline.two_stages:
+        _refuse_without_targets(data)
         noise = run.pipeline.training.disturbed
         shares = noise.model_dump() if noise is not None else {}
         plan = data.train_plan(tokens, run.pipeline.seed, **shares)
@@ -130,6 +131,16 @@ def _batches(run: Run, data: Dataset, replicas: Replicas | None) -> tuple[Any, A
         return replicas.plan(plan), replicas.dataset(lambda share: users.dataset(VALIDATION_BATCH, share=share))
     labelled = build.ranking_data(data, ranking)
     return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
+
+
+def _refuse_without_targets(data: Dataset) -> None:
+    """Refuse data that hold no next item to ask for; where there are labels, `prepare` counts those alone."""
+    for split in ("validation", "test"):
+        if not len(data.truth(split)):
+            raise ValueError(
+                f"The split {data.manifest['split']['kind']!r} leaves no next item for {split}: with labels, a pipeline"
+                " predicts them with the section ranking; for next items move the cuts."
+            )
 
 
 def compiled(run: Run, data: Dataset, steps_per_epoch: int) -> TwoTower | Ranker:
