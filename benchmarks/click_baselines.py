@@ -7,7 +7,8 @@ categories, of the user the categorical columns, of the history the mean label, 
 those that share a category with the candidate. One thing they know beyond it, how long ago the last event was: the
 ranker is never given the candidate's own time. The history is the events that are strictly earlier, as for the ranker;
 of a training event its own label is left out. Settings of both are chosen by the log loss of the validation split.
-Needs scikit-learn (`pip install -e .[dev]`).
+All is told of the whole test split, of users without training events and of the others. Needs scikit-learn
+(`pip install -e .[dev]`).
 """
 
 from __future__ import annotations
@@ -50,14 +51,23 @@ def main(runs: tuple[Path, ...]) -> None:
         each: Predictions(truth.index.to_numpy(), truth["label"].to_numpy(), values, True)
         for each, values in found.items()
     }
-    ours = [_of_run(run, name, truth) for run in runs]
-    for title, each in [*baselines.items(), *((str(run), one) for run, one in zip(runs, ours, strict=True))]:
-        print(title, json.dumps({key: round(value, 4) for key, value in measured(each).items()}))
+    ours = {str(run): _of_run(run, name, truth) for run in runs}
+    new = labelled.new_users(_events(labelled, name, "test"))
+    for part, which in {"": np.ones(len(new), bool), "new users: ": new, "known users: ": ~new}.items():
+        if which.any():
+            _print(part, *({title: each.take(which) for title, each in some.items()} for some in (baselines, ours)))
+
+
+def _print(part: str, baselines: dict[str, Predictions], ours: dict[str, Predictions]) -> None:
+    """The figures of some events, and the paired differences."""
+    runs = list(ours.values())
+    for title, each in {**baselines, **ours, **({"mean of the runs": runs} if len(runs) > 1 else {})}.items():
+        print(part + title, json.dumps({key: round(value, 4) for key, value in measured(each).items()}))
     for title, each in baselines.items():
-        for figure, gap in compare_predictions(ours, each).items():
+        for figure, gap in compare_predictions(runs, each).items():
             if figure in FIGURES:
                 ends = f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}), {gap.verdict}"
-                print(f"runs against {title}, {figure}: {ends}")
+                print(f"{part}runs against {title}, {figure}: {ends}")
 
 
 def _of_run(run: Path, name: str, truth: pd.DataFrame) -> Predictions:
@@ -72,15 +82,21 @@ def _table(labelled: RankingData, name: str, part: str) -> pd.DataFrame:
     """Features and `label` of each known event of a part, index user_id, in the order of the data set."""
     data = labelled.data
     sequences, training = data.sequences, training_events(data.sequences, data.held_out > 0)[0]
-    events = training if part == "train" else np.sort(labelled.examples(part).candidates)
-    labels = sequences.labels[name].astype(float)
-    events = events[~np.isnan(labels[events])]
+    events, labels = _events(labelled, name, part), sequences.labels[name].astype(float)
     known = training[~np.isnan(labels[training])]
     frame = _of_items(data, labels, known, events, own=part == "train")
     frame |= _of_history(data, labels, events, labels[known].mean())
     frame |= _of_users(data, events)
     table = pd.DataFrame({**frame, "label": labels[events]}, index=sequences.user_ids[sequences.owners[events]])
     return table
+
+
+def _events(labelled: RankingData, name: str, part: str) -> np.ndarray:
+    """The events of a part of which the label is known, in the order of the data set."""
+    if part == "train":
+        return labelled.training_events(name)
+    events = np.sort(labelled.examples(part).candidates)
+    return events[~np.isnan(labelled.data.sequences.labels[name][events])]
 
 
 def _of_items(data: Dataset, labels: np.ndarray, known: np.ndarray, events: np.ndarray, *, own: bool) -> dict:

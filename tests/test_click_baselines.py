@@ -1,5 +1,7 @@
 """The baselines beside a ranker know what happened before each event and nothing of its own label."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from tfrec.data import EventColumns, ItemColumns, Label, PrepareOptions, UserCol
 from tfrec.evaluation import Predictions, measured
 
 USERS, EVENTS, ITEMS = 60, 12, 20
+PARTS = ("", "new users: ", "known users: ")
 SETTINGS = """\
 name: clicks
 data:
@@ -24,12 +27,14 @@ def log():
     rng = np.random.default_rng(0)
     what = rng.integers(0, ITEMS, (USERS, EVENTS))
     likes = rng.random((USERS, EVENTS)) < np.where(what % 2 == np.arange(USERS)[:, None] % 2, 0.9, 0.2)
+    times = rng.permutation(USERS * EVENTS).reshape(USERS, EVENTS) // 20  # Some share a moment.
+    times[-5:] = 30 + times[-5:] // 6  # These come late, and are new to the test.
     liked = np.where(rng.random((USERS, EVENTS)) < 0.1, np.nan, likes)
     return pd.DataFrame(
         {
             "user_id": np.repeat([f"u{user:02d}" for user in range(USERS)], EVENTS),
             "item_id": [f"i{item:02d}" for item in what.ravel()],
-            "timestamp": 1_700_000_000 + 3600 * (rng.permutation(USERS * EVENTS) // 20),  # Some share a moment.
+            "timestamp": 1_700_000_000 + 3600 * times.ravel(),
             "device": rng.choice(["phone", "desktop"], USERS * EVENTS),
             "liked": liked.ravel(),
         }
@@ -117,6 +122,11 @@ def test_it_prints_the_baselines_beside_the_runs_and_how_they_differ(runs, basel
     )
     (line,) = [line for line in lines if line.startswith(str(folder / "noise"))]
     assert f'"auc": {figures["auc"]:.4f}'.rstrip("0") in line
+    told = dict(line.split(" {") for line in lines if line.endswith("}"))
+    events = {part: json.loads("{" + told[f"{part}mean of the runs"])["events"] for part in PARTS}
+    assert events["new users: "] + events["known users: "] == events[""] == len(table) and min(events.values()) > 20
+    for part in ("new users: ", "known users: "):
+        assert [line for line in lines if line.startswith(f"{part}runs against logistic regression, user_auc: ")]
     (regression,) = [line for line in lines if line.startswith("logistic regression {")]
     assert float(regression.partition('"auc": ')[2].partition(",")[0]) > 0.7  # It learns what there is to learn.
 
