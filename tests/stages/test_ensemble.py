@@ -65,7 +65,7 @@ def test_rankers_predict_what_the_mean_of_their_logits_says(tmp_path):
     for stage in ("prepare", "train", "evaluate"):
         run = stages.run(pipeline, tmp_path / "run", only=stage)
     document = json.loads((run / "metrics.json").read_text("utf-8"))
-    assert set(document["variants"]) - {"history alone"} == {"seed 3 alone", "seed 4 alone"}
+    assert set(document["variants"]) - {"history alone", "as served"} == {"seed 3 alone", "seed 4 alone"}
     alone = [document["variants"][f"seed {seed} alone"] for seed in (3, 4)]
     figures = [each["like_auc"] for each in (document["test"], *alone)]
     assert len(set(figures)) == 3 and "| seed 4 alone |" in (run / "report.md").read_text("utf-8")

@@ -82,6 +82,9 @@ def test_a_run_leaves_figures_that_its_predictions_give(finished):
     assert "new_items" not in slices or slices["new_items"] + slices["known_items"] == len(table)
     bare = document["variants"]["history alone"]
     assert bare["like_events"] == len(table) and bare["like_log_loss"] != document["test"]["like_log_loss"]
+    served = document["variants"]["as served"]
+    losses = {row["like_log_loss"] for row in (served, bare, document["test"])}
+    assert served["like_events"] == len(table) and len(losses) == 3
     assert table.predicted_stars.between(1, 5).all() and (table.like == (table.stars >= 4)).all()
     log = pd.read_csv(finished.parent / "events.csv", dtype=str)
     cut = np.sort(log["at"].astype(int))[int(np.ceil(0.8 * len(log)))]

@@ -58,8 +58,8 @@ class LabelResults:
         differences: name of the baseline -> figure -> paired difference.
         reliability: `evaluation.reliability` of the test split; None for ratings.
         threshold: the probability from which on a yes is predicted; None for ratings.
-        variants: name -> figures of the test split of the model asked with the history alone, where it reads more, and
-            of each model of an ensemble.
+        variants: name -> figures of the test split of the model that is told less, without the neutral columns ("as
+            served") and with the history alone, where it reads more, and of each model of an ensemble.
     """
 
     validation: Figures

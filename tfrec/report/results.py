@@ -18,6 +18,7 @@ from tfrec.report.two_stages import TwoStages
 
 ORACLE = "oracle"
 HISTORY_ALONE = "history alone"  # The variant that is asked with what a bare request holds.
+AS_SERVED = "as served"  # The variant of a ranker that is not told the neutral columns, which no request holds.
 # What `metrics.json` holds at least.
 KEYS = ("validation", "test", "baselines", "slices", "timing", "peak_memory_mb", "environment")
 TIMING_KEYS = ("prepare_seconds", "train_seconds", "epochs", "epoch_seconds", "events_per_second")

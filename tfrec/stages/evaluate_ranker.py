@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from tfrec.data import Label, RankingData
 from tfrec.data.sequences import training_events
 from tfrec.evaluation import Predictions, best_threshold, compare_predictions, measured, reliability
 from tfrec.evaluation.label_baselines import LabelledEvents, label_baselines
-from tfrec.features import AFTER, CANDIDATES, HISTORY, TIMESTAMP, USER_ID
+from tfrec.features import AFTER, CANDIDATES, HISTORY, TIMESTAMP, USER_ID, context_feature
 from tfrec.ranking import Ranker, RankerEnsemble, predict
 from tfrec.report import describe, peak_memory_mb, write_metrics
 from tfrec.report.prediction_plots import write_prediction_plots
 from tfrec.report.prediction_results import LabelResults, PredictionResults, write_prediction_report
-from tfrec.report.results import HISTORY_ALONE, ORACLE
+from tfrec.report.results import AS_SERVED, HISTORY_ALONE, ORACLE
 from tfrec.report.summaries import write_test
 from tfrec.stages.fit import TENSORBOARD
 from tfrec.stages.ledger import CONFIG, Run, replaced
@@ -46,8 +46,8 @@ def evaluate_ranker(run: Run, key: str) -> None:
     tokens = build.batch_tokens(data, run.pipeline.training)
     oracle = open_oracle(run)
 
-    def table_of(each: Ranker | RankerEnsemble, split: str, *, bare: bool = False) -> pd.DataFrame:
-        table = predicted(each, labelled, split, tokens, bare=bare)
+    def table_of(each: Ranker | RankerEnsemble, split: str, left_out: Collection[str] = ()) -> pd.DataFrame:
+        table = predicted(each, labelled, split, tokens, left_out=left_out)
         return table if oracle is None else _beside_truth(table, labelled, oracle)
 
     tables = {split: table_of(model, split) for split in ("validation", "test")}
@@ -71,17 +71,24 @@ def evaluate_ranker(run: Run, key: str) -> None:
 def _variants(
     model: Ranker | RankerEnsemble, seed: int, table_of: Callable[..., pd.DataFrame]
 ) -> dict[str, pd.DataFrame]:
-    """Predictions of the test split by the model asked with the history alone, and by each model of an ensemble."""
+    """Predictions of the test split by the model that is told less, and by each model of an ensemble."""
     found = {}
-    if set(model.input_spec_dict) - set(BARE):
-        found[HISTORY_ALONE] = table_of(model, "test", bare=True)
+    if model.context is not None and model.context.neutral:
+        found[AS_SERVED] = table_of(model, "test", list(map(context_feature, model.context.neutral)))
+    if more := set(model.input_spec_dict) - set(BARE):
+        found[HISTORY_ALONE] = table_of(model, "test", more)
     for place, member in enumerate(model.members if isinstance(model, RankerEnsemble) else []):
         found[f"seed {seed + place} alone"] = table_of(member, "test")
     return found
 
 
 def predicted(
-    model: Ranker | RankerEnsemble, labelled: RankingData, split: str, tokens: int = 4096, *, bare: bool = False
+    model: Ranker | RankerEnsemble,
+    labelled: RankingData,
+    split: str,
+    tokens: int = 4096,
+    *,
+    left_out: Collection[str] = (),
 ) -> pd.DataFrame:
     """The candidates of a split and what the model says of them.
 
@@ -90,21 +97,23 @@ def predicted(
         labelled: the labelled events.
         split: `validation` or `test`.
         tokens: most events of a batch.
-        bare: whether the model is asked with the items of the history and the candidate alone.
+        left_out: inputs that the model is not told, and takes for missing.
 
     Returns:
         `event` (its place in the data set), `user_id`, `item_id`, each label, and `predicted_...` of each.
     """
     batches, events = labelled.judged(split, tokens)
-    found = predict(model, batches.map(_bare) if bare else batches)
+    found = predict(model, batches.map(_without(left_out)) if left_out else batches)
     table = labelled.truth(events).assign(**{f"predicted_{name}": values for name, values in found.items()})
     table.insert(0, "event", events)
     return table.sort_values("event", ignore_index=True)
 
 
-@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and what autograph says of it is noise.
-def _bare(batch: dict[str, Any]) -> dict[str, Any]:
-    return {name: batch[name] for name in BARE}
+def _without(left_out: Collection[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def kept(batch: dict[str, Any]) -> dict[str, Any]:
+        return {name: values for name, values in batch.items() if name not in left_out}
+
+    return tf.autograph.experimental.do_not_convert(kept)  # There is nothing to convert; autograph would say so.
 
 
 def _beside_truth(table: pd.DataFrame, labelled: RankingData, oracle: pd.DataFrame) -> pd.DataFrame:
