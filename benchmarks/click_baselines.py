@@ -14,6 +14,7 @@ All is told of the whole test split, of users without training events and of the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -41,6 +42,12 @@ FIGURES = ("auc", "user_auc", "log_loss", "calibration_error")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(runs: tuple[Path, ...]) -> None:
     """Print the figures of the baselines and of the runs, and their paired differences."""
+    for part, baselines, ours in parts(runs):
+        _print("" if part == "all" else f"{part}: ", baselines, ours)
+
+
+def parts(runs: Sequence[Path]) -> Iterator[tuple[str, dict[str, Predictions], dict[str, Predictions]]]:
+    """Name, baselines and runs of each part of the test users: `all`, `new users` and `known users`."""
     pipeline = config.load(runs[0] / "config.yaml")
     labelled = build.ranking_data(Dataset.open(runs[0] / "dataset"), pipeline.ranking)
     name = (pipeline.ranking.labels or tuple(labelled.data.labels))[0]
@@ -53,9 +60,10 @@ def main(runs: tuple[Path, ...]) -> None:
     }
     ours = {str(run): _of_run(run, name, truth) for run in runs}
     new = labelled.new_users(_events(labelled, name, "test"))
-    for part, which in {"": np.ones(len(new), bool), "new users: ": new, "known users: ": ~new}.items():
+    for part, which in {"all": np.ones(len(new), bool), "new users": new, "known users": ~new}.items():
         if which.any():
-            _print(part, *({title: each.take(which) for title, each in some.items()} for some in (baselines, ours)))
+            chosen = ({title: each.take(which) for title, each in some.items()} for some in (baselines, ours))
+            yield part, *chosen
 
 
 def _print(part: str, baselines: dict[str, Predictions], ours: dict[str, Predictions]) -> None:

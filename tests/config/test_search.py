@@ -65,11 +65,26 @@ def test_what_is_no_space_is_one_line_that_names_it(space, words, tmp_path):
     assert str(tmp_path / "s.yaml") in str(told.value)
 
 
-def test_what_trials_do_not_train_is_not_searched(tmp_path):
-    (tmp_path / "p.yaml").write_text("name: p\ndata: {simulated: {users: 10}}\nranking: {recall: 20}\n")
-    (tmp_path / "s.yaml").write_text("space: {ranking.negatives.count: [10, 20]}\n")
-    with pytest.raises(ValueError, match="space.ranking.negatives.count: trials end where retrieval is trained"):
-        config.load_search(tmp_path / "s.yaml", tmp_path / "p.yaml", [])
+def of_two_stages(folder, space):
+    (folder / "p.yaml").write_text("name: p\ndata: {simulated: {users: 10}}\nranking: {recall: 20}\n")
+    (folder / "s.yaml").write_text(f"space: {space}\n")
+    return config.load_search(folder / "s.yaml", folder / "p.yaml", [])
+
+
+@pytest.mark.parametrize(
+    "space",
+    ["ranking.learning.events: [held_out, training]", "ranking.learning.share: [0.5, 0.8]", "ranking.rank: [5, 10]",
+     "ranking.diversity.trade_off: [0.1, 0.2]"],
+)  # fmt: skip
+def test_what_changes_the_measure_of_a_second_stage_or_no_training_is_not_searched(space, tmp_path):
+    with pytest.raises(ValueError, match=f"space.{space.partition(':')[0]}: it says which events the second stage is"):
+        of_two_stages(tmp_path, "{" + space + "}")
+
+
+def test_trials_end_with_the_stage_that_is_searched(tmp_path):
+    assert of_two_stages(tmp_path, "{ranking.negatives.count: [10, 20]}").last == "rank"
+    assert of_two_stages(tmp_path, "{model.dim: [16, 32]}").last == "train"
+    assert loaded(tmp_path).last == "train"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -147,3 +147,31 @@ def test_an_ensemble_is_judged_by_the_mean_of_its_members():
     assert stage_search._reached({"history": history, "members": members}, "val_ndcg@10", lower=False) == pytest.approx(
         0.3
     )
+
+
+@pytest.mark.slow
+def test_a_second_stage_is_searched_over_one_retrieval_model(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    ranking = "ranking: {recall: 20, rank: 5, interactions: [mlp], learning: {epochs: 2}}\n"
+    path = tiny_shop.write(tmp_path / "shop", name="two", epochs=1)
+    path.write_text(path.read_text("utf-8").replace("evaluation:", ranking + "evaluation:"), encoding="utf-8")
+    space = "trials: 3\nspace: {ranking.learning.learning_rate: [0.0001, 0.05], ranking.negatives.count: [5, 10]}\n"
+    (tmp_path / "space.yaml").write_text(space)
+    done = []
+
+    def perform(stage, file, folder, overrides, label, watch=None):
+        done.append((folder.name, stage, watch is not None))
+        stages.run(config.load(file), folder, only=stage)
+
+    monkeypatch.setattr(stage_search, "perform", perform)
+    found = stages.search(config.load_search(tmp_path / "space.yaml", path, []), tmp_path / "out")
+    first = [("trial_0", "prepare", False), ("trial_0", "train", False), ("trial_0", "rank", True)]
+    assert done == [*first, ("trial_1", "rank", True), ("trial_2", "rank", True)]
+    ledgers = [json.loads((tmp_path / "out" / "trials" / f"trial_{n}" / "stages.json").read_text()) for n in range(3)]
+    figures = [max(epoch["val_ndcg@10"] for epoch in ledger["rank"]["history"]) for ledger in ledgers]
+    assert found.value == pytest.approx(max(figures)) and len(found.rows) == 3
+    best = config.load(tmp_path / "out" / "best.yaml")
+    assert best.ranking.learning.learning_rate == found.best["ranking.learning.learning_rate"]
+    chosen = config.load_search(tmp_path / "space.yaml", path, ["ranking.recall=15"])
+    with pytest.raises(ValueError, match="is a search with another pipeline"):
+        stages.search(chosen, tmp_path / "out")

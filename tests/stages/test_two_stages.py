@@ -141,6 +141,11 @@ def test_settings_of_the_second_stage_are_no_part_of_other_stages():
         assert stage_settings(two, stage) != stage_settings(other, stage)
     more = config.parse(text + "ranking: {recall: 60}\n")
     assert stage_settings(two, "rank") != stage_settings(more, "rank")
+    learning = stage_settings(two, "rank")["ranking"]["learning"]
+    assert not {"warmup_steps", "schedule", "accumulate", "clip_norm"} & set(learning)  # They came later.
+    slow = config.parse(text + "ranking: {recall: 50, learning: {warmup_steps: 10, accumulate: 2}}\n")
+    learning = stage_settings(slow, "rank")["ranking"]["learning"]
+    assert (learning["warmup_steps"], learning["accumulate"], "schedule" in learning) == (10, 2, False)
 
 
 LABELS = (

@@ -16,6 +16,8 @@ from tfrec.config.values import Count, Settings
 
 # Sections that a search may change: what changes the data changes what validation asks.
 SEARCHABLE = ("model", "training", "ranking")
+# Of a second stage, what says which events it validates with, and what is chosen once it has learnt.
+_UNCHANGED = ("ranking.learning.events", "ranking.learning.share", "ranking.rank", "ranking.diversity")
 
 
 class Range(Settings):
@@ -91,6 +93,15 @@ class Search:
     text: str
     overrides: Sequence[str]
 
+    @property
+    def last(self) -> str:
+        """The stage that trials end with: the second one's where its settings are searched."""
+        return (
+            "rank"
+            if self.pipeline.two_stages and any(key.startswith("ranking") for key in self.space.space)
+            else "train"
+        )
+
     def trial(self, settings: Mapping[str, Any]) -> Pipeline:
         """The pipeline with the settings of a trial.
 
@@ -122,10 +133,10 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
                 f"{space}: space.{key}: a search may change {', '.join(SEARCHABLE)}; what changes the data or what is "
                 "measured changes what trials are compared by"
             )
-        if found.pipeline.two_stages and key.startswith("ranking"):
+        if found.pipeline.two_stages and key.startswith(_UNCHANGED):
             raise ValueError(
-                f"{space}: space.{key}: trials end where retrieval is trained, before the second stage learns, so that "
-                "it would make no difference"
+                f"{space}: space.{key}: it says which events the second stage is validated with, or is chosen once it "
+                "has learnt, so that trials would not compare, or not differ"
             )
         for value in (values.low, values.high) if isinstance(values, Range) else values:
             try:

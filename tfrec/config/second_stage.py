@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -46,10 +46,22 @@ class Learning(Settings):
     patience: Count | None = Field(
         None, description="epochs without a better `training.monitor` before it stops; `null`: never, as in `training`"
     )
-    learning_rate: Positive = Field(3e-3, description="of AdamW")
+    learning_rate: Positive = Field(3e-3, description="of AdamW, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-3, description="of AdamW")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        100, description="steps until the learning rate is whole; an epoch's at most"
+    )
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="as `training.schedule`")
+    accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
+    clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")
     dropout: Share = Field(0.1, description="of the interactions")
     batch_size: Count = Field(128, description="positions of a batch")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What of it the section `training` has under the same names."""
+        names = "epochs learning_rate weight_decay warmup_steps schedule accumulate clip_norm".split()
+        return {name: getattr(self, name) for name in names}
 
 
 class Diversity(Settings):

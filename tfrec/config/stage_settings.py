@@ -9,6 +9,8 @@ from tfrec.config.schema import STAGES, Pipeline
 _CUTS = ("validation_from", "test_from")
 _OF_ANSWERS = ("rank", "diversity")
 _OF_INTERACTIONS = {"factors": "factors", "words": "word_attention"}  # A setting, and the interaction that it is of.
+# What came to `ranking.learning` later, and what was there before it could be said.
+_LATER_OF_LEARNING = {"warmup_steps": 100, "schedule": "cosine", "accumulate": 1, "clip_norm": 1.0}
 _OF_EXPORT = ("k_max", "text_model", "text_weight", "quantization", "index", "recall")
 
 
@@ -74,6 +76,9 @@ def _of_second_stage(pipeline: Pipeline) -> dict[str, Any]:
         return {}
     plain = pipeline.ranking.model_dump(mode="json")
     del plain["words"]  # It reads none.
+    for name, value in _LATER_OF_LEARNING.items():  # Keys of runs without them stay what they were.
+        if plain["learning"][name] == value:
+            del plain["learning"][name]
     return {"ranking": {name: value for name, value in plain.items() if name not in _OF_ANSWERS}}
 
 

@@ -90,11 +90,7 @@ def _compiled(run: Run, retrieval: Any, data: Dataset, plan: CandidatePlan) -> T
     model = build.two_stage(retrieval, data, plain, seed=run.pipeline.seed)
     model.adapt(plan.dataset().take(SAMPLE))
     plan.epoch = 0
-    learning = ranking.learning
-    settings = config.Training(
-        epochs=learning.epochs, learning_rate=learning.learning_rate, weight_decay=learning.weight_decay
-    )  # fmt: skip
-    model.compile(optimizer=build.optimizer(settings, len(plan)))
+    model.compile(optimizer=build.optimizer(config.Training(**ranking.learning.training), len(plan)))
     return model
 
 

@@ -21,6 +21,7 @@ from tfrec.stages.child import STOPPED, perform
 from tfrec.stages.comparison import locked
 from tfrec.stages.fit import CHECKPOINTS
 from tfrec.stages.ledger import LEDGER, Run, write_text
+from tfrec.stages.rank import RANKING
 from tfrec.stages.run import pending
 from tfrec.training.checkpoint import stored_history
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL, RECORD, BEST, PAGE, TRIALS = "search.journal", "search.json", "best.yaml", "search.md", "trials"
-LAST = "train"
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _work(plan: config.Search, out: Path, study: optuna.Study, trial: optuna.Tri
         trial.set_user_attr("reason", reason)
         study.tell(trial.number, state=TrialState.FAIL)
     else:
-        figures = json.loads((folder / LEDGER).read_text(encoding="utf-8"))["train"]
+        figures = json.loads((folder / LEDGER).read_text(encoding="utf-8"))[plan.last]
         trial.set_user_attr("seconds", figures["seconds"])
         trial.set_user_attr("parameters", figures["parameters"])
         figure, lower = build.monitor(plan.pipeline)
@@ -176,24 +176,27 @@ def _trained(plan: config.Search, out: Path, trial: optuna.Trial, settings: dict
     file = out / TRIALS / f"trial_{trial.number}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, config.dump(pipeline))
-    _share_data(pipeline, folder)
+    _share(pipeline, folder, plan.last)
     figure, _ = build.monitor(pipeline)
-    watch = _watch(trial, folder / CHECKPOINTS, figure) if pipeline.training.ensemble == 1 else None
-    for stage in pending(pipeline, folder, LAST):
-        reason = perform(stage, file, folder, [], f"trial {trial.number}", watch=watch)
+    epochs = folder / (CHECKPOINTS if plan.last == "train" else RANKING)
+    watch = _watch(trial, epochs, figure) if pipeline.training.ensemble == 1 else None
+    for stage in pending(pipeline, folder, plan.last):
+        reason = perform(stage, file, folder, [], f"trial {trial.number}", watch=watch if stage == plan.last else None)
         if reason is not None:
             return reason
     return None
 
 
-def _share_data(pipeline: config.Pipeline, folder: Path) -> None:
-    """Give a new trial the data set of an earlier one, so that it is prepared once."""
+def _share(pipeline: config.Pipeline, folder: Path, last: str) -> None:
+    """Give a new trial what an earlier one has of the same settings before the last stage, so that it is made once."""
     if folder.exists():
         return
-    for donor in sorted(folder.parent.glob("trial_[0-9]*/")):
-        if not pending(pipeline, donor, "prepare"):
-            Run(pipeline, folder).adopt("prepare", Run(pipeline, donor))
+    donors = sorted(folder.parent.glob("trial_[0-9]*/"))
+    for stage in ("prepare",) if last == "train" else ("prepare", "train"):
+        donor = next((donor for donor in donors if not pending(pipeline, donor, stage)), None)
+        if donor is None:
             return
+        Run(pipeline, folder).adopt(stage, Run(pipeline, donor))
 
 
 def _watch(trial: optuna.Trial, folder: Path, figure: str) -> Callable[[], bool]:
@@ -266,7 +269,8 @@ def _short(value: Any) -> str:
 
 def _record(plan: config.Search) -> dict[str, Any]:
     """What makes trials comparable: the space, and the settings that it changes, as the pipeline has them."""
-    pipeline = [config.stage_settings(plan.pipeline, stage) for stage in ("prepare", "train")]
+    stages = ("prepare", "train") if plan.last == "train" else ("prepare", "train", "rank")
+    pipeline = [config.stage_settings(plan.pipeline, stage) for stage in stages]
     return {"pipeline": pipeline, "space": plan.space.model_dump(mode="json")["space"]}
 
 

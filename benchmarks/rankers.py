@@ -1,0 +1,237 @@
+"""Records what pipelines with the section `ranking` gave; the tables of the README and of docs/ come from the records.
+
+python benchmarks/rankers.py NAME RUN [RUN ...]    a row of rankers.yaml, and its runs: a seed each, or the folder of
+                                                   one cross-validation -> results/rankers/NAME.json, and the tables
+python benchmarks/rankers.py --page                the tables alone
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import click_baselines
+import compare
+import numpy as np
+import results
+import yaml
+from inputs import flat, without_idle
+
+from tfrec import config
+from tfrec.evaluation import compare_predictions, measured
+from tfrec.features import MODEL_ROW
+from tfrec.stages.run import pending
+
+FOLDER, ROWS = results.RESULTS / "rankers", results.ROOT / "benchmarks" / "rankers.yaml"
+README = results.ROOT / "README.md"
+MARK = "rankers"
+NAMES = {"auc": "AUC", "log_loss": "log loss", "calibration_error": "calibration error", "rmse": "RMSE", "mae": "MAE"}
+PAIRED = ("auc", "user_auc", "log_loss", "calibration_error")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--page", is_flag=True, help="Write the tables from the records, and record nothing.")
+def main(name: str | None, runs: tuple[Path, ...], *, page: bool) -> None:
+    """Record finished runs of a row, and write the tables."""
+    if not page:
+        if name not in rows() or not runs:
+            raise click.ClickException(f"give a row, one of {', '.join(rows())}, and its runs; or --page")
+        try:
+            document = recorded(rows()[name], runs)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    results.fill(README, MARK, table(records()))
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """The rows by name."""
+    return yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+
+
+def records() -> dict[str, dict[str, Any]]:
+    """The records by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def recorded(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """The record of the runs of a row.
+
+    Raises:
+        ValueError: a run is not finished under its settings, or the runs differ in more than their seed.
+    """
+    found: Callable[[Mapping[str, Any], Sequence[Path]], dict[str, Any]]
+    found = {"seeds": _of_seeds, "folds": _of_folds, "stages": _of_stages}[row["runs"]]
+    folds = [sorted(run.glob("fold_[0-9]*")) for run in runs] if row["runs"] == "folds" else [[run] for run in runs]
+    parts = [part for run in folds for part in run]
+    if not parts or (row["runs"] == "folds" and len(runs) != 1):
+        raise ValueError("give the folder of one cross-validation")
+    pipelines = [_finished(part) for part in parts]
+    documents = [_metrics(part) for part in parts]
+    return {
+        "pipeline": pipelines[0].name,
+        "commit": results.commit(),
+        "code_changed": results.changed(),
+        "seeds": sorted({each.seed for each in pipelines}),
+        "settings": _alike(pipelines),
+        **found(row, runs),
+        "timing": [each["timing"] for each in documents],
+        "peak_memory_mb": max(each["peak_memory_mb"] for each in documents),
+        "environments": [each["environment"] for each in documents],
+    }
+
+
+def _finished(run: Path) -> config.Pipeline:
+    pipeline = config.load(run / "config.yaml")
+    left = pending(pipeline, run, "evaluate")
+    if left:
+        raise ValueError(f"{run} is not finished: {left[0]} is to be done. Run it to its end.")
+    return pipeline
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+
+
+def _alike(pipelines: Sequence[config.Pipeline]) -> dict[str, Any]:
+    """The settings of runs that differ in their seed and their fold alone."""
+    settings = []
+    for each in pipelines:
+        plain = each.model_dump(mode="json")
+        plain["data"].pop("root")
+        plain["export"].pop("base_path")
+        plain["seed"] = plain["data"]["split"]["fold"] = None
+        settings.append(plain)
+    read = [without_idle(flat(plain)) for plain in settings]
+    differing = sorted({name for other in read for name in {*read[0], *other} if other.get(name) != read[0].get(name)})
+    if differing:
+        raise ValueError(f"the runs must differ in their seed alone, and differ in {', '.join(differing)}")
+    return settings[0]
+
+
+def _of_seeds(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """Rankers of labels: each seed's figures, and those of the baselines."""
+    documents = [_metrics(run) for run in runs]
+    found = {
+        "test": [each["test"] for each in documents],
+        "validation": [each["validation"] for each in documents],
+        "baselines": documents[0]["baselines"],
+        "variants": documents[0]["variants"],
+    }
+    return found | (_hand_made(runs) if row.get("hand_made") else {})
+
+
+def _hand_made(runs: Sequence[Path]) -> dict[str, Any]:
+    """Models on hand-made features beside the runs, on all test users, on new and on known ones."""
+    told: dict[str, Any] = {}
+    for part, baselines, ours in click_baselines.parts(runs):
+        figures = {name: measured(each) for name, each in baselines.items()}
+        gaps = {name: compare_predictions(list(ours.values()), each) for name, each in baselines.items()}
+        told[part] = {
+            "runs": measured(list(ours.values())),
+            **{
+                name: {
+                    **figures[name],
+                    "difference": {
+                        figure: {
+                            key: getattr(gaps[name][figure], key) for key in ("difference", "low", "high", "verdict")
+                        }
+                        for figure in PAIRED
+                    },
+                }
+                for name in baselines
+            },
+        }
+    return {"hand_made": told}
+
+
+def _of_folds(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """What a cross-validation says of the model and of the baselines."""
+    return {"folds": json.loads((runs[0] / "cross_validation.json").read_text(encoding="utf-8"))}
+
+
+def _of_stages(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """Two stages beside recall alone, paired over users, the seeds averaged."""
+    tables = [compare.pd.read_parquet(run / compare.PER_USER) for run in runs]
+    sides = [[compare.by_user(table, name) for table in tables] for name in (MODEL_ROW, row["beside"])]
+    gaps = compare.compare(*sides, metrics=["hr@10", "ndcg@10", "mrr@10"])
+    documents = [_metrics(run) for run in runs]
+    return {
+        "test": [each["test"] for each in documents],
+        "validation": [each["validation"] for each in documents],
+        "two_stages": [each["two_stages"] for each in documents],
+        "baselines": {name: [each["baselines"][name] for each in documents] for name in documents[0]["baselines"]},
+        "difference": {
+            figure: {key: getattr(gap, key) for key in ("ours", "theirs", "difference", "low", "high", "verdict")}
+            for figure, gap in gaps.items()
+        },
+    }
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The README's table of records."""
+    lines = ["| pipeline | predicts | test | beside it |", "| --- | --- | --- | --- |"]
+    known = rows()
+    for name, one in found.items():
+        row = known[name]
+        say = {"seeds": _say_seeds, "folds": _say_folds, "stages": _say_stages}[row["runs"]]
+        lines.append("| " + " | ".join([name, row["predicts"], *say(row, one)]) + " |")
+    return "\n".join(lines)
+
+
+def _say_seeds(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
+    told = [f"{_name(figure)} {_mean([each[figure] for each in one['test']])}" for figure in row["figures"]]
+    first, beside = row["figures"][0], []
+    for name, each in one.get("hand_made", {}).get("all", {}).items():
+        if name != "runs":
+            gap = each["difference"][first]
+            beside.append(f"{name} {each[first]:.4f} ({_gap(gap)})")
+    if "beside" in row:
+        beside.append(f"{row['beside'].replace('_', ' ')} {one['baselines'][row['beside']][first]:.4f}")
+    seeds = f"; {len(one['test'])} seed(s)"
+    return ", ".join(told) + seeds, ", ".join(beside)
+
+
+def _say_folds(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
+    figures, first = one["folds"], row["figures"][0]
+    model = figures[MODEL_ROW]
+    told = [
+        f"{_name(each)} {model[each]['mean']:.4f} ± {model[each]['spread']:.4f} over folds" for each in row["figures"]
+    ]
+    beside = [f"{row['beside'].replace('_', ' ')} {figures[row['beside']][first]['mean']:.4f}"]
+    published = row.get("published")
+    if published:
+        word = "better" if model[first]["mean"] < published[first] else "not better"
+        beside.insert(0, f"{published['by']} {published[first]:.3f} ({word})")
+    return ", ".join(told), ", ".join(beside)
+
+
+def _say_stages(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
+    gaps = one["difference"]
+    told = ", ".join(f"{_name(figure)} {gaps[figure]['ours']:.4f}" for figure in row["figures"])
+    first = row["figures"][0]
+    beside = f"{row['beside'].replace('_', ' ')} {gaps[first]['theirs']:.4f} ({_gap(gaps[first])})"
+    return f"{told}; {len(one['test'])} seed(s)", beside
+
+
+def _name(figure: str) -> str:
+    return NAMES.get(figure, figure.upper())
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}"
+
+
+def _gap(gap: Mapping[str, Any]) -> str:
+    return f"{gap['difference']:+.4f}, {gap['low']:+.4f} to {gap['high']:+.4f}: {gap['verdict']}"
+
+
+if __name__ == "__main__":
+    main()
