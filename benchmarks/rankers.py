@@ -16,13 +16,14 @@ import click
 import click_baselines
 import compare
 import numpy as np
+import pandas as pd
 import results
 import yaml
 from inputs import flat, without_idle
 
 from tfrec import config
-from tfrec.evaluation import compare_predictions, measured
-from tfrec.features import MODEL_ROW
+from tfrec.evaluation import Difference, compare_predictions, measured
+from tfrec.features import MODEL_ROW, PER_USER
 from tfrec.stages.run import pending
 
 FOLDER, ROWS = results.RESULTS / "rankers", results.ROOT / "benchmarks" / "rankers.yaml"
@@ -131,24 +132,15 @@ def _hand_made(runs: Sequence[Path]) -> dict[str, Any]:
     """Models on hand-made features beside the runs, on all test users, on new and on known ones."""
     told: dict[str, Any] = {}
     for part, baselines, ours in click_baselines.parts(runs):
-        figures = {name: measured(each) for name, each in baselines.items()}
-        gaps = {name: compare_predictions(list(ours.values()), each) for name, each in baselines.items()}
-        told[part] = {
-            "runs": measured(list(ours.values())),
-            **{
-                name: {
-                    **figures[name],
-                    "difference": {
-                        figure: {
-                            key: getattr(gaps[name][figure], key) for key in ("difference", "low", "high", "verdict")
-                        }
-                        for figure in PAIRED
-                    },
-                }
-                for name in baselines
-            },
-        }
+        told[part] = {"runs": measured(list(ours.values()))}
+        for name, each in baselines.items():
+            gaps = compare_predictions(list(ours.values()), each)
+            told[part][name] = {**measured(each), "difference": {figure: _told(gaps[figure]) for figure in PAIRED}}
     return {"hand_made": told}
+
+
+def _told(gap: Difference) -> dict[str, Any]:
+    return {key: getattr(gap, key) for key in ("ours", "theirs", "difference", "low", "high", "verdict")}
 
 
 def _of_folds(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
@@ -158,7 +150,7 @@ def _of_folds(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
 
 def _of_stages(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     """Two stages beside recall alone, paired over users, the seeds averaged."""
-    tables = [compare.pd.read_parquet(run / compare.PER_USER) for run in runs]
+    tables = [pd.read_parquet(run / PER_USER) for run in runs]
     sides = [[compare.by_user(table, name) for table in tables] for name in (MODEL_ROW, row["beside"])]
     gaps = compare.compare(*sides, metrics=["hr@10", "ndcg@10", "mrr@10"])
     documents = [_metrics(run) for run in runs]
@@ -167,10 +159,7 @@ def _of_stages(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
         "validation": [each["validation"] for each in documents],
         "two_stages": [each["two_stages"] for each in documents],
         "baselines": {name: [each["baselines"][name] for each in documents] for name in documents[0]["baselines"]},
-        "difference": {
-            figure: {key: getattr(gap, key) for key in ("ours", "theirs", "difference", "low", "high", "verdict")}
-            for figure, gap in gaps.items()
-        },
+        "difference": {figure: _told(gap) for figure, gap in gaps.items()},
     }
 
 
