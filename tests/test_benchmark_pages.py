@@ -235,7 +235,7 @@ def test_what_a_variant_takes_is_measured_apart_and_kept(ablations, monkeypatch,
     assert "| 1,234 | 1.50 |" in "\n".join(recorded(ablations, compared(tmp_path / "again")))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_times_are_those_of_the_reference(ablations, tmp_path):
     tiny_shop.events().to_csv(tmp_path / "events.csv", index=False)
     tiny_shop.items().to_csv(tmp_path / "items.csv", index=False)

@@ -124,9 +124,18 @@ def test_it_is_built_once_also_where_the_cache_cannot_be_written(tmp_path, monke
     assert c_runner._folder().is_dir() and c_runner._folder() == c_runner._folder()
 
 
-def test_a_program_that_others_may_change_is_not_run(tmp_path, monkeypatch):
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A cache of the test's own with the program in it: building takes as long as all else."""
+    program = c_runner.built()
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path))
-    planted = c_runner.built()
+    shutil.copy2(program, tmp_path)
+    assert c_runner.built() == tmp_path / program.name
+    return tmp_path / program.name
+
+
+def test_a_program_that_others_may_change_is_not_run(tmp_path, kept):
+    planted = kept
     planted.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     planted.chmod(0o777)
     assert c_runner.built().read_bytes()[:4] == b"\x7fELF"
@@ -134,9 +143,8 @@ def test_a_program_that_others_may_change_is_not_run(tmp_path, monkeypatch):
     assert c_runner._folder() != tmp_path
 
 
-def test_a_program_that_cannot_be_run_is_as_none(exported, tmp_path, monkeypatch):
-    monkeypatch.setenv("TFREC_CACHE", str(tmp_path))
-    c_runner.built().chmod(0o644)
+def test_a_program_that_cannot_be_run_is_as_none(exported, kept):
+    kept.chmod(0o644)
     with pytest.raises(c_runner.NotBuilt, match="cannot be run: Permission denied"):
         c_runner.open_runner(exported).__enter__()
     assert gate.verify(exported)["asked_in"] == ["session"]

@@ -186,7 +186,7 @@ def test_new_items_keep_their_bonus(tmp_path):
     assert told(folder)["self_check"]["largest_difference"] < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_input_and_drawn_histories_count_where_there_are_no_others(tmp_path):
     folder = export(make_model(), make_data(), tmp_path, k_max=K_MAX, options=ExportOptions("int8", "ivf", 0.5))
     recall = told(folder)["self_check"]["recall"]

@@ -147,6 +147,7 @@ def test_a_trained_user_text_is_what_the_model_calls_it(opened, pair, text):
         plain.run("recommend_full", {**request, "user_text": request["user_text"][:2]})
 
 
+@pytest.mark.long
 def test_byte_pairs_are_cut_in_the_graph_too(tmp_path):
     text = words.gpt2()
     assert len(resources(text.tokenizer)) >= 3

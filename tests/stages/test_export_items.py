@@ -107,6 +107,7 @@ def test_new_items_are_ranked_and_nothing_else_is_touched(folder):
     assert serving.load(wide).items[["twin", "003"]].tolist() == ["跑步 👟", "跑步鞋"]
 
 
+@pytest.mark.long
 def test_the_table_may_go_before_the_version_is_published(folder, caplog):
     caplog.set_level(logging.INFO, "tfrec")
     path = catalogue(folder, ("n", "New", "family 1"))

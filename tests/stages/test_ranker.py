@@ -156,7 +156,7 @@ def test_a_split_by_events_trains_and_measures(tmp_path):
     assert document["test"]["like_events"] > 20 and 0 < document["test"]["stars_rmse"] < 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_collaborative_filtering_alone_trains_is_measured_and_goes_on(tmp_path):
     overrides = ["data.split=folds_events", "ranking.interactions=[factors,neighbourhood]", "ranking.context=[]",
                  "ranking.neutral=[]", "ranking.factors={rank: 2, samples: 4, burn_in: 4}"]  # fmt: skip

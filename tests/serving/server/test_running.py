@@ -191,6 +191,7 @@ def test_a_new_model_that_does_not_load_takes_nothing_from_the_others(root, seco
         assert states(server, "other") == {"2": "AVAILABLE"}
 
 
+@pytest.mark.long
 def test_a_whole_folder_of_models_is_served(root, second):
     add(root, second, "other")
     with Running(root) as server:
