@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.retrieval.cycles import ROWS, test_batch, train_batch, two_tower
 from tfrec.features import HISTORY, PAD, TARGET
-from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax
+from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax, chunked_softmax
 from tfrec.retrieval.past import Past
 
 ITEMS, DIM = 9, 3
@@ -32,6 +32,24 @@ def test_a_past_is_what_was_read_before_a_position():
     places = np.where(HISTORIES == 1, 0, np.where(HISTORIES == 5, 1, 2))
     expected = [[row in past_of(position) for row in (1, 5)] for position in range(len(WHERE))]
     assert past.holds_places(places, 2).numpy().tolist() == expected
+
+
+def test_a_past_is_told_in_pairs_without_the_position_s_own():
+    places = np.where(HISTORIES == 1, 0, np.where(HISTORIES == 5, 1, -1))
+    own = np.array([9, 9, 0, 1, 9, 9])
+    found = Past(tf.constant(HISTORIES), WHERE).pairs(places, own).numpy().tolist()
+    assert found == [[1, 0], [3, 0], [3, 0], [4, 1]]  # Of the third, whose own it is, none; of the fourth, had twice.
+
+
+@pytest.mark.parametrize("chunk", [2**25, 10])
+def test_what_was_had_is_left_out_alike_where_logits_have_a_known_size(chunk, monkeypatch):
+    monkeypatch.setattr(chunked_softmax, "KEPT", 2**27 if chunk > 10 else 1)
+    monkeypatch.setattr(chunked_softmax, "CHUNK", chunk)
+    monkeypatch.setattr(chunked_softmax, "FEW", 0)
+    objective, past = FullSoftmax(TRAINED, unseen=True), Past(tf.constant(HISTORIES), WHERE)
+    sparse = objective.loss(QUERIES, TARGETS, VECTORS, past=past).numpy()
+    objective.whole = True
+    np.testing.assert_allclose(sparse, objective.loss(QUERIES, TARGETS, VECTORS, past=past).numpy(), rtol=1e-5)
 
 
 def test_the_full_softmax_is_over_what_the_user_has_not_had_and_the_target():

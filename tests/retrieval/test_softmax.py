@@ -27,14 +27,15 @@ def test_log_sum_exp_is_tensorflows(scale):
         np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("masks", ["none", "all", "places"])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_products_are_those_of_a_matrix(masks, scale):
-    masked = RNG.random((5, 7)) < 0.3 if masks else None
+    where = RNG.random((5, 7)) < 0.3
+    masked = {"none": None, "all": where, "places": np.repeat(np.argwhere(where), 2, axis=0)}[masks]
 
     def plainly(queries, vectors):
         logits = tf.matmul(queries, vectors, transpose_b=True)
-        return tf.reduce_logsumexp(tf.where(masked, -1e9, logits) if masks else logits, axis=1)
+        return tf.reduce_logsumexp(logits if masked is None else tf.where(where, -1e9, logits), axis=1)
 
     expected = both(plainly, scale * QUERIES, VECTORS)
     found = both(lambda queries, vectors: log_sum_exp_of_products(queries, vectors, masked), scale * QUERIES, VECTORS)

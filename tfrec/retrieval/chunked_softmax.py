@@ -12,14 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrec.retrieval.softmax import IMPOSSIBLE, log_sum_exp_of_products
+from tfrec.retrieval.softmax import log_sum_exp_of_products, without
 
 KEPT = 2**27  # Logits up to which all are held at once, 512 MB.
 CHUNK = 2**25  # Else so many are, 128 MB.
 # Vectors of which all logits are held whatever the number of positions: with them XLA has no choice to make.
 FEW = 2**13
 
-Masked = Callable[[Any, Any], Any]  # From start to stop -> bool [N, stop - start], the products that take no part.
+Masked = Callable[[Any, Any], Any]  # From start to stop -> the products that take no part; see `softmax`.
 
 
 def bounded_log_sum_exp(queries: Any, vectors: Any, masked: Masked | None = None) -> Any:
@@ -53,9 +53,7 @@ def in_chunks(queries: Any, vectors: Any, masked: Masked | None, size: Any) -> A
         stop = tf.minimum(start + size, count)
         part = vectors[start:stop]
         products = tf.matmul(queries, part, transpose_b=True)
-        if masked is not None:
-            products = tf.where(masked(start, stop), tf.constant(IMPOSSIBLE, products.dtype), products)
-        return part, products
+        return part, without(products, None if masked is None else masked(start, stop))
 
     @tf.custom_gradient
     def forward(queries: Any, vectors: Any) -> Any:

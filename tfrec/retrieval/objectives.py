@@ -71,10 +71,12 @@ class FullSoftmax:
         return total - tf.reduce_sum(queries * own, axis=-1)
 
     def _had(self, past: Past, places: Any, start: Any, stop: Any) -> Any:
-        """Bool [N, stop - start]: the rivals between two places that a user has had, but for the target itself."""
+        """The rivals between two places that a user has had, but for the target itself; as `softmax` takes them."""
         known, count = len(self._place), stop - start
         found = tf.gather(tf.constant(self._place), tf.minimum(past.history, known - 1))
         among = (past.history < known) & (found >= start) & (found < stop)
+        if not self.whole:
+            return past.pairs(tf.where(among, found - start, -1), places - start)
         held = past.holds_places(tf.where(among, found - start, count), count)
         return held & (tf.range(start, stop)[None, :] != places[:, None])
 

@@ -36,6 +36,18 @@ class Past:
         never = tf.fill([shape[0], count + 1], shape[1])
         return self._before(tf.tensor_scatter_nd_min(never, index, self._steps())[:, :count])
 
+    def pairs(self, places: Any, own: Any) -> Any:
+        """Each position with each item of its past, int64 [M, 2]; an item that was had twice comes twice.
+
+        Args:
+            places: int [B, T], the place of each event's item; -1 for items that are none.
+            own: int [N], the place of each position that is left out.
+        """
+        each = tf.gather(places, self._users)
+        held = (self._steps()[:1] < self._read[:, None]) & (each >= 0) & (each != own[:, None])
+        found = tf.where(held)
+        return tf.stack([found[:, 0], tf.cast(tf.gather_nd(each, found), tf.int64)], axis=-1)
+
     def holds(self, rows: Any) -> Any:
         """Bool [N, C]: whether a position's past holds each of the rows int [C], which may repeat; for few of them."""
         same = self.history[:, :, None] == rows[None, None, :]

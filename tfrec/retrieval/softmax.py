@@ -30,7 +30,8 @@ def log_sum_exp_of_products(queries: Any, vectors: Any, masked: Any = None) -> A
     Args:
         queries: float [N, D].
         vectors: float [C, D].
-        masked: bool [N, C], products that do not take part; None = all do.
+        masked: products that do not take part: bool [N, C], or where they are few their places, int64 [M, 2]; None =
+            all do.
 
     Returns:
         float [N].
@@ -39,8 +40,7 @@ def log_sum_exp_of_products(queries: Any, vectors: Any, masked: Any = None) -> A
     @tf.custom_gradient
     def forward(queries: Any, vectors: Any) -> Any:
         logits = tf.matmul(queries, vectors, transpose_b=True)
-        if masked is not None:
-            logits = tf.where(masked, tf.constant(IMPOSSIBLE, logits.dtype), logits)
+        logits = without(logits, masked)
         shares = tf.nn.softmax(logits)
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
@@ -50,6 +50,16 @@ def log_sum_exp_of_products(queries: Any, vectors: Any, masked: Any = None) -> A
         return _normalizer(logits, shares), gradient
 
     return forward(queries, vectors)
+
+
+def without(logits: Any, masked: Any) -> Any:
+    """The logits, impossible where `masked`, as `log_sum_exp_of_products` takes it."""
+    if masked is None:
+        return logits
+    none, masked = tf.constant(IMPOSSIBLE, logits.dtype), tf.convert_to_tensor(masked)
+    if masked.dtype == tf.bool:
+        return tf.where(masked, none, logits)
+    return tf.tensor_scatter_nd_update(logits, masked, tf.fill([tf.shape(masked)[0]], none))  # In place, but for XLA.
 
 
 def _normalizer(logits: Any, shares: Any) -> Any:
