@@ -20,9 +20,10 @@ import pandas as pd
 import results
 import yaml
 from inputs import flat, without_idle
+from scipy import stats
 
 from tfrec import config
-from tfrec.evaluation import Difference, compare_predictions, measured
+from tfrec.evaluation import Difference, against_published, compare_predictions, measured
 from tfrec.features import MODEL_ROW, PER_USER
 from tfrec.stages.run import pending
 
@@ -175,7 +176,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _say_seeds(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
-    told = [f"{_name(figure)} {_mean([each[figure] for each in one['test']])}" for figure in row["figures"]]
+    told = [f"{_name(figure)} {_mean(one['test'], figure)}" for figure in row["figures"]]
     first, beside = row["figures"][0], []
     for name, each in one.get("hand_made", {}).get("all", {}).items():
         if name != "runs":
@@ -189,14 +190,15 @@ def _say_seeds(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str
 
 def _say_folds(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
     figures, first = one["folds"], row["figures"][0]
-    model = figures[MODEL_ROW]
+    model = figures[one["pipeline"]]
     told = [
         f"{_name(each)} {model[each]['mean']:.4f} ± {model[each]['spread']:.4f} over folds" for each in row["figures"]
     ]
     beside = [f"{row['beside'].replace('_', ' ')} {figures[row['beside']][first]['mean']:.4f}"]
     published = row.get("published")
     if published:
-        word = "better" if model[first]["mean"] < published[first] else "not better"
+        half = _half_width(model[first]["folds"])
+        word = against_published(-model[first]["mean"], half, -published[first])  # Less is better.
         beside.insert(0, f"{published['by']} {published[first]:.3f} ({word})")
     return ", ".join(told), ", ".join(beside)
 
@@ -209,13 +211,20 @@ def _say_stages(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, st
     return f"{told}; {len(one['test'])} seed(s)", beside
 
 
+def _half_width(folds: Sequence[float]) -> float:
+    """95 % half-width of the mean over folds, by Student's t."""
+    return float(stats.t.ppf(0.975, len(folds) - 1) * np.std(folds, ddof=1) / np.sqrt(len(folds)))
+
+
 def _name(figure: str) -> str:
     return NAMES.get(figure, figure.upper())
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(seeds: Sequence[Mapping[str, float]], figure: str) -> str:
+    """The mean over seeds, the mean of their half-widths over users, and the least and the most."""
+    values, half = [each[figure] for each in seeds], np.mean([each[f"{figure}_half_width"] for each in seeds])
     spread = f" ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{spread}"
+    return f"{np.mean(values):.4f} ± {half:.4f}{spread}"
 
 
 def _gap(gap: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from tests.benchmark_scripts import script
 from tfrec import config
+from tfrec.report.cross_validation import summarized
+from tfrec.report.results import plain
 
 SETTINGS = """\
 name: clicks
@@ -25,7 +27,7 @@ def run(folder, *, seed=1, split="time", fold=0, dim=8, figures=None, **document
     text = SETTINGS.format(seed=seed, split=split, fold=fold, dim=dim)
     text = text if split != "time" else text.replace("split: {kind: time, folds: 2, fold: 0}", "split: time")
     (folder / "config.yaml").write_text(config.dump(config.parse(text)))
-    figures = figures or {"auc": 0.7 + seed / 100, "log_loss": 0.5}
+    figures = figures or {"auc": 0.7 + seed / 100, "auc_half_width": 0.01, "log_loss": 0.5, "log_loss_half_width": 0.02}
     baselines = {"item_and_user_mean": {"auc": 0.65, "log_loss": 0.6}, "recall_alone": {"ndcg@10": 0.1}}
     common = {"timing": {"train_seconds": 9.0}, "peak_memory_mb": 100.0 * seed, "environment": {"cores": 2}}
     told = {"test": figures, "validation": figures, "baselines": baselines, "variants": {}, **common, **documents}
@@ -62,21 +64,26 @@ def test_seeds_are_recorded_and_told_with_their_range(rankers, tmp_path):
     assert found["seeds"] == [1, 2, 3] and found["peak_memory_mb"] == 300.0 and found["settings"]["seed"] is None
     assert [each["auc"] for each in found["test"]] == [0.71, 0.72, 0.73]
     page = (tmp_path / "README.md").read_text()
-    line = "| clicks | a click | AUC 0.7200 (0.7100 to 0.7300), log loss 0.5000 (0.5000 to 0.5000); 3 seed(s) |"
-    assert f"{line} item and user mean 0.6500 |" in page and "old" not in page and page.endswith("after\n")
+    line = "| clicks | a click | AUC 0.7200 ± 0.0100 (0.7100 to 0.7300), log loss 0.5000 ± 0.0200 (0.5000 to 0.5000)"
+    assert f"{line}; 3 seed(s) | item and user mean 0.6500 |" in page and "old" not in page and page.endswith("after\n")
 
 
 def test_a_cross_validation_stands_beside_what_others_published(rankers, tmp_path):
     for fold in (0, 1):
         run(tmp_path / "folds" / f"fold_{fold}", split="folds_users", fold=fold)
-    told = {"tfrec": {"rmse": {"mean": 0.9, "spread": 0.004}}, "mean": {"rmse": {"mean": 1.1, "spread": 0.01}}}
+    documents = [
+        {"name": "clicks", "test": {"events": 9, "rmse": value}, "baselines": {"mean": {"rmse": 1.1}}}
+        for value in (0.896, 0.904)
+    ]
+    told = plain(summarized(documents))
     (tmp_path / "folds" / "cross_validation.json").write_text(json.dumps(told))
     document = rankers.recorded(ROWS["ratings"], [tmp_path / "folds"])
     assert document["folds"] == told and len(document["timing"]) == 2
-    line = "RMSE 0.9000 ± 0.0040 over folds | SVD++ 0.920 (better), mean 1.1000 |"
-    assert line in rankers.table({"ratings": document})
-    worse = {**document, "folds": {**told, "tfrec": {"rmse": {"mean": 0.93, "spread": 0.004}}}}
-    assert "SVD++ 0.920 (not better)" in rankers.table({"ratings": worse})
+    line = "over folds | SVD++ 0.920 (matches), mean 1.1000 |"  # Two folds say little: 0.9 ± 0.05.
+    assert line in rankers.table({"ratings": document}) and "RMSE 0.9000 ± 0.00" in rankers.table({"ratings": document})
+    for folds, word in (([0.9, 0.9001], "beats"), ([0.95, 0.9501], "falls short of")):
+        other = {"clicks": {"rmse": {"mean": sum(folds) / 2, "spread": 0.0001, "folds": folds}}, "mean": told["mean"]}
+        assert f"SVD++ 0.920 ({word})" in rankers.table({"ratings": {**document, "folds": other}})
 
 
 def test_two_stages_are_paired_with_recall_alone_over_users(rankers, tmp_path):

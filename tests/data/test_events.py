@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data import EventColumns, read_events
+from tfrec.data import EventColumns, Label, read_events
 from tfrec.data.events import keep_frequent, read_log, user_offsets
 
 
@@ -124,3 +124,17 @@ def test_minima_that_leave_nothing_are_refused(log):
 
 def test_offsets_are_where_users_begin():
     np.testing.assert_array_equal(user_offsets(np.array(["a", "a", "b", "c", "c", "c"])), [0, 2, 3, 6])
+
+
+def test_impressions_that_are_alike_are_dropped_with_a_warning(caplog):
+    log = pd.DataFrame({"user_id": ["u"] * 4, "item_id": ["a"] * 4, "timestamp": [1] * 4, "clicked": [0, 0, 0, 1]})
+    told = []
+    for labels in ({}, {"click": Label("clicked")}):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            found = read_events(log, EventColumns(timestamp="timestamp", labels=labels))
+        told += [(len(found), record.levelname, record.message) for record in caplog.records]
+    assert [each[:2] for each in told] == [(2, "INFO"), (2, "WARNING")]
+    assert "2 rows repeat another one in every column and are dropped; if each is an event of its own" in told[1][2]
+    apart = read_events(log.assign(shown=range(4)), EventColumns(timestamp="timestamp", labels=labels))
+    assert len(apart) == 4

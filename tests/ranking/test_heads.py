@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec.evaluation import Predictions
 from tfrec.ranking import BinaryHead, LossWeights, RatingHead
 
 LABELS = np.float32([1, 0, 0, 1, 0])
@@ -86,6 +87,16 @@ def test_metrics_are_of_what_is_predicted():
     for metric in values.values():
         metric.update_state([1.0, 5.0], [2.0, 5.0])
     assert {name: round(float(each.result()), 4) for name, each in values.items()} == {"rmse": 0.7071, "mae": 0.5}
+
+
+def test_the_area_under_the_curve_tells_rare_labels_apart():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-6, 0.3, 20_000).astype("float32")
+    labels = (rng.random(len(logits)) < 1 / (1 + np.exp(-logits))).astype("float32")
+    metric = BinaryHead(name="click").metrics()[1]
+    metric.update_state(labels, 1 / (1 + np.exp(-logits)))
+    exact = Predictions(np.arange(len(labels)), labels, 1 / (1 + np.exp(-logits)), True).figures()["auc"]
+    assert labels.mean() < 0.004 and float(metric.result()) == pytest.approx(exact, abs=0.01)
 
 
 def test_weights_of_losses_are_stated_or_learnt():

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from tfrec import build, config
 from tfrec.data import EventColumns, Label, PrepareOptions, prepare
-from tfrec.features import AFTER, CANDIDATES, HISTORY, context_feature, label_feature
+from tfrec.features import AFTER, CANDIDATES, HISTORY, SHIFT, context_feature, label_feature
 from tfrec.ranking import BinaryHead, Perceptron, Ranker, load_ranker, predict
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
@@ -168,10 +169,56 @@ def test_a_ranker_that_was_saved_compiled_is_attacked_again(data, tmp_path):
     assert keras.saving.load_model(tmp_path / "model.keras").adversarial == 0.3
 
 
+def slopes(model, features):
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(features, training=True)
+    found = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    return [tf.convert_to_tensor(one).numpy() for one in found]
+
+
+@pytest.mark.parametrize("attack", ["items", "history"])
+def test_an_attacked_step_of_a_ranker_is_the_mean_of_two_gradients(data, attack):
+    features, share = {name: tf.constant(values) for name, values in batch(data).items()}, 0.3
+    model, again = ranker(data, context=[]), ranker(data, context=[])
+    before, first = [weight.numpy() for weight in model.trainable_weights], slopes(again, features)
+    table = again.item_tower.embedding
+    if attack == "items":
+        slope = first[next(place for place, each in enumerate(again.trainable_weights) if each is table)]
+        move = share * np.linalg.norm(table.numpy(), axis=1).mean()
+        table.assign(table + move * slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-12))
+    else:
+        shift = tf.zeros((*features[HISTORY].shape, DIM))
+        with tf.GradientTape() as tape:
+            tape.watch(shift)
+            loss = again.compute_loss({**features, SHIFT: shift}, training=True)
+        slope = tape.gradient(loss, shift)
+        assert float(tf.reduce_max(tf.abs(slope))) > 0  # Histories are read where the shift says so.
+        features[SHIFT] = share * tf.math.l2_normalize(slope, axis=-1, epsilon=1e-30)
+    second = slopes(again, features)
+    model.compile(keras.optimizers.SGD(1.0), adversarial=share, attack=attack)
+    model.train_step({name: values for name, values in features.items() if name != SHIFT})
+    for old, weight, one, other in zip(before, model.trainable_weights, first, second, strict=True):
+        np.testing.assert_allclose(old - weight.numpy(), (one + other) / 2, atol=2e-5)
+    assert max(np.abs(one - other).max() for one, other in zip(first, second, strict=True)) > 1e-4
+
+
+def test_biases_norms_logarithms_and_neutral_shifts_do_not_decay(data):
+    model = ranker(data, interactions=["mlp", "neighbourhood"], context=["slot"], neutral=["slot"], weights="learnt")
+    optimizer = build.optimizer(config.Training(weight_decay=0.5, schedule="constant", warmup_steps=0), model=model)
+    weights = model.trainable_weights
+    for weight in weights:
+        weight.assign(keras.ops.ones_like(weight))
+    optimizer.build(weights)
+    optimizer.apply([keras.ops.zeros_like(weight) for weight in weights], weights)
+    decayed = {weight.path for weight in weights if weight.numpy().ravel()[0] < 1}
+    kept = {weight.path for weight in weights} - decayed
+    assert all(path.endswith(("kernel", "embedding")) or "table" in path for path in decayed), decayed
+    for name in ("bias", "gamma", "log_shrinkage", "log_variance", "slot"):
+        assert any(path.endswith(name) for path in kept), name
+
+
 @pytest.mark.parametrize("interactions", INTERACTIONS)
 def test_every_weight_is_trained(data, interactions):
-    import tensorflow as tf
-
     model, features = ranker(data, interactions=interactions, weights="learnt", neutral=["slot"]), batch(data)
     for weight in model.trainable_weights:
         weight.assign(weight + 0.1 * np.random.default_rng(2).normal(size=weight.shape))

@@ -18,7 +18,7 @@ from tfrec.ranking import (
     load_two_stage,
     recalled_lists,
 )
-from tfrec.ranking.evidence import DECAY, RECENT
+from tfrec.ranking.evidence import DECAY, RECENT, VECTORS
 from tfrec.ranking.list_losses import list_loss
 from tfrec.ranking.two_stage import normaliser
 from tfrec.retrieval import TwoTower
@@ -143,6 +143,19 @@ def test_texts_are_compared_by_what_is_their_own():
     raw = model.evidence.raw(model.item_tables(), tf.constant([[2]]), tf.constant([[3, 1]]), tf.zeros([1, 2])).numpy()
     assert raw.shape[2] == model.evidence.width == 12
     assert raw[0, :, 9:] == pytest.approx(np.array([[1.0] * 3, [-1.0] * 3]))
+
+
+def test_nearness_is_a_cosine_whatever_the_vectors_are():
+    vectors = np.random.default_rng(1).normal(scale=3, size=(ITEMS, 8)).astype("float32")
+    evidence = Evidence(ITEMS, 2, text=False, dim=8)
+    evidence.build()
+    asked = tf.constant([[2, 3]]), tf.constant([[4, 5, 6]]), tf.zeros([1, 3])
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    with_bonus = np.concatenate([vectors, np.full((ITEMS, 1), 7, "float32")], axis=1)
+    for table in (vectors, unit, with_bonus):
+        raw = evidence.raw({VECTORS: tf.constant(table)}, *asked).numpy()[0]
+        np.testing.assert_allclose(raw[:, 3], unit[[4, 5, 6]] @ unit[3], atol=1e-5)
+        np.testing.assert_allclose(raw[:, 4], (unit[[4, 5, 6]] @ unit[[2, 3]].T).max(axis=1), atol=1e-5)
 
 
 def test_nothing_is_known_of_an_empty_history(model):

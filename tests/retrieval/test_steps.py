@@ -65,6 +65,19 @@ def test_without_it_a_step_is_the_plain_one():
         np.testing.assert_allclose(one, 0 * one if other is None else other, atol=1e-6)
 
 
+def test_batches_whose_gradients_are_averaged_make_one_step():
+    batches, model, again = [tensors(train_batch(seed=seed)) for seed in (0, 1)], two_tower(), two_tower()
+    again.set_weights(model.get_weights())
+    before, slopes = [weight.numpy() for weight in model.trainable_weights], [gradients(again, one) for one in batches]
+    model.compile(keras.optimizers.SGD(1.0, gradient_accumulation_steps=2))
+    model.train_step(batches[0])
+    for old, weight in zip(before, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(old, weight)
+    model.train_step(batches[1])
+    for old, weight, one, other in zip(before, model.trainable_weights, *slopes, strict=True):
+        np.testing.assert_allclose(old - weight.numpy(), 0 * old if one is None else (one + other) / 2, atol=1e-5)
+
+
 def test_an_attack_without_ids_or_below_0_is_refused():
     with pytest.raises(ValueError, match="`adversarial` must be 0 or more; received -1"):
         two_tower().compile("sgd", adversarial=-1)

@@ -92,6 +92,22 @@ def test_a_search_goes_on_where_it_was(searched):
     assert len(searched.trained) == 6 and len(found.rows) == 5
     searched(trials=6)
     assert len(searched.trained) == 7
+    assert len({each[1:] for each in searched.trained}) == 6  # The one that was interrupted was trained twice.
+
+
+def test_a_trial_that_was_cut_off_before_it_had_all_settings_gets_the_others(searched, monkeypatch):
+    suggest, calls = stage_search._suggest, []
+
+    def killed(trial, key, values):
+        calls.append(key)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        suggest(trial, key, values)
+
+    monkeypatch.setattr(stage_search, "_suggest", killed)
+    with pytest.raises(KeyboardInterrupt):
+        searched()
+    assert [row[-3] for row in searched(trials=2).rows] == ["whole", "whole"]
 
 
 def test_hopeless_trials_are_ended_early_and_only_where_it_is_asked(searched, tmp_path):

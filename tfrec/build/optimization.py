@@ -73,7 +73,7 @@ def optimizer(
     training: config.Training,
     steps_per_epoch: int = 0,
     *,
-    model: TwoTower | None = None,
+    model: keras.Model | None = None,
     text: config.Text | None = None,
 ) -> keras.optimizers.Optimizer:
     """AdamW with a linear warm-up, then a constant or a decaying rate.
@@ -83,7 +83,8 @@ def optimizer(
         steps_per_epoch: batches of an epoch. Where it is given, the warm-up takes one epoch at most;
             `schedule: cosine` needs it, and the number of epochs.
         model: what is to be trained. Where its text model trains too, that has a rate and a decay of its own. A learnt
-            temperature does not decay. Where its items are many and its objective samples, they are updated by row.
+            temperature does not decay, nor does what a ranker names as `undecayed`. Where its items are many and its
+            objective samples, they are updated by row.
         text: the section `model.text`, which says them; the defaults for the whole text model where None.
 
     Raises:
@@ -122,8 +123,9 @@ def optimizer(
         chosen = RowWiseAdamW(rate, **shared)
     else:
         chosen = keras.optimizers.AdamW(rate, **shared)
-    if isinstance(model, TwoTower) and model.temperature.learnt:
-        chosen.exclude_from_weight_decay(var_list=[model.temperature.log])
+    learnt = [model.temperature.log] if isinstance(model, TwoTower) and model.temperature.learnt else []
+    if undecayed := [*learnt, *getattr(model, "undecayed", ())]:
+        chosen.exclude_from_weight_decay(var_list=undecayed)
     return chosen
 
 

@@ -128,7 +128,7 @@ def two_stage(
     if seed is not None:
         keras.utils.set_random_seed(seed)
     tower, dropout = retrieval.item_tower, ranking.learning.dropout
-    evidence = Evidence(tower.items, NEIGHBOURS, text=bool(tower.text_width), name="evidence")
+    evidence = Evidence(tower.items, NEIGHBOURS, text=bool(tower.text_width), dim=tower.dim, name="evidence")
     evidence.build()
     counts = data.items["count"].to_numpy()
     evidence.set_tables(counts, *neighbours(data.training_sequences(), tower.items, most=NEIGHBOURS, distance=DISTANCE))

@@ -84,7 +84,10 @@ def read_log(
     pieces.read_times(label)
     log = put_together(pieces, rows)
     if log.repeated:
-        logger.info("%s: %d rows repeat another one in every column and are dropped", label, log.repeated)
+        told = "%s: %d rows repeat another one in every column and are dropped"
+        if columns.labels:  # Impressions may well be alike, and without some of them there are fewer noes.
+            told += "; if each is an event of its own, add a column that tells them apart"
+        logger.log(logging.WARNING if columns.labels else logging.INFO, told, label, log.repeated)
     return log
 
 

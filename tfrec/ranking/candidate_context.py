@@ -10,6 +10,9 @@ from keras import ops
 
 from tfrec.features import CANDIDATES, context_feature
 
+# Of a neutral column at least this share is hidden in training: what a missing value shifts is learnt of it alone.
+NEUTRAL_HIDDEN = 0.05
+
 
 @keras.saving.register_keras_serializable(package="tfrec")
 class CandidateContext(keras.layers.Layer):
@@ -31,7 +34,7 @@ class CandidateContext(keras.layers.Layer):
             columns: column -> vocabulary size, the 0 of "missing" included; at least one.
             neutral: those of them that only shift the logits.
             heads: number H of heads whose logits they shift.
-            hidden: probability that training hides a value.
+            hidden: probability that training hides a value; of a neutral column at least `NEUTRAL_HIDDEN`.
             **kwargs: as for any Keras layer.
 
         Raises:
@@ -46,11 +49,17 @@ class CandidateContext(keras.layers.Layer):
         self.dim, self.columns, self.neutral = dim, dict(columns), list(neutral)
         self.heads, self.hidden = heads, hidden
         self.hide = keras.layers.Dropout(hidden, name="hidden")
+        self.hide_neutral = keras.layers.Dropout(max(hidden, NEUTRAL_HIDDEN), name="hidden_neutral")
 
     @property
     def embedded(self) -> list[str]:
         """The columns that are not neutral."""
         return [column for column in self.columns if column not in self.neutral]
+
+    @property
+    def shifts(self) -> list[Any]:
+        """The tables of the neutral columns, float32 [V, H]."""
+        return [self.tables[column] for column in self.neutral]
 
     def build(self, input_shape: Any = None) -> None:
         """Create the tables."""
@@ -75,8 +84,9 @@ class CandidateContext(keras.layers.Layer):
         codes = features.get(context_feature(column))
         if codes is None:
             codes = ops.zeros_like(features[CANDIDATES])
-        elif training and self.hidden:
-            codes = codes * ops.cast(self.hide(ops.ones(ops.shape(codes)), training=True) > 0, codes.dtype)
+        elif training:
+            hide = self.hide_neutral if column in self.neutral else self.hide
+            codes = codes * ops.cast(hide(ops.ones(ops.shape(codes)), training=True) > 0, codes.dtype)
         return ops.take(self.tables[column], codes, axis=0)
 
     def get_config(self) -> dict[str, Any]:

@@ -25,17 +25,18 @@ class Evidence(keras.layers.Layer):
     All are standardised by `adapt`, and 0 where they are not known.
     """
 
-    def __init__(self, items: int, near: int, *, text: bool, **kwargs: Any) -> None:
+    def __init__(self, items: int, near: int, *, text: bool, dim: int | None = None, **kwargs: Any) -> None:
         """Build the layer; `set_tables` then gives it the catalogue.
 
         Args:
             items: rows I of the catalogue, the padding row included.
             near: length M of the lists of neighbours.
             text: whether items have texts.
+            dim: width D of item vectors, where those of the table have an entry more, which carries a bonus.
             **kwargs: as for any Keras layer.
         """
         super().__init__(**kwargs)
-        self.items, self.near, self.text = items, near, text
+        self.items, self.near, self.text, self.dim = items, near, text, dim
 
     @property
     def width(self) -> int:
@@ -89,7 +90,7 @@ class Evidence(keras.layers.Layer):
         length = ops.log1p(ops.sum(ops.cast(history != PAD, "float32"), axis=1, keepdims=True))
         parts = [scores, ops.take(self.popularity, rows, axis=0), length + ops.zeros_like(scores)]
         weights = ops.cast(known, "float32") * DECAY ** ops.arange(RECENT, dtype="float32")
-        likeness = [cosines(tables[VECTORS], recent, rows), self._together(recent, rows)]
+        likeness = [cosines(tables[VECTORS], recent, rows, self.dim), self._together(recent, rows)]
         if self.text:
             likeness.append(cosines(tables[UNIT_TEXT], recent, rows))
         for one in likeness:
@@ -107,7 +108,7 @@ class Evidence(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "items": self.items, "near": self.near, "text": self.text}
+        return {**super().get_config(), "items": self.items, "near": self.near, "text": self.text, "dim": self.dim}
 
 
 def newest(history: Any, count: int) -> Any:
@@ -118,6 +119,7 @@ def newest(history: Any, count: int) -> Any:
     return ops.cast(ops.where(place >= 0, found, PAD), "int32")
 
 
-def cosines(table: Any, recent: Any, rows: Any) -> Any:
-    """Cosines of unit vectors, float32 [B, L, C], of the rows `recent` [B, L] and `rows` [B, C] of a table [I, W]."""
-    return tf.matmul(tf.gather(table, recent), tf.gather(table, rows), transpose_b=True)
+def cosines(table: Any, recent: Any, rows: Any, dim: int | None = None) -> Any:
+    """Cosines, float32 [B, L, C], of the rows `recent` [B, L] and `rows` [B, C] of a table [I, W], of `dim` columns."""
+    one, other = (tf.math.l2_normalize(tf.gather(table, some)[..., :dim], axis=-1) for some in (recent, rows))
+    return tf.matmul(one, other, transpose_b=True)

@@ -41,6 +41,11 @@ class LabelModel(keras.Model):
         self.heads, self.loss_weights = list(heads), loss_weights or LossWeights(names, {}, name="loss_weights")
         self._head_metrics = {head.name: head.metrics(f"{head.name}_" if names[1:] else "") for head in self.heads}
 
+    @property
+    def undecayed(self) -> list[Any]:
+        """Weights that weight decay leaves alone: a bias, a norm or a logarithm that is 0 is no simpler model."""
+        return [weight for weight in self.trainable_weights if len(weight.shape) < 2]
+
     def predictions(self, features: Mapping[str, Any], item_vectors: Encoder = None) -> dict[str, Any]:
         """What is predicted, by the label's name, float32 [B, C]: probabilities, ratings; arguments as for `call`."""
         logits = self(features, item_vectors=item_vectors)

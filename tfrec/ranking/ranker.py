@@ -124,6 +124,11 @@ class Ranker(LabelModel):
         return [*self.item_tower.tables, *words, *(table for each in self.collaborative for table in each.tables)]
 
     @property
+    def undecayed(self) -> list[Any]:
+        """Weights that weight decay leaves alone: also the shifts of neutral columns, biases of their values."""
+        return [*super().undecayed, *(self.context.shifts if self.context else ())]
+
+    @property
     def left_behind(self) -> list[keras.layers.Layer]:
         """Parts that predictions from given item vectors do not read."""
         return [self.item_tower, self.loss_weights]

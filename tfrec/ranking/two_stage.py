@@ -114,6 +114,11 @@ class TwoStage(keras.Model):
         """Variables that training leaves alone, and checkpoints do not store."""
         return self.retrieval.variables
 
+    @property
+    def undecayed(self) -> list[Any]:
+        """Weights that weight decay leaves alone: biases and norms."""
+        return [weight for weight in self.trainable_weights if len(weight.shape) < 2]
+
     def item_vectors(self, rows: Any = None) -> Any:
         """The item vectors of the first stage."""
         return self.retrieval.item_vectors(rows)

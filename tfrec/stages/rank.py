@@ -90,7 +90,7 @@ def _compiled(run: Run, retrieval: Any, data: Dataset, plan: CandidatePlan) -> T
     model = build.two_stage(retrieval, data, plain, seed=run.pipeline.seed)
     model.adapt(plan.dataset().take(SAMPLE))
     plan.epoch = 0
-    model.compile(optimizer=build.optimizer(config.Training(**ranking.learning.training), len(plan)))
+    model.compile(optimizer=build.optimizer(config.Training(**ranking.learning.training), len(plan), model=model))
     return model
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfrec import build, config
 from tfrec.config.search import Range
 from tfrec.report.tables import markdown
@@ -77,12 +79,10 @@ def search(plan: config.Search, out: str | Path | None = None, trials: int | Non
         unfinished = [trial for trial in study.trials if trial.state.name == "RUNNING"]
         wanted = trials or plan.space.trials
         for trial in unfinished:
-            _work(plan, out, study, _resumed(study, trial))
+            _work(plan, out, study, _drawn(plan, _resumed(study, trial)))
         while len(study.trials) < wanted:
-            trial = study.ask()
-            for key, values in plan.space.space.items():
-                _suggest(trial, key, values)
-            _work(plan, out, study, trial)
+            study.sampler = _sampler(plan, len(study.trials))
+            _work(plan, out, study, _drawn(plan, study.ask()))
         return _finish(plan, out, study)
 
 
@@ -106,17 +106,30 @@ def _study(plan: config.Search, out: Path) -> optuna.Study:
     return optuna.create_study(
         storage=optuna.storages.JournalStorage(JournalFileBackend(str(out / JOURNAL))),
         study_name=plan.pipeline.name,
-        sampler=optuna.samplers.TPESampler(seed=plan.space.seed),
+        sampler=_sampler(plan, 0),
         pruner=pruner,
         direction="minimize" if lower else "maximize",
         load_if_exists=True,
     )
 
 
+def _sampler(plan: config.Search, number: int) -> Any:
+    """What draws one trial: a sampler that is made anew would else begin with the draws of the first ones again."""
+    (seed,) = np.random.SeedSequence([plan.space.seed, number]).generate_state(1)
+    return _optuna().samplers.TPESampler(seed=int(seed))
+
+
 def _resumed(study: optuna.Study, trial: Any) -> optuna.Trial:
     from optuna.trial import Trial
 
     return Trial(study, trial._trial_id)
+
+
+def _drawn(plan: config.Search, trial: optuna.Trial) -> optuna.Trial:
+    """A trial with all of its settings; those that it had before an interruption stay."""
+    for key, values in plan.space.space.items():
+        _suggest(trial, key, values)
+    return trial
 
 
 def _suggest(trial: optuna.Trial, key: str, values: Range | list[Any]) -> None:
