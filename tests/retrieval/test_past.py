@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.retrieval.cycles import ROWS, test_batch, train_batch, two_tower
 from tfrec.features import HISTORY, PAD, TARGET
-from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax, chunked_softmax
+from tfrec.retrieval import GBCE, FullSoftmax, SampledSoftmax, chunked_softmax, objectives
 from tfrec.retrieval.past import Past
 
 ITEMS, DIM = 9, 3
@@ -41,8 +41,10 @@ def test_a_past_is_told_in_pairs_without_the_position_s_own():
     assert found == [[1, 0], [3, 0], [3, 0], [4, 1]]  # Of the third, whose own it is, none; of the fourth, had twice.
 
 
+@pytest.mark.parametrize("few", [0, 64])  # Place by place, or by a matrix.
 @pytest.mark.parametrize("chunk", [2**25, 10])
-def test_what_was_had_is_left_out_alike_where_logits_have_a_known_size(chunk, monkeypatch):
+def test_what_was_had_is_left_out_alike_where_logits_have_a_known_size(chunk, few, monkeypatch):
+    monkeypatch.setattr(objectives, "FEW_IN", few)
     monkeypatch.setattr(chunked_softmax, "KEPT", 2**27 if chunk > 10 else 1)
     monkeypatch.setattr(chunked_softmax, "CHUNK", chunk)
     monkeypatch.setattr(chunked_softmax, "FEW", 0)

@@ -19,7 +19,10 @@ import tensorflow as tf
 from tfrec.features import PAD
 from tfrec.retrieval.chunked_softmax import bounded_log_sum_exp
 from tfrec.retrieval.past import Past
-from tfrec.retrieval.softmax import log_sum_exp_of_products
+from tfrec.retrieval.softmax import log_sum_exp_of_products, without, without_pairs
+
+# What was had is taken out place by place where histories are shorter than this share of the items; else by a matrix.
+FEW_IN = 64
 
 
 @keras.saving.register_keras_serializable(package="tfrec")
@@ -75,10 +78,20 @@ class FullSoftmax:
         known, count = len(self._place), stop - start
         found = tf.gather(tf.constant(self._place), tf.minimum(past.history, known - 1))
         among = (past.history < known) & (found >= start) & (found < stop)
-        if not self.whole:
+
+        def all_at_once() -> Any:
+            held = past.holds_places(tf.where(among, found - start, count), count)
+            return held & (tf.range(start, stop)[None, :] != places[:, None])
+
+        def one_by_one() -> Any:
             return past.pairs(tf.where(among, found - start, -1), places - start)
-        held = past.holds_places(tf.where(among, found - start, count), count)
-        return held & (tf.range(start, stop)[None, :] != places[:, None])
+
+        if self.whole:
+            return all_at_once()
+        few = tf.shape(past.history)[1] * FEW_IN < count
+        return lambda logits: tf.cond(
+            few, lambda: without_pairs(logits, one_by_one()), lambda: without(logits, all_at_once())
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -30,7 +30,7 @@ def log_sum_exp_of_products(queries: Any, vectors: Any, masked: Any = None) -> A
     Args:
         queries: float [N, D].
         vectors: float [C, D].
-        masked: products that do not take part: bool [N, C], or where they are few their places, int64 [M, 2]; None =
+        masked: products that do not take part: bool [N, C], or what makes of the products those without them; None =
             all do.
 
     Returns:
@@ -56,10 +56,13 @@ def without(logits: Any, masked: Any) -> Any:
     """The logits, impossible where `masked`, as `log_sum_exp_of_products` takes it."""
     if masked is None:
         return logits
-    none, masked = tf.constant(IMPOSSIBLE, logits.dtype), tf.convert_to_tensor(masked)
-    if masked.dtype == tf.bool:
-        return tf.where(masked, none, logits)
-    return tf.tensor_scatter_nd_update(logits, masked, tf.fill([tf.shape(masked)[0]], none))  # In place, but for XLA.
+    return masked(logits) if callable(masked) else tf.where(masked, tf.constant(IMPOSSIBLE, logits.dtype), logits)
+
+
+def without_pairs(logits: Any, pairs: Any) -> Any:
+    """The logits, impossible at the places int64 [M, 2]; no other one is touched or copied."""
+    none = tf.fill([tf.shape(pairs)[0]], tf.constant(IMPOSSIBLE, logits.dtype))
+    return tf.tensor_scatter_nd_update(logits, pairs, none)
 
 
 def _normalizer(logits: Any, shares: Any) -> Any:
