@@ -25,7 +25,7 @@ def run(folder, *, seed=1, split="time", fold=0, dim=8, figures=None, **document
     """What a finished run leaves, as far as a record reads it."""
     folder.mkdir(parents=True)
     text = SETTINGS.format(seed=seed, split=split, fold=fold, dim=dim)
-    text = text if split != "time" else text.replace("split: {kind: time, folds: 2, fold: 0}", "split: time")
+    text = text if split != "time" else text.replace("folds: 2, fold: 0", "validation_from: 80%, test_from: 90%")
     (folder / "config.yaml").write_text(config.dump(config.parse(text)))
     figures = figures or {"auc": 0.7 + seed / 100, "auc_half_width": 0.01, "log_loss": 0.5, "log_loss_half_width": 0.02}
     baselines = {"item_and_user_mean": {"auc": 0.65, "log_loss": 0.6}, "recall_alone": {"ndcg@10": 0.1}}
