@@ -37,6 +37,21 @@ def test_a_target_that_was_not_reached_has_no_seconds():
     assert speed_script("run").figures([part([5.0, 3.0]), quality])["seconds_to_target"] is None
 
 
+def test_the_way_to_the_target_may_come_later(tmp_path):
+    script, work = speed_script("run"), {"users": 1, "items": 2, "events": 3, "max_length": 4, "target": 0.2}
+    for library, seconds in (("tfrec", 2.0), ("rectools", 40.0)):
+        for turn in (1, 2):
+            (tmp_path / f"{library}_round_{turn}.json").write_text(json.dumps(part([9.0, seconds])))
+    found = script.told_of(work, tmp_path, 2)
+    assert (found["epoch_ratio"], found["quality_ratio"]) == (20.0, None)
+    line = "| shop | to validation NDCG@10 0.2, s | 0.1000 after 3 epochs | 0.1000 after 3 epochs | - |"
+    assert script.table({"data": {"shop": found}}).splitlines()[3] == line
+    for library, ndcg in (("tfrec", [0.3]), ("rectools", [0.1, 0.25])):
+        way = part([9.0] * len(ndcg), ndcg=ndcg, target=0.2)
+        (tmp_path / f"{library}_quality.json").write_text(json.dumps(way))
+    assert script.told_of(work, tmp_path, 2)["quality_ratio"] == 40.0
+
+
 def test_the_page_shows_the_record():
     script = speed_script("run")
     told = {"tfrec": script.figures([part([5.0, 2.0]), part([4.0], ndcg=(0.3,), target=0.2)])}

@@ -56,8 +56,9 @@ RATES = {"tfrec": 0.002, "rectools": 0.001}
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=results.ROOT / "runs" / "speed")
 @click.option("--others", default=str(OTHERS), help="The interpreter that has RecTools.")
+@click.option("--rounds-only", is_flag=True, help="Leave the way to the validation figure for a later call.")
 @click.option("--page", is_flag=True, help="Write the page from the record, and measure nothing.")
-def main(names: Sequence[str], rounds: int, out: Path, others: str, *, page: bool) -> None:
+def main(names: Sequence[str], rounds: int, out: Path, others: str, *, rounds_only: bool, page: bool) -> None:
     """Measure what is not measured yet, and write record and page."""
     if not page:
         if not Path(others).exists():
@@ -71,7 +72,9 @@ def main(names: Sequence[str], rounds: int, out: Path, others: str, *, page: boo
             for name, work in works.items():
                 timed(work, out / name, rounds, interpreters)
             for name, work in works.items():
-                found[name] = measured(work, out / name, rounds, interpreters)
+                if not rounds_only:
+                    reached(work, out / name, interpreters)
+                found[name] = told_of(work, out / name, rounds)
         except (OSError, ValueError) as error:  # Tables that are not there, say.
             raise click.ClickException(str(error)) from error
         told = {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
@@ -87,12 +90,15 @@ def timed(work: Mapping[str, Any], folder: Path, rounds: int, interpreters: Mapp
             _process(library, interpreters[library], {**work, **more}, folder / f"{library}_round_{turn}")
 
 
-def measured(work: Mapping[str, Any], folder: Path, rounds: int, interpreters: Mapping[str, str]) -> dict[str, Any]:
-    """All that is measured of a data set: of each library its figures, and the ratios of the two."""
+def reached(work: Mapping[str, Any], folder: Path, interpreters: Mapping[str, str]) -> None:
+    """Measure in how many epochs each library reaches the target."""
     for library in LIBRARIES:
         _process(library, interpreters[library], {**work, "epochs": work["most"]}, folder / f"{library}_quality")
-    parts = {library: list(_results(folder, library, rounds)) for library in LIBRARIES}
-    told = {library: figures(parts[library]) for library in LIBRARIES}
+
+
+def told_of(work: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
+    """What the measurements say: of each library its figures, and the ratios of the two; None where it is unknown."""
+    told = {library: figures(list(_results(folder, library, rounds))) for library in LIBRARIES}
     ours, theirs = (told[library] for library in LIBRARIES)
     return {
         **{field: work[field] for field in ("users", "items", "events", "max_length", "target")},
@@ -154,23 +160,28 @@ def _process(library: str, interpreter: str, work: Mapping[str, Any], path: Path
 
 
 def _results(folder: Path, library: str, rounds: int) -> Iterator[dict[str, Any]]:
+    """The rounds, then the way to the target where it was measured."""
     for part in [*(f"round_{turn}" for turn in range(1, rounds + 1)), "quality"]:
-        yield json.loads((folder / f"{library}_{part}.json").read_text())
+        path = folder / f"{library}_{part}.json"
+        if part != "quality" or path.exists():
+            yield json.loads(path.read_text())
 
 
 def figures(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of one library's rounds, the last part being the training to the target."""
-    *rounds, quality = parts
-    counted = [second for part in rounds for second in part["epoch_seconds"][1:]]
-    epoch = statistics.median(counted)
+    """What is told of one library's measurements; of them the training to the target has one."""
+    rounds = [part for part in parts if part["target"] is None]
+    ways = [part for part in parts if part["target"] is not None]
+    epoch = statistics.median(second for part in rounds for second in part["epoch_seconds"][1:])
+    got_there = [len(way["ndcg"]) for way in ways if way["ndcg"][-1] >= way["target"]]
     return {
-        "epoch_seconds": _spread(counted),
+        "epoch_seconds": _spread([second for part in rounds for second in part["epoch_seconds"][1:]]),
         "first_epoch_seconds": _spread([part["epoch_seconds"][0] for part in rounds]),
         "peak_memory_mb": max(part["peak_memory_mb"] for part in rounds),
         "recommend_seconds": _spread([part["recommend_seconds"] for part in rounds]),
         "recommended_users": rounds[0]["users"],
-        "validation_ndcg@10": quality["ndcg"],
-        "seconds_to_target": epoch * len(quality["ndcg"]) if quality["ndcg"][-1] >= quality["target"] else None,
+        "ndcg_after_a_round": statistics.fmean(part["ndcg"][-1] for part in rounds),
+        "validation_ndcg@10": ways[0]["ndcg"] if ways else None,
+        "seconds_to_target": epoch * got_there[0] if got_there else None,
         **{name: rounds[0][name] for name in ("padding", "steps", "versions") if name in rounds[0]},
     }
 
@@ -219,6 +230,9 @@ def _cell(spread: Mapping[str, float]) -> str:
 
 
 def _reached(told: Mapping[str, Any]) -> str:
+    """The way to the target; after a round, where it was not measured."""
+    if told["validation_ndcg@10"] is None:
+        return f"{told['ndcg_after_a_round']:.4f} after {EPOCHS} epochs"
     epochs = len(told["validation_ndcg@10"])
     if told["seconds_to_target"] is None:
         return f"{max(told['validation_ndcg@10']):.4f} in {epochs} epochs"
