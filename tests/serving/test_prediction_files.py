@@ -19,7 +19,7 @@ def judge(exported_ranker):
     return load_ranker(exported_ranker.parent)
 
 
-def told(folder, **inputs):
+def told(folder, others=None, **inputs):
     """What the version says of the history and the candidates."""
     given = {
         "event_my_device": DEVICES, "event_type": [kind or "" for kind in KINDS], "timestamp": TIMES, **inputs,
@@ -30,7 +30,7 @@ def told(folder, **inputs):
     request["user_words"] = np.zeros((1, 1, 6), np.float32)
     request |= {"context_my_device": np.full((1, len(CANDIDATES)), "", object)}
     with open_session(folder) as bundle:
-        answer = bundle.run("predict_full", request)
+        answer = bundle.run("predict_full", request | (others or {}))
     return pd.DataFrame({label: answer[output][0] for label, output in OUTPUTS.items()}, CANDIDATES)
 
 
@@ -50,6 +50,31 @@ def test_what_is_known_of_the_events_is_sent_beside_the_ids(judge, exported_rank
     np.testing.assert_allclose(predicted(missing), predicted(plain), atol=1e-6)
     dates = judge.predict(HISTORY, CANDIDATES, events={**events, "timestamp": pd.to_datetime(TIMES, unit="s")})
     np.testing.assert_allclose(predicted(dates), predicted(table), atol=1e-6)
+
+
+@pytest.mark.parametrize("shown", ["phone", ["phone", "", "中文", None]])
+def test_what_is_known_of_the_user_and_of_where_candidates_are_shown_is_sent_too(judge, exported_ranker, shown):
+    events = {"my device": DEVICES, "event_type": KINDS, "timestamp": TIMES}
+    table = judge.predict(HISTORY, CANDIDATES, events=events, user={"country": "US"}, context={"my device": shown})
+    each = [shown] * len(CANDIDATES) if isinstance(shown, str) else [value or "" for value in shown]
+    others = {"user_country": np.array(["US"], object), "context_my_device": np.array([each], object)}
+    np.testing.assert_allclose(predicted(table), told(exported_ranker, others), atol=1e-6)
+    for part in ({"user": {"country": "US"}}, {"context": {"my device": shown}}):
+        alone = judge.predict(HISTORY, CANDIDATES, **part)
+        assert np.abs(predicted(alone) - predicted(judge.predict(HISTORY, CANDIDATES))).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"user": {"my device": "phone"}}, "names 'my device', which the model does not read of users; it reads"),
+        ({"context": {"slot": "first"}}, "`context` names 'slot', which the model does not read of candidates"),
+        ({"context": {"my device": ["phone"]}}, "`context`: 'my device' must have a value for each of 4 candidates"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_of_users_and_candidates_is_refused(judge, given, words):
+    with pytest.raises(ValueError, match=words):
+        judge.predict(HISTORY, CANDIDATES, **given)
 
 
 @pytest.mark.parametrize(

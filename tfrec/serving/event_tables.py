@@ -77,37 +77,60 @@ def inputs(
     return found
 
 
-def given(columns: Mapping[str, Any], count: int, manifest: Mapping[str, Any], signature: str) -> dict[str, np.ndarray]:
-    """Inputs of the events of one history, from columns that were not in a table.
+EVENTS, USER, CONTEXT = "events", "user", "context"
+
+
+def given(
+    kind: str, columns: Mapping[str, Any], count: int, manifest: Mapping[str, Any], signature: str
+) -> dict[str, np.ndarray]:
+    """Inputs of one request, from columns that were not in a table.
 
     Args:
-        columns: name of the column, as in the data of the model -> its values, one for each event; None or "" where one
-            is missing.
-        count: events of the history.
+        kind: what the columns describe: `events` of the history, the `user`, or the `context` of the candidates.
+        columns: name of the column, as in the data of the model -> its values, one for each event or candidate; one
+            value stands for all of them, but not for events. None or "" where one is missing.
+        count: events of the history, candidates, or 1 of the user.
         manifest: the model's.
         signature: its name.
 
     Raises:
         ValueError: the model reads no such column, there are more or fewer values, or one cannot be read.
     """
-    reads = {
-        column: name
-        for name, column in manifest["inputs"].items()
-        if not name.startswith(CONTEXT_PREFIX) and _of_events(manifest, signature, name)
-    }
+    reads = _read(kind, manifest, signature)
     found = {}
     for column, values in columns.items():
         if column not in reads:
             known = ", ".join(map(repr, reads)) or "none"
-            raise ValueError(f"`events` names {column!r}, which the model does not read of events; it reads: {known}.")
+            of = {EVENTS: "of events", USER: "of users", CONTEXT: "of candidates"}[kind]
+            raise ValueError(f"`{kind}` names {column!r}, which the model does not read {of}; it reads: {known}.")
+        if kind != EVENTS and (values is None or np.isscalar(values)):
+            values = [values] * count
         if isinstance(values, str) or len(values) != count:
             told = repr(values) if isinstance(values, str) else f"{len(values)}"
-            raise ValueError(f"`events`: {column!r} must have a value for each of {count} events; received {told}.")
-        table = Table(pd.DataFrame({column: list(values)}), "events")
+            raise ValueError(
+                f"`{kind}`: {column!r} must have a value for each of {count} {_NAMED[kind]}; received {told}."
+            )
+        table = Table(pd.DataFrame({column: list(values)}), kind)
         if reads[column] == TIMESTAMP:
             found[reads[column]] = np.maximum(read_times(table, column) // SECOND, 0)
         else:
             found[reads[column]] = table.texts(column).to_numpy(object)
+    return found
+
+
+_NAMED = {EVENTS: "events", USER: "user", CONTEXT: "candidates"}
+
+
+def _read(kind: str, manifest: Mapping[str, Any], signature: str) -> dict[str, str]:
+    """Column -> input, of those that a signature reads of one kind."""
+    inputs = manifest["signatures"][signature]["inputs"]
+    found = {}
+    for name, column in manifest["inputs"].items():
+        if name in inputs:
+            of_events = _of_events(manifest, signature, name)
+            of = CONTEXT if name.startswith(CONTEXT_PREFIX) else EVENTS if of_events else USER
+            if of == kind:
+                found[column] = name
     return found
 
 

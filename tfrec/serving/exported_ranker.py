@@ -52,6 +52,9 @@ class ExportedRanker:
         candidates: Sequence[str] | None = None,
         k: int | None = None,
         events: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        user: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
         """What the model says of candidates after a history, those that it gives the most of the first label first.
 
@@ -62,6 +65,9 @@ class ExportedRanker:
             events: what is known of the events of the history: columns of the data of the model, `timestamp` and
                 `event_type` among them where it reads these -> a value for each of the ids, None where one is missing.
                 What is not given is missing.
+            user: what is known of the user: columns of the users -> a value.
+            context: what is known of where the candidates are shown: columns of `ranking.context`, without the neutral
+                ones -> one value for all of them, or one for each.
 
         Returns:
             Columns rank (1 = best), item_id, title, known (False for an item that the model does not know, which is
@@ -69,7 +75,8 @@ class ExportedRanker:
 
         Raises:
             ValueError: `history` or `candidates` is no list of ids, `k` is below 1, the catalogue is too large to
-                be judged whole, or `events` names what the model does not read, or has not a value for each id.
+                be judged whole, or `events`, `user` or `context` names what the model does not read, or has not a value
+                for each.
         """
         for name, ids in ((HISTORY, history), (CANDIDATES, candidates)):
             if isinstance(ids, str):
@@ -78,8 +85,12 @@ class ExportedRanker:
         asked = self.catalogue() if candidates is None else [str(item) for item in candidates]
         past = np.array([str(item) for item in history], object)
         warn_unknown(self.items.index, past)
-        told = event_tables.given(events or {}, len(past), self.manifest, PREDICT_FULL)
-        judged = self.judge({HISTORY: past, **told}, np.array([len(past)]), asked)
+        kinds = ((event_tables.EVENTS, events, len(past)), (event_tables.USER, user, 1))
+        told = {}
+        for kind, columns, count in kinds:
+            told |= event_tables.given(kind, columns or {}, count, self.manifest, PREDICT_FULL)
+        shown = event_tables.given(event_tables.CONTEXT, context or {}, len(asked), self.manifest, PREDICT_FULL)
+        judged = self.judge({HISTORY: past, **told}, np.array([len(past)]), asked, shown)
         found = {name: values[0] for name, values in judged.items()}
         columns: dict[str, Any] = {ITEM_ID: asked, TITLE: self.items.reindex(asked).fillna("").to_numpy()}
         columns[KNOWN] = found[KNOWN].astype(bool)
@@ -104,7 +115,11 @@ class ExportedRanker:
         return self._catalogue
 
     def judge(
-        self, inputs: Mapping[str, np.ndarray], lengths: np.ndarray, candidates: Sequence[str]
+        self,
+        inputs: Mapping[str, np.ndarray],
+        lengths: np.ndarray,
+        candidates: Sequence[str],
+        shown: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
         """What the model says of the same candidates for each user; by `predict_full` where more than ids is told.
 
@@ -113,13 +128,15 @@ class ExportedRanker:
                 model knows besides is missing.
             lengths: int [N], the events of each user.
             candidates: C item ids.
+            shown: inputs of the candidates, [C] each.
 
         Returns:
             `known` and the output of each label -> [N, C].
         """
         import tensorflow as tf
 
-        signature = self._bundle.signatures[PREDICT_FULL if len(inputs) > 1 else SERVING_DEFAULT]
+        shown = shown or {}
+        signature = self._bundle.signatures[PREDICT_FULL if len(inputs) > 1 or shown else SERVING_DEFAULT]
         specs = signature.structured_input_signature[1]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         names = (KNOWN, *self.labels.values())
@@ -127,10 +144,20 @@ class ExportedRanker:
         for users in _batches(lengths, min(len(candidates), A_REQUEST)):
             told = {name: requests.tensor(inputs.get(name), spec, users, starts) for name, spec in specs.items()}
             for first in range(0, len(candidates), A_REQUEST):
-                part = np.array([*candidates[first : first + A_REQUEST]], object)
-                asked = tf.constant(np.broadcast_to(part, (len(users), len(part))), tf.string)
-                shown = {name: tf.fill(asked.shape, "") for name in specs if name.startswith(CONTEXT_PREFIX)}
-                outputs = signature(**{**told, **shown, CANDIDATES: asked})
+                some = slice(first, first + A_REQUEST)
+                part = np.array([*candidates[some]], object)
+                nothing = np.full(len(part), "", object)
+                of_each = {CANDIDATES: part}
+                of_each |= {
+                    name: shown[name][some] if name in shown else nothing
+                    for name in specs
+                    if name.startswith(CONTEXT_PREFIX)
+                }
+                asked = {
+                    name: tf.constant(np.broadcast_to(values, (len(users), len(part))), tf.string)
+                    for name, values in of_each.items()
+                }
+                outputs = signature(**{**told, **asked})
                 for name in names:
                     found[name][users, first : first + len(part)] = outputs[name].numpy()
         return found
