@@ -150,6 +150,21 @@ def test_it_comes_back_from_disk_the_same(data, trained, tmp_path):
         load_ranker(tmp_path / "none.keras")
 
 
+def test_validation_figures_are_of_all_events_whatever_batches_hold_them(data):
+    model, features = ranker(data), batch(data)
+    model.compile("sgd")
+    counts, known = np.array([1, len(features[HISTORY])]), ~np.isnan(features[label_feature("like")])
+    for first, last in zip([0, 1], counts, strict=True):
+        told = model.test_step({name: values[first:last] for name, values in features.items()})
+    found = {name: values.numpy() for name, values in model.predictions(features).items()}
+    truth, values = features[label_feature("like")][known], found["like"][known]
+    loss = -np.log(np.where(truth == 1, values, 1 - values)).mean()
+    assert float(told["like_log_loss"]) == pytest.approx(loss, rel=1e-5)
+    known = ~np.isnan(features[label_feature("stars")])
+    error = np.abs(features[label_feature("stars")] - found["stars"])[known].mean()
+    assert float(told["stars_mae"]) == pytest.approx(error, rel=1e-5)
+
+
 @pytest.mark.parametrize("interactions", INTERACTIONS)
 def test_every_kind_of_ranker_is_saved_whole(data, interactions, tmp_path):
     model = ranker(data, interactions=interactions, weights="learnt")
