@@ -10,7 +10,7 @@ import tf_keras
 from tfrec import build, config
 from tfrec.data import EventColumns, Label, PrepareOptions, prepare
 from tfrec.features import AFTER, CANDIDATES, HISTORY, SHIFT, context_feature, label_feature
-from tfrec.ranking import BinaryHead, Perceptron, Ranker, load_ranker, predict
+from tfrec.ranking import BinaryHead, CandidateContext, Perceptron, Ranker, load_ranker, predict
 from tfrec.towers import BehaviorTower, ConvolutionEncoder, ItemTower
 
 DIM, ITEMS, USERS = 8, 12, 160
@@ -139,6 +139,18 @@ def test_a_neutral_column_shifts_all_alike_and_is_neutral_where_it_is_missing(da
     assert later.mean() < none.mean() < first.mean()
     left = {key: values for key, values in features.items() if key != name}
     np.testing.assert_array_equal(trained(left)["like"], none)
+
+
+def test_a_missing_value_of_a_neutral_column_is_learnt_whatever_else_is_never_hidden():
+    layer = CandidateContext(4, {"slot": 3, "device": 3}, neutral=["slot"], hidden=0.0)
+    layer.build()
+    for table in layer.tables.values():
+        table.assign(np.ones(table.shape) * np.array([[0], [1], [1]]))
+    features = {CANDIDATES: np.ones((50, 200), "int32")}
+    features |= {context_feature(column): np.full((50, 200), 2) for column in ("slot", "device")}
+    (device,), shift = layer(features, training=True)
+    assert float(np.mean(device)) == 1 and np.mean(shift) == pytest.approx(0.95, abs=0.01)
+    assert float(np.mean(layer(features)[1])) == 1
 
 
 @pytest.mark.slow

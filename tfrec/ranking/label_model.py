@@ -121,7 +121,7 @@ class LabelModel(keras.Model):
             known = tf.logical_not(tf.math.is_nan(labels))
             labels, values = tf.boolean_mask(labels, known), tf.boolean_mask(found[head.name], known)
             for metric in self._head_metrics[head.name]:
-                metric.update_state(labels[:, None], values[:, None])  # One by one: of a row Keras takes the mean first.
+                metric.update_state(labels[:, None], values[:, None])  # One by one: a row would count as one.
                 results[metric.name] = metric.result()
         return results
 
