@@ -50,7 +50,8 @@ def main(runs: tuple[Path, ...]) -> None:
     control, gaps = found.pop("recall alone with the events"), {}
     for name, side in found.items():
         told = compare(side, control, metrics=FIGURES)
-        gaps[name] = {each: dataclasses.asdict(gap) | {"verdict": gap.verdict} for each, gap in told.items()}
+        told_of = ("ours", "theirs", "difference", "low", "high", "verdict")
+        gaps[name] = {each: {key: getattr(gap, key) for key in told_of} for each, gap in told.items()}
         for each, gap in told.items():
             ends = f"{gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}): {gap.verdict}"
             print(f"{name} against recall alone with the events, {each}: {gap.ours:.4f} - {gap.theirs:.4f} = {ends}")

@@ -208,6 +208,10 @@ def _say_stages(row: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, st
     told = ", ".join(f"{_name(figure)} {gaps[figure]['ours']:.4f}" for figure in row["figures"])
     first = row["figures"][0]
     beside = f"{row['beside'].replace('_', ' ')} {gaps[first]['theirs']:.4f} ({_gap(gaps[first])})"
+    if "control" in row:
+        found = json.loads((results.RESULTS / f"{row['control']}.json").read_text(encoding="utf-8"))
+        control = found["against_the_control"]["two stages"][first]
+        beside += f", with the second stage's events {control['theirs']:.4f} ({_gap(control)})"
     return f"{told}; {len(one['test'])} seed(s)", beside
 
 
