@@ -26,6 +26,7 @@ from tests.cluster_stand_in import Workers
 from tfrec import stages
 from tfrec.config import load
 from tfrec.data import BeamRunner, EventColumns, PrepareOptions, UserColumns, events, prepare, shelf
+from tfrec.data.cluster_work import Said, merged
 
 
 def prepared(source, folder, options=None, runner=None, **tables):
@@ -114,6 +115,14 @@ def test_repeated_rows_are_counted_over_all_parts(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         prepared(write(frame, tmp_path / "log.csv"), tmp_path / "made", runner=Workers())
     assert f"log.csv): {frame.duplicated().sum()} rows repeat another one" in caplog.text
+
+
+def test_of_several_errors_the_first_of_the_table_is_told():
+    errors = [ValueError(str(place)) for place in range(3)]
+    said = [Said(place, error=errors[place]) for place in (2, 1)] + [Said(0, 5)]
+    assert merged(sum, said).error is errors[1]
+    assert merged(sum, [merged(sum, said[2:]), merged(sum, said[:2])]).error is errors[1]
+    assert merged(sum, [Said(4, 5), Said(3, 6)]) == Said(3, 11)
 
 
 def test_users_who_are_in_no_table_are_told_in_the_same_words(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from tfrec.data.cuts import Seconds, cut_second
 from tfrec.data.event_log import in_turn
 from tfrec.data.tables import Table
-from tfrec.data.timestamps import NO_TIME, read_times
+from tfrec.data.time_numbers import Numbers
+from tfrec.data.timestamps import NO_TIME, numbers_of, read_times
 
 SECOND = 1_425_231_000  # 2015-03-01 17:30:00 UTC
 SECOND_OF_13_MARCH = 1_426_204_800
@@ -112,6 +113,14 @@ def test_what_is_no_time_is_refused(values, message):
 
 def seconds_of(*parts):
     return Seconds(lambda function, merge: in_turn(function, parts, merge))
+
+
+def test_numbers_of_some_pieces_are_none_where_other_pieces_hold_none():
+    tables = [Table(pd.DataFrame({"time": values}), "t") for values in (["7", "8"], ["2015-03-01"], ["", ""])]
+    several = [numbers_of([table], "time") for table in tables]
+    assert several[0] is not None and several[1] is None
+    assert Numbers.merged([several[0], several[2]]).count == 2
+    assert Numbers.merged(several) is None
 
 
 SECONDS = seconds_of(np.arange(SECOND, SECOND + 100))

@@ -83,9 +83,12 @@ def prepare(
     if runner is None:
         _run(pipeline, out, overrides, only="prepare")
         return
-    from tfrec.data import BeamRunner
+    options = _runner_options(runner_options)
+    with without_greetings():
+        from tfrec.data import BeamRunner
 
-    _run(pipeline, out, overrides, only="prepare", runner=BeamRunner(runner, _runner_options(runner_options)))
+        beam = BeamRunner(runner, options)
+    _run(pipeline, out, overrides, only="prepare", runner=beam)
 
 
 def _runner_options(given: Sequence[str]) -> dict[str, Any]:

@@ -31,15 +31,15 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
         ImportError: the runner needs something that is not installed.
         ValueError: there is no such runner, or an option has a value that it does not take.
     """
-    name = IN_PROCESS if name.lower() in ("direct", "directrunner") else name
-    create_runner(name)
+    runner = IN_PROCESS if name.lower() in ("direct", "directrunner") else name
+    create_runner(runner)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            made = PipelineOptions.from_dictionary({"runner": name, **options})
+            made = PipelineOptions.from_dictionary({"runner": runner, **options})
             made.get_all_options()
     except SystemExit:  # Beam reads options as a command does.
-        told = (printed.getvalue().strip().splitlines() or ["an option is wrong"])[-1]
+        told = printed.getvalue().strip().rpartition("error: ")[2]
         raise ValueError(f"The options of the runner {name!r} are refused by Beam: {told}.") from None
     return made
 

@@ -32,7 +32,7 @@ from tfrec.data.shelf import Shelf
 from tfrec.data.table_pieces import Reading, reading_of
 from tfrec.data.tables import Source, Table
 from tfrec.data.timestamps import spelling_of
-from tfrec.data.totals import Merge, T, Thing, Total, in_turn
+from tfrec.data.totals import Merge, T, Thing, Total, added, in_turn
 from tfrec.features import EVENTS_SCORED
 
 # Rows of a piece at most: pieces go from worker to worker.
@@ -93,8 +93,8 @@ class ClusterRunner(abc.ABC):
         """Write all of a draft but the manifest: workers write the parts and join what the shards have of each."""
         log = draft.splits.log
         parts = [(log.shelf.folder or folder) / f"written{part}" for part in range(len(log))]
-        log.total(functools.partial(_write_part, draft, parts), sum)
-        log.over(functools.partial(_join, parts, folder, draft.options.shards), range(draft.options.shards), sum)
+        log.total(functools.partial(_write_part, draft, parts), added)
+        log.over(functools.partial(_join, parts, folder, draft.options.shards), range(draft.options.shards), added)
         with EventWriter(folder / EVENTS_SCORED) as scored:
             for part in parts:
                 scored.append(part / EVENTS_SCORED)

@@ -15,6 +15,7 @@ import pandas as pd
 from tfrec.data.options import Cut
 from tfrec.data.time_numbers import SECOND, unit_of
 from tfrec.data.timestamps import date_layouts, nanoseconds
+from tfrec.data.totals import added
 
 # Ranges that the times are counted in at once, in search of the n-th one.
 BINS = 2**16
@@ -42,7 +43,7 @@ class Seconds:
         low, high = self.first, self.last
         while low < high:
             width = -(-(high - low + 1) // BINS)
-            counts = self._total(functools.partial(_counted, low, width), sum)
+            counts = self._total(functools.partial(_counted, low, width), added)
             held = int(np.searchsorted(np.cumsum(counts), place, side="right"))
             place -= int(counts[:held].sum())
             low, high = low + held * width, min(low + (held + 1) * width - 1, high)

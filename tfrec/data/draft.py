@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tfrec.data.split_log import SplitLog
 from tfrec.data.splits import Split
 from tfrec.data.tally import Tally, Teller
 from tfrec.data.timestamps import NO_TIME
+from tfrec.data.totals import either
 from tfrec.data.user_table import UserTable
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.features import (
@@ -79,7 +79,7 @@ class Draft:
     def _catalogue(self, items: pd.DataFrame | None) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
         """The items, the row of each id of the table of events, int32, and the rows of those that events use."""
         ids = self.splits.log.categories[ITEM_ID].categories
-        occurs = self.splits.total(_occurring, functools.partial(np.any, axis=0), np.zeros(len(ids), bool))
+        occurs = self.splits.total(_occurring, either, np.zeros(len(ids), bool))
         rows = item_rows(items, pd.Series(ids[occurs]))
         row_of = pd.Index(rows[ITEM_ID]).get_indexer(ids).astype(np.int32)
         return rows, row_of, row_of[np.flatnonzero(occurs)]

@@ -18,7 +18,7 @@ from tfrec.data.options import EventColumns
 from tfrec.data.shelf import Shelf
 from tfrec.data.table_pieces import read_pieces
 from tfrec.data.tables import Source, Table
-from tfrec.data.totals import joint
+from tfrec.data.totals import added, joint
 from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> 
     if min_user_events <= 1 and min_item_events <= 1:
         return log
     every = left = log.events
-    counts, before = log.total(log.item_counts, sum), -1
+    counts, before = log.total(log.item_counts, added), -1
     parts: dict[int, int] = {}
     while left != before:
         counts, parts = log.total(functools.partial(_thin, log, counts >= min_item_events, min_user_events), _together)
@@ -150,7 +150,7 @@ def _thin(log: EventLog, frequent: np.ndarray, min_user_events: int, part: int) 
 
 
 def _together(found: Sequence[tuple[np.ndarray, dict[int, int]]]) -> tuple[np.ndarray, dict[int, int]]:
-    return np.sum([counts for counts, _ in found], axis=0), joint([parts for _, parts in found])
+    return added([counts for counts, _ in found]), joint([parts for _, parts in found])
 
 
 def user_offsets(user_ids: pd.Series | np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tfrec.data.event_log import EventLog
 from tfrec.data.folds import by_events, by_users, drawn_parts
 from tfrec.data.options import PrepareOptions
 from tfrec.data.splits import Split, by_time, check_target_events, leave_last, targets_of, time_cuts, up_to_last_target
-from tfrec.data.totals import Merge, T, joint
+from tfrec.data.totals import Merge, T, added, joint
 from tfrec.features import EVENT_TYPE, USER_ID
 
 
@@ -102,5 +102,5 @@ def _event_types(log: EventLog) -> set[str] | None:
     """The types that events have; None where they have none."""
     if EVENT_TYPE not in log.categories:
         return None
-    counts = log.total(functools.partial(log.counts, EVENT_TYPE), sum)
+    counts = log.total(functools.partial(log.counts, EVENT_TYPE), added)
     return set(log.categories[EVENT_TYPE].categories[counts > 0])

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from tfrec.data.examples import judged_events, known_labels
 from tfrec.data.options import PrepareOptions
 from tfrec.data.sequences import Sequences, relevant_items, training_events, training_windows
 from tfrec.data.splits import Split
+from tfrec.data.totals import added, either
 from tfrec.data.user_table import UserTable
 
 logger = logging.getLogger(__name__)
@@ -48,19 +48,14 @@ class Tally:
         for one in several:
             counts.update(one.counts)
         return Tally(
-            np.sum([one.trained for one in several], axis=0),
-            np.sum([one.possible for one in several], axis=0),
-            {name: _any([one.values[name] for one in several]) for name in several[0].values},
-            _any([one.met for one in several]),
-            _any([one.trains for one in several]),
+            added([one.trained for one in several]),
+            added([one.possible for one in several]),
+            {name: either([one.values[name] for one in several]) for name in several[0].values},
+            either([one.met for one in several]),
+            either([one.trains for one in several]),
             counts,
             min((one.first_user for one in several if one.first_user is not None), default=None),
         )
-
-
-def _any(several: Sequence[np.ndarray | None]) -> Any:
-    """Where one of some arrays is true; None where there are none."""
-    return None if several[0] is None else np.any(several, axis=0)
 
 
 class Teller:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from tfrec.data.tables import Table, missing_texts, spelled
 from tfrec.data.time_numbers import Numbers, scaled
-from tfrec.data.totals import in_turn
+from tfrec.data.totals import added, in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def _layouts_of(column: str, total: Callable[[Callable, Callable], Any]) -> tupl
     layouts = [] if whole or first is None else date_layouts(first)
     if len(layouts) < 2:
         return layouts or [ISO], False
-    unread = total(functools.partial(_unread, column, layouts), sum)
+    unread = total(functools.partial(_unread, column, layouts), added)
     if not unread.any():
         return layouts, True
     return [layouts[int(unread[1] < unread[0])]], False

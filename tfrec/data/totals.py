@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 Thing = TypeVar("Thing")
@@ -26,6 +28,16 @@ class Total(Protocol):
 def in_turn(function: Callable[[Thing], T], things: Iterable[Thing], merge: Merge[T], /) -> T:
     """The total in this process, one thing after the other."""
     return functools.reduce(lambda before, one: merge([before, one]), map(function, things))
+
+
+def added(several: Sequence[Any]) -> Any:
+    """Merges numbers, or arrays of them."""
+    return np.sum(several, axis=0)
+
+
+def either(several: Sequence[Any]) -> Any:
+    """Merges arrays of what is true, which are all None where there is nothing to be told."""
+    return None if several[0] is None else np.any(several, axis=0)
 
 
 def joint(several: Sequence[dict[int, int]]) -> dict[int, int]:
