@@ -102,7 +102,7 @@ BAD = {
     "no time": ("timestamp", 333, "soon"),
     "a time is missing": ("timestamp", 333, None),
     "no number": ("position", 150, "first"),
-    "no whole number": ("position", 399, "1.5"),
+    "no whole number": ("position", 339, "1.5"),
     "outside the range": ("stars", 222, "7"),
     "neither yes nor no": ("clicked", 350, "2"),
 }
@@ -118,11 +118,11 @@ def with_tables(options):
 
 
 def spoiled(name):
-    """A log with two bad rows."""
+    """A log with two bad rows, far enough apart to be in two pieces."""
     column, row, value = BAD[name]
     frame = table(5).astype(object)
     frame["timestamp"] = pd.to_datetime(frame.timestamp, unit="s").astype(str)
-    frame.loc[[row, row + 3], column] = value
+    frame.loc[[row, row + 45], column] = value
     return frame
 
 
