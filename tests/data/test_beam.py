@@ -7,7 +7,7 @@ import pytest
 from tests.awkward_log import CASES, ITEM_TABLE, LITTLE, PIPELINE, USER_TABLE, files, told_apart, with_tables, write
 from tfrec import cli
 from tfrec.config import load
-from tfrec.data import BeamRunner, PrepareOptions, prepare
+from tfrec.data import BeamRunner, PrepareOptions, cluster_work, prepare
 
 pytest.importorskip("apache_beam")
 pytestmark = pytest.mark.beam
@@ -89,6 +89,15 @@ def test_a_tie_is_one_line(shop, capsys):
     assert "has different events with the same position 1, and on a cluster" in refused(
         shop, capsys, "--runner", "direct"
     )
+
+
+def test_a_worker_that_breaks_is_one_line(shop, capsys, monkeypatch):
+    def broken(merge, several):
+        raise TypeError("not this")
+
+    monkeypatch.setattr(cluster_work, "merged", broken)
+    told = refused(shop, capsys, "--runner", "direct")
+    assert "The runner failed: TypeError: not this" in told and "TFREC_DEBUG=1" in told
 
 
 @pytest.mark.parametrize(
