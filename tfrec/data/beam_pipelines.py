@@ -81,8 +81,10 @@ def _pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     try:
         ended = pipeline.run().wait_until_finish()
     except Exception as error:  # Of any kind: each runner has its own.
-        told = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise OSError(f"The runner failed: {told} Set TFREC_DEBUG=1 to see all of it.") from error
+        told = (str(error).strip().splitlines() or ["nothing is said"])[-1].removesuffix(".")
+        raise OSError(
+            f"The runner failed: {type(error).__name__}: {told}. Set TFREC_DEBUG=1 to see all of it."
+        ) from error
     if ended != "DONE":
         raise OSError(f"The runner ended as {ended}: see what it logged.")
 
