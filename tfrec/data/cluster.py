@@ -76,9 +76,9 @@ class ClusterRunner(abc.ABC):
         first = next(reading.tables())
         coding = Coding(columns_of(first, columns), first.label, by_time)
         bench, readings, time = Bench(self, folder), reading.apart(), coding.columns.timestamp
-        seen = bench.of_pieces(functools.partial(Overview.of, coding), readings, Overview.merged)
+        of_pieces = functools.partial(bench.of_pieces, readings)
+        seen: Overview = of_pieces(functools.partial(Overview.of, coding), Overview.merged)
         seen.findings.tell()
-        of_pieces = lambda function, merge: bench.of_pieces(function, readings, merge)  # noqa: E731
         spelling = None if time is None else spelling_of(first, time, seen.numbers, of_pieces)
         begins = first_users(seen.users, -(-seen.rows // whole.rows))
         sorting = Sorting(coding, spelling, seen.categories(), begins, Shelf(folder))
@@ -122,7 +122,7 @@ class Bench:
         numbered = list(enumerate(things))
         return self._asked(function, lambda step, result: self._runner.total(numbered, step, merge, result))
 
-    def of_pieces(self, function: Callable[[Table], T], readings: Sequence[Reading], merge: Merge[T]) -> T:
+    def of_pieces(self, readings: Sequence[Reading], function: Callable[[Table], T], merge: Merge[T]) -> T:
         """What the function says of all pieces of the table, merged."""
         return self._asked(function, lambda step, result: self._runner.total_of_pieces(readings, step, merge, result))
 
