@@ -5,10 +5,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 OTHERS ?= .venv-rectools
+BEAM ?= .venv-beam
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test quick lint types docs benchmark benchmark-speed check clean
+.PHONY: help env demo test test-beam quick lint types docs benchmark benchmark-speed check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -30,6 +31,15 @@ demo: env ## train on a made-up shop, evaluate, export, and show answers
 
 test: env ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-beam: $(BEAM)/.complete ## the tests of `tfrec prepare --runner`, in an environment with Apache Beam
+	$(BEAM)/bin/python -m pytest -m beam tests/data
+
+# Apache Beam asks for older versions of protobuf, PyArrow and Pillow than those of constraints.txt.
+$(BEAM)/.complete: setup.py setup.cfg
+	$(PYTHON) -m venv $(BEAM)
+	$(BEAM)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --editable '.[beam]' 'pytest>=8.4,<10'
+	@touch $@
 
 quick: env ## the tests that take no training
 	$(BIN)/python -m pytest -m 'not slow and not long'
@@ -59,4 +69,4 @@ $(OTHERS)/.complete: benchmarks/speed/requirements-rectools.txt
 check: lint types test ## what a change must pass
 
 clean: ## remove the environment and the caches; runs and models stay
-	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OTHERS) $(BEAM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

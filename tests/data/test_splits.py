@@ -46,7 +46,8 @@ def test_a_repeated_item_stays_a_test_target():
 
 
 def by_time(events, validation_from, test_from, targets=()):
-    cuts = splits.time_cuts([events.timestamp.to_numpy()], validation_from, test_from)
+    seconds = splits.Seconds(lambda function, merge: merge([function(events.timestamp.to_numpy())]))
+    cuts = splits.time_cuts(seconds, validation_from, test_from)
     return splits.by_time(events, cuts, targets)
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data.cuts import cut_second
+from tfrec.data.cuts import Seconds, cut_second
+from tfrec.data.event_log import in_turn
 from tfrec.data.tables import Table
-from tfrec.data.timestamps import NO_TIME, read_times
+from tfrec.data.time_numbers import Numbers
+from tfrec.data.timestamps import NO_TIME, numbers_of, read_times
 
 SECOND = 1_425_231_000  # 2015-03-01 17:30:00 UTC
 SECOND_OF_13_MARCH = 1_426_204_800
@@ -109,7 +111,28 @@ def test_what_is_no_time_is_refused(values, message):
         times(values)
 
 
-SECONDS = np.arange(SECOND, SECOND + 100)
+def seconds_of(*parts):
+    return Seconds(lambda function, merge: in_turn(function, parts, merge))
+
+
+def test_numbers_of_some_pieces_are_none_where_other_pieces_hold_none():
+    tables = [Table(pd.DataFrame({"time": values}), "t") for values in (["7", "8"], ["2015-03-01"], ["", ""])]
+    several = [numbers_of([table], "time") for table in tables]
+    assert several[0] is not None and several[1] is None
+    assert Numbers.merged([several[0], several[2]]).count == 2
+    assert Numbers.merged(several) is None
+
+
+SECONDS = seconds_of(np.arange(SECOND, SECOND + 100))
+
+
+@pytest.mark.parametrize("spread", [0, 50, 10**5, 10**9, 2**33])
+def test_the_nth_time_is_found_by_counting(spread):
+    rng = np.random.default_rng(spread)
+    parts = [rng.integers(-spread, spread, size, endpoint=True) for size in (1, 500, 2000)]
+    every = np.sort(np.concatenate(parts))
+    for place in (0, 1, 1250, 2499, 2500):
+        assert seconds_of(*parts).nth(place) == every[place]
 
 
 @pytest.mark.parametrize(
@@ -127,31 +150,31 @@ SECONDS = np.arange(SECOND, SECOND + 100)
     ],
 )
 def test_every_spelling_of_a_cut_gives_the_same(cut):
-    assert cut_second("test_from", cut, [SECONDS]) == SECOND + 80
+    assert cut_second("test_from", cut, SECONDS) == SECOND + 80
 
 
 def test_a_date_is_its_first_second():
-    assert cut_second("test_from", datetime.date(2015, 3, 1), [SECONDS]) == SECOND - 17 * 3600 - 30 * 60
+    assert cut_second("test_from", datetime.date(2015, 3, 1), SECONDS) == SECOND - 17 * 3600 - 30 * 60
 
 
 @pytest.mark.parametrize("cut", ["later", "", None, True, "inf", float("nan"), [1]])
 def test_what_is_no_cut_is_refused(cut):
     with pytest.raises(ValueError, match="test_from must be a date .*got"):
-        cut_second("test_from", cut, [SECONDS])
+        cut_second("test_from", cut, SECONDS)
 
 
 @pytest.mark.parametrize("cut", ["01/03/2015", "1.3.2015 17:30"])
 def test_a_cut_that_reads_both_ways_is_refused(cut):
     with pytest.raises(ValueError, match=f"test_from may have the day or the month first; .*YYYY-MM-DD; got '{cut}'"):
-        cut_second("test_from", cut, [SECONDS])
+        cut_second("test_from", cut, SECONDS)
 
 
 @pytest.mark.parametrize("cut", ["13/03/2015", "03/13/2015", "13 March 2015", "03/2015"])
 def test_a_cut_that_reads_one_way_is_taken(cut):
-    assert cut_second("test_from", cut, [SECONDS]) == SECOND_OF_13_MARCH - (12 * 86_400 if cut == "03/2015" else 0)
+    assert cut_second("test_from", cut, SECONDS) == SECOND_OF_13_MARCH - (12 * 86_400 if cut == "03/2015" else 0)
 
 
 @pytest.mark.parametrize("cut", ["0%", "100%", "120%", "x%"])
 def test_a_share_is_between_none_and_all(cut):
     with pytest.raises(ValueError, match=f"test_from: a share .* lies between 0% and 100%; got '{cut}'"):
-        cut_second("test_from", cut, [SECONDS])
+        cut_second("test_from", cut, SECONDS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrec import config
-from tfrec.data import Dataset, EventColumns, Folds, ItemColumns, Label, PrepareOptions, UserColumns, prepare
+from tfrec.data import Dataset, EventColumns, Folds, ItemColumns, Label, PrepareOptions, Runner, UserColumns, prepare
 
 
 def prepare_options(data: config.Data) -> PrepareOptions:
@@ -56,6 +56,7 @@ def tables(data: config.Data) -> tuple[Path, Path | None, Path | None]:
     return data.path(data.events.path), items, users
 
 
-def dataset(data: config.Data, folder: Path) -> Dataset:
-    """Prepare the tables that the settings name; what `folder` held before is replaced."""
-    return prepare(*tables(data), options=prepare_options(data), folder=folder, replace=True, memory=data.memory)
+def dataset(data: config.Data, folder: Path, runner: Runner | None = None) -> Dataset:
+    """Prepare the tables that the settings name, by whom `runner` says; what `folder` held before is replaced."""
+    options = prepare_options(data)
+    return prepare(*tables(data), options=options, folder=folder, replace=True, memory=data.memory, runner=runner)

@@ -65,9 +65,42 @@ def run(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
 
 @command.command()
 @_pipeline_options
-def prepare(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None:
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="Prepare through Apache Beam, on direct, flink, spark, dataflow or another of its runners; the data set is "
+    "the same. Needs Beam: pip install 'tfrec[beam]'.",
+)
+@click.option(
+    "--runner-option", "runner_options", multiple=True, metavar="KEY=VALUE", help="An option of Beam's; repeatable."
+)
+def prepare(
+    pipeline: Path, out: Path | None, overrides: Sequence[str], runner: str | None, runner_options: Sequence[str]
+) -> None:
     """Read the tables and write the data set."""
-    _run(pipeline, out, overrides, only="prepare")
+    if runner is None and runner_options:
+        raise click.UsageError("--runner-option goes with --runner: name the runner whose option it is.")
+    if runner is None:
+        _run(pipeline, out, overrides, only="prepare")
+        return
+    options = _runner_options(runner_options)
+    with without_greetings():
+        from tfrec.data import BeamRunner
+
+        beam = BeamRunner(runner, options)
+    _run(pipeline, out, overrides, only="prepare", runner=beam)
+
+
+def _runner_options(given: Sequence[str]) -> dict[str, Any]:
+    """Options of a runner by name: a list where one is repeated, true and false as such."""
+    options: dict[str, Any] = {}
+    for option in given:
+        key, equals, text = option.partition("=")
+        if not key or not equals or key == "runner":
+            raise click.UsageError(f"--runner-option takes KEY=VALUE, of an option of Beam's; received {option!r}.")
+        value = {"true": True, "false": False}.get(text.lower(), text)
+        options.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in options.items()}
 
 
 @command.command()

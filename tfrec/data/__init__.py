@@ -1,6 +1,7 @@
 """The data room: tables in, a prepared dataset and its batches out."""
 
 from tfrec.data.batches import EpochPlan, EvaluationUsers
+from tfrec.data.beam_runner import BeamRunner
 from tfrec.data.candidate_lists import CandidatePlan, NegativeDraws, RecalledLists
 from tfrec.data.datasets import Dataset
 from tfrec.data.events import read_events
@@ -12,11 +13,13 @@ from tfrec.data.neighbours import neighbours
 from tfrec.data.options import EventColumns, Folds, ItemColumns, PrepareOptions, UserColumns
 from tfrec.data.prepare import prepare
 from tfrec.data.ranking_data import RankingData
+from tfrec.data.runner import Runner
 from tfrec.data.sequences import Ragged
 from tfrec.data.shares import Share
 from tfrec.data.vocabulary import Vocabulary
 
 __all__ = [
+    "BeamRunner",
     "CandidatePlan",
     "Dataset",
     "EpochPlan",
@@ -31,6 +34,7 @@ __all__ = [
     "Ragged",
     "RankingData",
     "RecalledLists",
+    "Runner",
     "Share",
     "UserColumns",
     "Vocabulary",

@@ -3,27 +3,75 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tfrec.data.options import Cut
-from tfrec.data.timestamps import SECOND, date_layouts, nanoseconds, unit_of
+from tfrec.data.time_numbers import SECOND, unit_of
+from tfrec.data.timestamps import date_layouts, nanoseconds
+from tfrec.data.totals import added
 
-# Numbers that are looked through at once for the n-th one.
-ENOUGH = 2**22
+# Ranges that the times are counted in at once, in search of the n-th one.
+BINS = 2**16
 
 
-def cut_second(name: str, cut: Cut, seconds: Sequence[np.ndarray]) -> int:
+class Seconds:
+    """The times of all events, part by part and never all at once.
+
+    Args:
+        total: given a function of int64 [events of a part] and what merges a list of its results, it tells the merged
+            result of all parts; see `EventLog.total_of_seconds`.
+
+    Attributes:
+        count: how many events there are.
+        first: the least time.
+        last: the largest.
+    """
+
+    def __init__(self, total: Callable[[Callable[[np.ndarray], Any], Callable[[Sequence[Any]], Any]], Any]) -> None:
+        self._total = total
+        self.count, self.first, self.last = total(_extent, _joint_extent)
+
+    def nth(self, place: int) -> int:
+        """The time at a place, from 0, of all times in order: the range that holds it is narrowed until it is one."""
+        low, high = self.first, self.last
+        while low < high:
+            width = -(-(high - low + 1) // BINS)
+            counts = self._total(functools.partial(_counted, low, width), added)
+            held = int(np.searchsorted(np.cumsum(counts), place, side="right"))
+            place -= int(counts[:held].sum())
+            low, high = low + held * width, min(low + (held + 1) * width - 1, high)
+        return low
+
+
+def _extent(seconds: np.ndarray) -> tuple[int, int, int]:
+    return len(seconds), int(seconds.min()), int(seconds.max())
+
+
+def _joint_extent(found: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    counts, firsts, lasts = zip(*found, strict=True)
+    return sum(counts), min(firsts), max(lasts)
+
+
+def _counted(low: int, width: int, seconds: np.ndarray) -> np.ndarray:
+    """How many of the times lie in each of `BINS` ranges of a width, the first of which begins at `low`; int64."""
+    places = (seconds - low) // width
+    return np.bincount(places[(places >= 0) & (places < BINS)], minlength=BINS)
+
+
+def cut_second(name: str, cut: Cut, seconds: Seconds) -> int:
     """The second at which a part of the split begins.
 
     Args:
         name: the option's name, for messages.
         cut: a share of the events ("80%", 0.8), seconds since 1970 (or a finer unit, told by the magnitude), or a date.
-        seconds: int64 [events] of each part, the times of all events.
+        seconds: the times of all events.
 
     Returns:
         The cut in seconds since 1970, rounded up. For a share it is the time of the first event after that share.
@@ -33,8 +81,7 @@ def cut_second(name: str, cut: Cut, seconds: Sequence[np.ndarray]) -> int:
     """
     share = _share(name, cut)
     if share is not None:
-        count = sum(map(len, seconds))
-        return nth_smallest(seconds, min(math.ceil(share * count), count - 1))
+        return seconds.nth(min(math.ceil(share * seconds.count), seconds.count - 1))
     number = _number(cut)
     if math.isfinite(number):
         return math.ceil(number / (SECOND // unit_of(abs(number))[0]))
@@ -73,25 +120,3 @@ def _number(cut: Cut) -> float:
         return float(cut) if isinstance(cut, (str, int, float)) and not isinstance(cut, bool) else math.nan
     except ValueError:
         return math.nan
-
-
-def nth_smallest(parts: Sequence[np.ndarray], place: int) -> int:
-    """The number at a place, from 0, of all numbers in order, without having them all at once.
-
-    Args:
-        parts: int64, all of the numbers; they are gone through more than once.
-        place: from 0.
-    """
-    low, high = min(int(part.min()) for part in parts if len(part)), max(int(part.max()) for part in parts if len(part))
-    while True:
-        found = [part[(part >= low) & (part <= high)] for part in parts] if _held(parts, low, high) <= ENOUGH else None
-        if found is not None or low == high:
-            return low if found is None else int(np.partition(np.concatenate(found), place)[place])
-        middle = low + (high - low) // 2
-        below = _held(parts, low, middle)
-        low, high, place = (low, middle, place) if place < below else (middle + 1, high, place - below)
-
-
-def _held(parts: Sequence[np.ndarray], low: int, high: int) -> int:
-    """How many numbers lie from `low` to `high`."""
-    return sum(int(((part >= low) & (part <= high)).sum()) for part in parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from tfrec.data.scored_events import EventWriter
 from tfrec.data.sequences import Sequences
 from tfrec.data.split_log import SplitLog
 from tfrec.data.splits import Split
-from tfrec.data.tally import Tally
+from tfrec.data.tally import Tally, Teller
 from tfrec.data.timestamps import NO_TIME
+from tfrec.data.totals import either
 from tfrec.data.user_table import UserTable
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.features import (
     EVENT_TYPE,
-    EVENTS_SCORED,
     ITEM_ID,
     MOMENT,
     TIMESTAMP,
@@ -57,12 +56,9 @@ class Draft:
         self, splits: SplitLog, items: pd.DataFrame | None, users: pd.DataFrame | None, options: PrepareOptions
     ) -> None:
         self.splits, self.options = splits, options
-        ids = splits.log.categories[ITEM_ID].categories
-        occurs = self._occurring(len(ids))
-        self.items = item_rows(items, pd.Series(ids[occurs]))
-        self._row_of = pd.Index(self.items[ITEM_ID]).get_indexer(ids).astype(np.int32)
+        self.items, self._row_of, occurring = self._catalogue(items)
         self.held_out = self._held_out()
-        self._held: list[Sequences] = []
+        self._held: Sequences | None = None
         self._users = UserTable(users) if users is not None else None
         self.vocabularies: dict[str, Vocabulary] = {}
         self.categories: dict[str, np.ndarray] = {}
@@ -70,21 +66,27 @@ class Draft:
         self._event_codes: dict[str, np.ndarray] = {}  # The code of each category of a column.
         self.user_features: list[str] = []
         self.numbers = np.zeros((len(self.items), 0), np.float32)
-        self._tally = Tally(options, self.held_out, splits.log.categories)
-        for split, sequences in self._parts():
-            self._tally.add(split, sequences, self._users)
-        self._describe_items(items, self._row_of[np.flatnonzero(occurs)])
-        self.counts = self._tally.counts(int(self.items["candidate"].sum()), int(self.items["trained"].sum()))
-        self._add_event_features()
-        self._add_user_features()
+        columns = {name: len(known.categories) for name, known in self._columns()}
+        self._teller = Teller(options, self.held_out, columns, self._users)
+        tally = splits.total(self._tally, Tally.merged, self._teller.nothing())
+        self._describe_items(items, occurring, tally)
+        candidates, trained = int(self.items["candidate"].sum()), int(self.items["trained"].sum())
+        self.counts = self._teller.manifest_counts(tally, candidates, trained)
+        self._add_event_features(tally)
+        self._add_user_features(tally)
         self._add_item_features()
 
-    def _occurring(self, size: int) -> np.ndarray:
-        """Which of the items of the table of events are used; bool."""
-        occurs = np.zeros(size, bool)
-        for split in self.splits:
-            occurs[split.events[ITEM_ID].cat.codes.to_numpy()] = True
-        return occurs
+    def _catalogue(self, items: pd.DataFrame | None) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """The items, the row of each id of the table of events, int32, and the rows of those that events use."""
+        ids = self.splits.log.categories[ITEM_ID].categories
+        occurs = self.splits.total(_occurring, either, np.zeros(len(ids), bool))
+        rows = item_rows(items, pd.Series(ids[occurs]))
+        row_of = pd.Index(rows[ITEM_ID]).get_indexer(ids).astype(np.int32)
+        return rows, row_of, row_of[np.flatnonzero(occurs)]
+
+    def _columns(self) -> list[tuple[str, pd.CategoricalDtype]]:
+        """The categorical columns of the events, and their types."""
+        return list(self.splits.log.categories.items())[1:]
 
     def _held_out(self) -> np.ndarray:
         """0 for an item that trains, 1 for one held out of all but the test, 2 for one that validates too; int8 [I]."""
@@ -99,15 +101,13 @@ class Draft:
             result[rows[rows > 0]] = level
         return result
 
-    def _parts(self) -> Iterator[tuple[Split, Sequences]]:
-        """The split and the sequences of each part, without event and user features yet; of one part they are kept."""
-        kept = len(self.splits.log) == 1
-        for split in self.splits:
-            sequences = self._held[0] if self._held else self._sequences(split)
-            self._held = [sequences] if kept else []
-            yield split, sequences
+    def _tally(self, split: Split) -> Tally:
+        return self._teller.tally(split, self._sequences(split))
 
     def _sequences(self, split: Split) -> Sequences:
+        """The sequences of a part, without event and user features yet; of a log in one part they are kept."""
+        if self._held is not None:
+            return self._held
         events = split.events
         user_ids = events[USER_ID].iloc[split.offsets[:-1]].to_numpy(dtype=object)
         rows = self._row_of[events[ITEM_ID].cat.codes.to_numpy()]
@@ -115,41 +115,43 @@ class Draft:
             name: np.where(split.is_target, events[label_feature(name)].to_numpy(), np.float32(np.nan))
             for name in self.splits.log.labels
         }
-        return Sequences(
+        sequences = Sequences(
             user_ids, split.offsets, rows, split.is_target, split.train_end, split.test_start, {}, {}, labels,
             split.trains, split.places, events[MOMENT].to_numpy() if labels else None,
         )  # fmt: skip
+        self._held = sequences if len(self.splits.log) == 1 else None
+        return sequences
 
-    def _describe_items(self, table: pd.DataFrame | None, occurring: np.ndarray) -> None:
+    def _describe_items(self, table: pd.DataFrame | None, occurring: np.ndarray, tally: Tally) -> None:
         """Add what the events say of the items."""
-        self.items["count"] = self._tally.trained
+        self.items["count"] = tally.trained
         if self.options.candidates == "events" or table is None:
             self.items["candidate"] = False
             self.items.loc[occurring, "candidate"] = True
         else:
             self.items["candidate"] = self.items[ITEM_ID].isin(table[ITEM_ID])
-        self.items["trained"] = self._tally.possible > 0
+        self.items["trained"] = tally.possible > 0
         self.items["held_out"] = self.held_out
 
-    def _add_event_features(self) -> None:
+    def _add_event_features(self, tally: Tally) -> None:
         """Vocabularies of the event types and context columns: those of the training events.
 
         Here and below, a column without any value in training is left out, and said.
         """
-        for name, values in list(self.splits.log.categories.items())[1:]:
-            vocabulary = Vocabulary.of(values.categories[self._tally.values[name]])
+        for name, values in self._columns():
+            vocabulary = Vocabulary.of(values.categories[tally.values[name]])
             if self._add_vocabulary(event_feature(name), vocabulary, "events", self._event_column(name)):
                 self.event_columns.append(name)
                 self._event_codes[name] = vocabulary.codes(values.categories.to_numpy(object))
 
-    def _add_user_features(self) -> None:
+    def _add_user_features(self, tally: Tally) -> None:
         """Vocabularies of the users' columns: those of the users with training events.
 
         The codes of the texts are places among all distinct ones: what a text means is known without training.
         """
-        if self._users is None:
+        if self._users is None or tally.met is None or tally.trains is None:
             return
-        for name, feature, vocabulary in self._users.vocabularies():
+        for name, feature, vocabulary in self._users.vocabularies(tally.met, tally.trains, tally.first_user):
             if self._add_vocabulary(feature, vocabulary, "users", name):
                 self.user_features.append(feature)
 
@@ -195,12 +197,15 @@ class Draft:
             "item_numbers": [name for name in columns.numeric if name in self.items],
         }
 
-    def write(self, folder: Path) -> None:
-        """Write all but the manifest."""
-        with ShardWriter(folder, self.options.shards) as shards, EventWriter(folder / EVENTS_SCORED) as scored:
-            for split, sequences in self._parts():
-                shards.write(self._with_features(split, sequences))
-                scored.write(split)
+    def write_events(self, part: int, shards: ShardWriter, scored: EventWriter) -> None:
+        """Write what a part holds, after those before it."""
+        split = self.splits[part]
+        if len(split.events):
+            shards.write(self._with_features(split, self._sequences(split)))
+            scored.write(split)
+
+    def write_tables(self, folder: Path) -> None:
+        """Write all but the events and the manifest."""
         pyarrow.parquet.write_table(pa.Table.from_pandas(self.items, preserve_index=False), folder / ITEMS)
         arrays: dict[str, Any] = {"numbers": self.numbers}
         arrays |= {f"category:{name}": codes for name, codes in self.categories.items()}
@@ -224,3 +229,9 @@ class Draft:
             ids, known = sequences.user_ids, self.vocabularies
             users = {name: self._users.codes(name, known[name], ids) for name in self.user_features}
         return dataclasses.replace(sequences, events=events, users=users)
+
+
+def _occurring(split: Split) -> np.ndarray:
+    """Which items of the table of events are used, bool."""
+    items = split.events[ITEM_ID].cat
+    return np.bincount(items.codes, minlength=len(items.categories)) > 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from tfrec.data.shelf import Shelf
+from tfrec.data.totals import Merge, T, Total, in_turn
 from tfrec.features import ITEM_ID, MOMENT, TIMESTAMP, USER_ID, label_feature
 
 
@@ -17,7 +19,8 @@ class EventLog:
     """The events, user by user by id, each user's in order; a part holds whole users, and is read when it is asked for.
 
     In the box of a part lie `users` (its ids), `offsets` (where the events of each begin), `items` (places among all
-    ids), `seconds`, `column0` ... (places among all values), `label0` ... and, with labels, `moments`.
+    ids), `seconds`, `column0` ... (places among all values), `label0` ... and, with labels, `moments`. Which
+    events are kept is there too, anew each time that some are left out: `kept1`, ... (bool).
 
     Attributes:
         shelf: where the parts lie.
@@ -26,7 +29,8 @@ class EventLog:
         labels: names of the labels.
         timed: whether events have times.
         repeated: how many rows of the table repeated another one and are left out.
-        kept: bool [events of the part], those that are left of each part; None for all.
+        thinned: how many times events were left out.
+        over: who goes through the parts.
     """
 
     shelf: Shelf
@@ -35,7 +39,8 @@ class EventLog:
     labels: tuple[str, ...]
     timed: bool
     repeated: int = 0
-    kept: tuple[np.ndarray, ...] | None = None
+    thinned: int = 0
+    over: Total = in_turn
 
     def __len__(self) -> int:
         """Number of parts."""
@@ -63,10 +68,23 @@ class EventLog:
             events[MOMENT] = self.array(part, "moments")
         return pd.DataFrame(events)
 
-    def keeping(self, kept: Sequence[np.ndarray]) -> EventLog:
-        """The log without the other events; parts without any are left out."""
-        some = [part for part in range(len(self)) if kept[part].any()]
-        return replace(self, boxes=tuple(self.boxes[part] for part in some), kept=tuple(kept[part] for part in some))
+    def total(self, function: Callable[[int], T], merge: Merge[T]) -> T:
+        """What a function says of each part, by its number, merged."""
+        return self.over(function, range(len(self)), merge)
+
+    def total_of_seconds(self, function: Callable[[np.ndarray], T], merge: Merge[T]) -> T:
+        """The same of a function of the times of a part's events, int64 seconds."""
+        return self.total(functools.partial(_of_seconds, self, function), merge)
+
+    def thinner(self) -> EventLog:
+        """The log, now that each box says which events are kept when one more time some are left out."""
+        for box in self.boxes:
+            self.shelf.remove(box, kept_after(self.thinned))
+        return replace(self, thinned=self.thinned + 1)
+
+    def of_parts(self, parts: Sequence[int]) -> EventLog:
+        """The log of some parts alone."""
+        return replace(self, boxes=tuple(self.boxes[part] for part in parts))
 
     @property
     def item_count(self) -> int:
@@ -86,7 +104,11 @@ class EventLog:
         """The item of each event of a part, as its place among all ids; int32."""
         return self.array(part, "items")
 
-    def counts(self, part: int, name: str) -> np.ndarray:
+    def item_counts(self, part: int) -> np.ndarray:
+        """How many events of a part each item has, int64."""
+        return np.bincount(self.items(part), minlength=self.item_count)
+
+    def counts(self, name: str, part: int) -> np.ndarray:
         """How many events of a part have each category of a column, int64."""
         codes = self.array(part, f"column{list(self.categories).index(name) - 1}")
         return np.bincount(codes, minlength=len(self.categories[name].categories))
@@ -96,19 +118,16 @@ class EventLog:
         return self._kept(part, self.shelf.get(self.boxes[part], name))
 
     def _kept(self, part: int, values: np.ndarray) -> np.ndarray:
-        return values if self.kept is None else values[self.kept[part]]
+        return values[self.shelf.get(self.boxes[part], kept_after(self.thinned))] if self.thinned else values
 
 
-class Seconds(Sequence[np.ndarray]):
-    """The times of all events, part by part, read when they are asked for: int64 [events of a part]."""
+def _of_seconds(log: EventLog, function: Callable[[np.ndarray], T], part: int) -> T:
+    return function(log.array(part, "seconds"))
 
-    def __init__(self, log: EventLog) -> None:
-        self._log = log
 
-    def __len__(self) -> int:
-        """Number of parts."""
-        return len(self._log)
+def kept_after(times: int) -> str:
+    """What says in each box which events are kept, after events were left out so many times.
 
-    def __getitem__(self, part):  # type: ignore[no-untyped-def]
-        """The times of a part."""
-        return self._log.array(part, "seconds")
+    It has a name of its own each time, since a worker of a cluster may not see at once that a file was replaced.
+    """
+    return f"kept{times}"

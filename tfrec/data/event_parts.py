@@ -7,18 +7,23 @@ one part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tfrec.data.cuts import spell_second
 from tfrec.data.event_log import EventLog
 from tfrec.data.event_pieces import Pieces
 from tfrec.data.shelf import arrow_texts, sorted_codes
-from tfrec.data.timestamps import NO_TIME, SECOND
+from tfrec.data.time_numbers import SECOND
+from tfrec.data.timestamps import NO_TIME
 from tfrec.features import ITEM_ID
 
 # Users of a piece that are looked at to find where the parts begin, for each part.
 SAMPLES = 16
+Sample = tuple[pa.Array, np.ndarray]
 
 
 def put_together(pieces: Pieces, rows: int) -> EventLog:
@@ -36,7 +41,7 @@ def put_together(pieces: Pieces, rows: int) -> EventLog:
     ends = _ends(pieces, -(-pieces.rows // rows))
     boxes, repeated = [], 0
     for part in range(ends.shape[1] - 1):
-        values, twice = _part(pieces, codes, ends[:, part], ends[:, part + 1])
+        values, twice = part_of(pieces, codes, ends[:, part], ends[:, part + 1])
         boxes.append(f"part{part}")
         shelf.put(boxes[-1], values)
         repeated += twice
@@ -51,7 +56,12 @@ def _unified(pieces: Pieces, name: str, *, missing: bool) -> tuple[pd.Categorica
     lists = [pieces.shelf.get(box, name) for box in pieces.boxes]
     codes, values = sorted_codes([arrow_texts([""] if missing else []), *lists])
     places = [np.append(one, 0).astype(np.int32) for one in codes[1:]]
-    return pd.CategoricalDtype(pd.Index(values, dtype="str")), places
+    return category(values), places
+
+
+def category(values: pa.Array) -> pd.CategoricalDtype:
+    """The type of a column of sorted texts."""
+    return pd.CategoricalDtype(pd.Index(values, dtype="str"))
 
 
 def _ends(pieces: Pieces, parts: int) -> np.ndarray:
@@ -60,23 +70,53 @@ def _ends(pieces: Pieces, parts: int) -> np.ndarray:
     if parts == 1:
         return np.array([[0, len(one)] for one in users])
     offsets = [pieces.shelf.get(box, "offsets") for box in pieces.boxes]
-    taken, weights = [], []
-    for ids, begin in zip(users, offsets, strict=True):
-        rows = np.linspace(0, begin[-1] - 1, min(int(begin[-1]), SAMPLES * parts)).astype(np.int64)
-        taken.append(ids.take(pa.array(np.searchsorted(begin, rows, side="right") - 1)))
-        weights.append(np.full(len(rows), begin[-1] / len(rows)))
-    codes, known = sorted_codes(taken)
-    held = np.cumsum(np.bincount(np.concatenate(codes), np.concatenate(weights)))
+    samples = [sample(ids, begin, SAMPLES * parts) for ids, begin in zip(users, offsets, strict=True)]
+    first = first_users(samples, parts)
+    return np.array([ends_of(ids, first) for ids in users])
+
+
+def sample(users: pa.Array, offsets: np.ndarray, count: int) -> Sample:
+    """Users of a piece at regular steps of its rows, and how many rows each of them stands for.
+
+    Args:
+        users: sorted ids.
+        offsets: int64 [users + 1], where the rows of each begin.
+        count: how many users, at most.
+    """
+    rows = np.linspace(0, offsets[-1] - 1, min(int(offsets[-1]), count)).astype(np.int64)
+    taken = users.take(pa.array(np.searchsorted(offsets, rows, side="right") - 1))
+    return taken, np.full(len(rows), offsets[-1] / len(rows))
+
+
+def first_users(samples: Sequence[Sample], parts: int) -> pd.Index:
+    """The first user of each part but the first one, so that the parts are of like size."""
+    codes, known = sorted_codes([taken for taken, _ in samples])
+    held = np.cumsum(np.bincount(np.concatenate(codes), np.concatenate([weights for _, weights in samples])))
     cuts = np.unique(np.searchsorted(held, held[-1] * np.arange(1, parts) / parts))
-    first = pd.array(known, dtype="str")[cuts[cuts > 0]]  # The first user of all begins the first part.
-    found = [pd.Index(ids, dtype="str").searchsorted(first) for ids in users]
-    return np.array([[0, *places, len(ids)] for places, ids in zip(found, users, strict=True)])
+    return pd.Index(known, dtype="str")[cuts[cuts > 0]]  # The first user of all begins the first part.
 
 
-def _part(
-    pieces: Pieces, codes: dict[str, list[np.ndarray]], first: np.ndarray, last: np.ndarray
+def ends_of(users: pa.Array, first: pd.Index) -> np.ndarray:
+    """Where in the sorted users of a piece each part begins, and the last one ends; int64 [parts + 1]."""
+    return np.array([0, *pd.Index(users, dtype="str").searchsorted(first), len(users)])
+
+
+def part_of(
+    pieces: Pieces, codes: dict[str, list[np.ndarray]], first: np.ndarray, last: np.ndarray, *, unique: bool = False
 ) -> tuple[dict[str, np.ndarray | pa.Array], int]:
-    """What lies in the box of a part, and how many rows repeated another one."""
+    """What lies in the box of a part, and how many rows repeated another one.
+
+    Args:
+        pieces: the pieces.
+        codes: of each column whose places are not among all values yet, for each piece what they are among those.
+        first: int64 [pieces], the first user of the part in each piece.
+        last: int64 [pieces], the first one after it.
+        unique: whether events of a user that the order does not tell apart are refused; else they are in the order
+            of the pieces.
+
+    Raises:
+        ValueError: there are such events.
+    """
     taken = [
         (box, place, slice(first[place], last[place]))
         for place, box in enumerate(pieces.boxes)
@@ -98,9 +138,9 @@ def _part(
     repeated = _repeated(owners, values("items"), values("hashes"))
     order = _order(owners, [values(name) for name in pieces.keys])
     order = order[~repeated[order]] if repeated.any() else order
-    names = ["items", *(f"column{place}" for place in range(len(pieces.columns.columns)))]
-    names += [f"label{place}" for place in range(len(pieces.columns.labels))]
-    held = {name: values(name)[order] for name in names}
+    if unique:
+        _refuse_ties(pieces, users, owners[order], [values(name)[order] for name in pieces.keys])
+    held = {name: values(name)[order] for name in pieces.row_names}
     if pieces.columns.timestamp is not None:
         times = values("times")[order]
         held["seconds"] = np.where(times == NO_TIME, NO_TIME, times // SECOND)
@@ -108,6 +148,24 @@ def _part(
         held["moments"] = _moments(owners[order], [values(name)[order] for name in pieces.moment_keys])
     sizes = np.bincount(owners[order], minlength=len(users))
     return held | {"users": users, "offsets": np.concatenate([[0], np.cumsum(sizes)])}, int(repeated.sum())
+
+
+def _refuse_ties(pieces: Pieces, users: pa.Array, owners: np.ndarray, keys: list[np.ndarray]) -> None:
+    """Raise a ValueError where two ordered events of a user are alike in all that orders them."""
+    same = np.all([owners[1:] == owners[:-1], *(key[1:] == key[:-1] for key in keys)], axis=0)
+    if not same.any():
+        return
+    row, columns = int(np.argmax(same)), pieces.columns
+    spelled = {
+        "times": lambda key: f"{columns.timestamp} {spell_second(int(key) // SECOND)}",
+        "position": lambda key: f"{columns.position} {int(key)}",
+    }
+    alike = " and ".join(spelled[name](key[row]) for name, key in zip(pieces.keys, keys, strict=True))
+    raise ValueError(
+        f"{pieces.label}: the user {users[int(owners[row])].as_py()!r} has different events with the same {alike}, and"
+        " on a cluster rows have no order but that of their values. Map a position column that tells the events of a"
+        " user apart, or prepare on one machine."
+    )
 
 
 def _moments(owners: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:

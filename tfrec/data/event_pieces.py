@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tfrec.data.findings import Findings
 from tfrec.data.labels import read_label
 from tfrec.data.options import EventColumns
 from tfrec.data.row_hashes import row_hashes
 from tfrec.data.shelf import Shelf, arrow_texts, sorted_codes
-from tfrec.data.tables import Findings, Table
+from tfrec.data.tables import Table
 from tfrec.data.timestamps import NO_TIME, read_pieces_of_times
 from tfrec.features import EVENT_TYPE
 
@@ -25,13 +28,14 @@ class Pieces:
 
     Args:
         columns: which column holds what.
+        label: what messages call the table.
         findings: where their checks leave what they find.
         shelf: where the pieces go.
         by_time: whether time orders before position does.
     """
 
-    def __init__(self, columns: EventColumns, findings: Findings, shelf: Shelf, *, by_time: bool) -> None:
-        self.columns, self.shelf, self.findings = columns, shelf, findings
+    def __init__(self, columns: EventColumns, label: str, findings: Findings, shelf: Shelf, *, by_time: bool) -> None:
+        self.columns, self.label, self.shelf, self.findings = columns, label, shelf, findings
         self.boxes: list[str] = []
         self.starts: list[int] = []
         self._by_time = by_time
@@ -68,21 +72,60 @@ class Pieces:
             texts[f"values{place}"], arrays[f"column{place}"] = arrow_texts(known), codes.astype(np.int32)
         return texts, arrays
 
-    def read_times(self, label: str) -> None:
+    def read_times(self) -> None:
         """Read the times, now that all of the column is there to tell how they are written; tell what is wrong."""
         self.findings.tell()
         column = self.columns.timestamp
         if column is None:
             return
-        tables = _Column(self, column, label)
-        for place, (box, times) in enumerate(zip(self.boxes, read_pieces_of_times(tables, column), strict=True)):
+        tables = _Column(self, column)
+        for place, times in enumerate(read_pieces_of_times(tables, column)):
             if self.keys[0] == "times":
-                what = "rows have no time, which the order and the split by time need"
-                tables[place].refuse(column, times == NO_TIME, what, "Give them a time or remove them.")
-            self.shelf.put(box, {"times": times[self.shelf.get(box, "order")]})
+                self.refuse_missing(tables[place], times)
+            self.put_times(place, times)
         for box in self.boxes:
             self.shelf.remove(box, "time")
         self.findings.tell()
+
+    def refuse_missing(self, table: Table, times: np.ndarray) -> None:
+        """Refuse rows of a table without a time; where the time orders first."""
+        what = "rows have no time, which the order and the split by time need"
+        table.refuse(str(self.columns.timestamp), times == NO_TIME, what, "Give them a time or remove them.")
+
+    def put_times(self, place: int, times: np.ndarray) -> None:
+        """Put the times of a piece into its box: int64 [rows], nanoseconds, in the order of the table."""
+        box = self.boxes[place]
+        self.shelf.put(box, {"times": times[self.shelf.get(box, "order")]})
+
+    def slices(self, place: int, ends: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What parts have of a piece.
+
+        Args:
+            place: which piece.
+            ends: int64 [parts + 1], the first user of each part, and where the last one ends.
+
+        Returns:
+            Part and what `hold` takes, of the parts that have any.
+        """
+        box = self.boxes[place]
+        users, offsets = self.shelf.get(box, "users"), self.shelf.get(box, "offsets")
+        rows = {name: self.shelf.get(box, name) for name in ("hashes", *self._every_key, *self.row_names)}
+        for part, (first, last) in enumerate(itertools.pairwise(ends.tolist())):
+            if first < last:
+                begins = offsets[first : last + 1]
+                some = {name: values[begins[0] : begins[-1]] for name, values in rows.items()}
+                yield part, some | {"users": users.take(pa.array(range(first, last))), "offsets": begins - begins[0]}
+
+    def hold(self, values: Mapping[str, Any]) -> None:
+        """Take a piece, or a slice of one, that was checked and coded elsewhere."""
+        self.boxes.append(f"piece{len(self.boxes)}")
+        self.shelf.put(self.boxes[-1], values)
+
+    @property
+    def row_names(self) -> list[str]:
+        """The names of what each row has, besides what orders it."""
+        names = ["items", *(f"column{place}" for place in range(len(self.columns.columns)))]
+        return [*names, *(f"label{place}" for place in range(len(self.columns.labels)))]
 
     @property
     def rows(self) -> int:
@@ -110,8 +153,8 @@ class Pieces:
 class _Column(Sequence[Table]):
     """The column of times of each piece, as it was read, in the order of the table's rows."""
 
-    def __init__(self, pieces: Pieces, column: str, label: str) -> None:
-        self._pieces, self._column, self._label = pieces, column, label
+    def __init__(self, pieces: Pieces, column: str) -> None:
+        self._pieces, self._column = pieces, column
 
     def __len__(self) -> int:
         return len(self._pieces.boxes)
@@ -119,7 +162,7 @@ class _Column(Sequence[Table]):
     def __getitem__(self, place):  # type: ignore[no-untyped-def]
         pieces = self._pieces
         series = pieces.shelf.get(pieces.boxes[place], "time")
-        return Table(series.to_frame(self._column), self._label, pieces.starts[place], pieces.findings)
+        return Table(series.to_frame(self._column), pieces.label, pieces.starts[place], pieces.findings)
 
 
 def _positions(table: Table, column: str) -> np.ndarray:

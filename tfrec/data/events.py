@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tfrec.data.event_log import EventLog
+from tfrec.data.event_log import EventLog, kept_after
 from tfrec.data.event_parts import put_together
 from tfrec.data.event_pieces import Pieces
 from tfrec.data.options import EventColumns
 from tfrec.data.shelf import Shelf
 from tfrec.data.table_pieces import read_pieces
 from tfrec.data.tables import Source, Table
+from tfrec.data.totals import added, joint
 from tfrec.features import EVENT_TYPE, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 logger = logging.getLogger(__name__)
@@ -72,23 +75,33 @@ def read_log(
     tables, findings, rows = read_pieces(source, "events", memory)
     first = next(tables)
     second = next(tables, None)
-    columns = columns or _standard_columns(first)
-    named = (columns.user_id, columns.item_id, columns.timestamp, columns.position, columns.event_type)
-    first.require([name for name in (*named, *columns.context) if name is not None])
-    pieces = Pieces(columns, findings, Shelf(folder if second is not None else None), by_time=by_time)
+    columns, label = columns_of(first, columns), first.label
+    pieces = Pieces(columns, label, findings, Shelf(folder if second is not None else None), by_time=by_time)
     pieces.add(first)
-    label = first.label
     del first
     for table in itertools.chain([second] if second is not None else [], tables):
         pieces.add(table)
-    pieces.read_times(label)
+    pieces.read_times()
     log = put_together(pieces, rows)
+    say_repeated(log, label)
+    return log
+
+
+def columns_of(table: Table, columns: EventColumns | None) -> EventColumns:
+    """The mapping of the columns of a table of events, after a check that they are there; None for the standard one."""
+    columns = columns or _standard_columns(table)
+    named = (columns.user_id, columns.item_id, columns.timestamp, columns.position, columns.event_type)
+    table.require([name for name in (*named, *columns.context) if name is not None])
+    return columns
+
+
+def say_repeated(log: EventLog, label: str) -> None:
+    """Log how many rows of the table were left out because they repeat another one."""
     if log.repeated:
         told = "%s: %d rows repeat another one in every column and are dropped"
-        if columns.labels:  # Impressions may well be alike, and without some of them there are fewer noes.
+        if log.labels:  # Impressions may well be alike, and without some of them there are fewer noes.
             told += "; if each is an event of its own, add a column that tells them apart"
-        logger.log(logging.WARNING if columns.labels else logging.INFO, told, label, log.repeated)
-    return log
+        logger.log(logging.WARNING if log.labels else logging.INFO, told, label, log.repeated)
 
 
 def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> EventLog:
@@ -105,23 +118,14 @@ def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> 
     Raises:
         ValueError: none would stay.
     """
-    every = log.events
     if min_user_events <= 1 and min_item_events <= 1:
         return log
-    parts = range(len(log))
-    kept = [np.ones(len(log.items(part)), bool) for part in parts]
-    before, left = -1, every
-    while before != left:
-        before = left
-        counts = np.zeros(log.item_count, np.int64)
-        for part in parts:
-            counts += np.bincount(log.items(part)[kept[part]], minlength=log.item_count)
-        for part in parts:
-            kept[part] &= (counts >= min_item_events)[log.items(part)]
-            begins = log.offsets(part)
-            sizes = np.add.reduceat(kept[part], begins[:-1], dtype=np.int64)
-            kept[part] &= np.repeat(sizes >= min_user_events, np.diff(begins))
-        left = sum(int(part.sum()) for part in kept)
+    every = left = log.events
+    counts, before = log.total(log.item_counts, added), -1
+    parts: dict[int, int] = {}
+    while left != before:
+        counts, parts = log.total(functools.partial(_thin, log, counts >= min_item_events, min_user_events), _together)
+        before, left, log = left, sum(parts.values()), log.thinner()
     if not left:
         raise ValueError(
             f"No event is left of {every} with min_user_events={min_user_events} and"
@@ -129,7 +133,27 @@ def keep_frequent(log: EventLog, min_user_events: int, min_item_events: int) -> 
         )
     if left < every:
         logger.info("%d of %d events stay under the minimum counts", left, every)
-    return log.keeping(kept)
+    return log.of_parts([part for part, events in sorted(parts.items()) if events])
+
+
+def _thin(log: EventLog, frequent: np.ndarray, min_user_events: int, part: int) -> tuple[np.ndarray, dict[int, int]]:
+    """Keep of a part, of what was kept before, the events of frequent items, then of users who have enough of those.
+
+    Returns:
+        The events of each item that stay, int64, and how many stay of the part.
+    """
+    items, begins = log.shelf.get(log.boxes[part], "items"), log.offsets(part)
+    kept = frequent[items]
+    if log.thinned:
+        kept &= log.shelf.get(log.boxes[part], kept_after(log.thinned))
+    sizes = np.add.reduceat(kept, begins[:-1], dtype=np.int64)
+    kept &= np.repeat(sizes >= min_user_events, np.diff(begins))
+    log.shelf.put(log.boxes[part], {kept_after(log.thinned + 1): kept})
+    return np.bincount(items[kept], minlength=log.item_count), {part: int(kept.sum())}
+
+
+def _together(found: Sequence[tuple[np.ndarray, dict[int, int]]]) -> tuple[np.ndarray, dict[int, int]]:
+    return added([counts for counts, _ in found]), joint([parts for _, parts in found])
 
 
 def user_offsets(user_ids: pd.Series | np.ndarray) -> np.ndarray:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from tfrec.data.datasets import Dataset
 from tfrec.data.draft import Draft
-from tfrec.data.events import keep_frequent, read_log
+from tfrec.data.events import keep_frequent
 from tfrec.data.folders import check_destination, content_hash, new_folder, write_manifest
 from tfrec.data.items import read_items, read_users
 from tfrec.data.options import PrepareOptions
+from tfrec.data.runner import LocalRunner, Runner
 from tfrec.data.split_log import SplitLog
 from tfrec.data.tables import Source
 
 logger = logging.getLogger(__name__)
 
 MEMORY = 2.0  # GB
+PARTS = "parts"  # The folder, beside what is being written, of what is put away meanwhile.
 
 
 def prepare(
@@ -30,6 +32,7 @@ def prepare(
     folder: str | os.PathLike[str] | None = None,
     replace: bool = False,
     memory: float = MEMORY,
+    runner: Runner | None = None,
 ) -> Dataset:
     """Read, check, filter and split the tables, and write them as a dataset folder.
 
@@ -45,6 +48,7 @@ def prepare(
         replace: whether a dataset of other content in `folder` is replaced.
         memory: how many GB the events may take, about. A file that needs more is worked through in parts, which lie
             beside the dataset until it is written.
+        runner: who does the work, such as a `BeamRunner`; this process where None.
 
     Returns:
         The dataset, opened.
@@ -54,7 +58,7 @@ def prepare(
         PermissionError: the folder cannot be written.
         ValueError: a table or an option is wrong, or the folder holds something else; nothing is touched then.
     """
-    options = options or PrepareOptions()
+    options, runner = options or PrepareOptions(), runner or LocalRunner()
     if not memory > 0:
         raise ValueError(f"memory must be a number of GB above 0; got {memory!r}.")
     if options.candidates == "items" and items is None:
@@ -66,10 +70,11 @@ def prepare(
     item_table = read_items(items, options.items) if items is not None else None
     user_table = read_users(users, options.users) if users is not None else None
     with new_folder(path) as partial:
-        log = read_log(events, options.events, by_time=options.split == "time", memory=memory, folder=partial / "parts")
+        by_time = options.split == "time"
+        log = runner.read_log(events, options.events, by_time=by_time, memory=memory, folder=partial / PARTS)
         log = keep_frequent(log, options.min_user_events, options.min_item_events)
         draft = Draft(SplitLog(log, options), item_table, user_table, options)
-        draft.write(partial)
+        runner.write(draft, partial)
         log.shelf.clear()
         write_manifest(partial, {"content_hash": content, "options": options.as_json(), **draft.manifest()})
     words = ("users", "items", "events", "train_targets", "validation_users", "test_users")

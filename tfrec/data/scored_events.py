@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +22,12 @@ class EventWriter(contextlib.AbstractContextManager):
 
     Args:
         path: the file.
+        packed: whether it is compressed; else it is a part, for another writer to append.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, packed: bool = True) -> None:
         self._file = open(path, "wb")  # noqa: SIM115 - closed by `__exit__`
-        self._packed = gzip.GzipFile("", "wb", 3, self._file, mtime=0)
+        self._packed: Any = gzip.GzipFile("", "wb", 3, self._file, mtime=0) if packed else self._file
         self._header = True
 
     def write(self, split: Split) -> None:
@@ -43,6 +46,14 @@ class EventWriter(contextlib.AbstractContextManager):
         options = pyarrow.csv.WriteOptions(include_header=self._header, batch_size=2**16)
         pyarrow.csv.write_csv(pa.table(columns), self._packed, options)
         self._header = False
+
+    def append(self, part: Path) -> None:
+        """Write the events of a part that is a file of its own, after those of earlier ones."""
+        with open(part, "rb") as file:
+            header = file.readline()
+            self._packed.write(header if self._header else b"")
+            shutil.copyfileobj(file, self._packed, 2**20)
+        self._header = self._header and not header
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""

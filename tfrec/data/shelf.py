@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import shutil
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,72 +15,77 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
+_ARRAY, _TEXTS, _COLUMN = ".npy", ".arrow", ".pickle"
+
 
 class Shelf:
     """Boxes of numpy arrays, texts (Arrow arrays) and columns (pandas Series); those of files are read page by page.
+
+    A shelf of files has no state beside them: another process sees the same boxes in the same folder.
 
     Args:
         folder: where the files go, made when it is first used; None keeps everything in memory.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._held: dict[str, Any] = {}
 
     def put(self, box: str, values: Mapping[str, Any]) -> None:
-        """Put values into a box, beside what is in it."""
+        """Put values into a box, beside what is in it; in place of what has the same name."""
         for name, value in values.items():
             key = f"{box}.{name}"
-            self._held[key] = value if self._folder is None else _written(self._folder / key, value)
+            if self.folder is None:
+                self._held[key] = value
+            else:
+                _written(self.folder / key, value)
 
     def get(self, box: str, name: str) -> Any:
         """What lies in a box under a name; not to be changed."""
-        held = self._held[f"{box}.{name}"]
-        return held.read() if isinstance(held, _File) else held
+        key = f"{box}.{name}"
+        return self._held[key] if self.folder is None else _read(self.folder / key)
 
     def remove(self, box: str, name: str | None = None) -> None:
         """Give the room of a box, or of one thing in it, free."""
-        keys = [key for key in self._held if key.startswith(f"{box}.")] if name is None else [f"{box}.{name}"]
-        for key in keys:
-            held = self._held.pop(key)
-            if isinstance(held, _File):
-                held.path.unlink(missing_ok=True)
+        pattern = f"{box}.*" if name is None else f"{box}.{name}.*"
+        for key in [key for key in self._held if fnmatch.fnmatchcase(f"{key}.", pattern)]:
+            del self._held[key]
+        for path in self.folder.glob(pattern) if self.folder is not None else ():
+            path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Give all room free."""
         self._held.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _File:
-    """What lies in a file: an array of a dtype, Arrow texts, or a pickled column of our own."""
-
-    path: Path
-    kind: np.dtype | str
-
-    def read(self) -> Any:
-        if self.kind == "texts":
-            return pa.ipc.open_file(pa.memory_map(str(self.path))).get_batch(0).column(0)
-        if self.kind == "column":
-            return pd.read_pickle(self.path, compression=None)
-        return np.memmap(self.path, self.kind, "r") if self.path.stat().st_size else np.zeros(0, self.kind)
-
-
-def _written(path: Path, value: Any) -> _File:
+def _written(path: Path, value: Any) -> None:
+    """Write a value beside its place and move it there: who reads what was there before goes on reading it."""
     path.parent.mkdir(exist_ok=True)
-    if isinstance(value, np.ndarray):
-        with open(path, "wb") as file:
-            file.write(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
-        return _File(path, value.dtype)
-    if isinstance(value, pa.Array):
+    kind = _ARRAY if isinstance(value, np.ndarray) else _TEXTS if isinstance(value, pa.Array) else _COLUMN
+    temporary = path.with_name(f".{uuid.uuid4().hex}{kind}")
+    if kind == _ARRAY:
+        array = np.ascontiguousarray(value)
+        with open(temporary, "wb") as file:  # By `write`, which says why it fails; `numpy.save` does not.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data.cast("B") if array.size else b"")
+    elif kind == _TEXTS:
         batch = pa.record_batch({"texts": value})
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
-        return _File(path, "texts")
-    value.to_pickle(path, compression=None)
-    return _File(path, "column")
+    else:
+        value.to_pickle(temporary, compression=None)
+    os.replace(temporary, path.with_name(path.name + kind))
+
+
+def _read(path: Path) -> Any:
+    array, texts, column = (path.with_name(path.name + kind) for kind in (_ARRAY, _TEXTS, _COLUMN))
+    if array.exists():
+        return np.load(array, mmap_mode="r")
+    if texts.exists():
+        return pa.ipc.open_file(pa.memory_map(str(texts))).get_batch(0).column(0)
+    return pd.read_pickle(column, compression=None)
 
 
 def arrow_texts(texts: pd.Index | list[str]) -> pa.Array:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from tfrec.data.cuts import cut_second, spell_second
+from tfrec.data.cuts import Seconds, cut_second, spell_second
 from tfrec.data.events import user_offsets
 from tfrec.data.options import Cut
 from tfrec.features import EVENT_TYPE, TIMESTAMP, USER_ID
@@ -81,11 +81,11 @@ def up_to_last_target(events: pd.DataFrame, target_events: Collection[str]) -> t
     return events[used].reset_index(drop=True), is_target[used]
 
 
-def time_cuts(seconds: Sequence[np.ndarray], validation_from: Cut, test_from: Cut) -> dict[str, int]:
+def time_cuts(seconds: Seconds, validation_from: Cut, test_from: Cut) -> dict[str, int]:
     """The seconds at which the validation and the test begin.
 
     Args:
-        seconds: int64 [events] of each part, the times of all events.
+        seconds: the times of all events.
         validation_from: first moment of the validation; see `PrepareOptions`.
         test_from: first moment of the test.
 
@@ -96,7 +96,7 @@ def time_cuts(seconds: Sequence[np.ndarray], validation_from: Cut, test_from: Cu
         "validation_from": cut_second("validation_from", validation_from, seconds),
         "test_from": cut_second("test_from", test_from, seconds),
     }
-    _check_cuts(cuts, min(int(part.min()) for part in seconds), max(int(part.max()) for part in seconds))
+    _check_cuts(cuts, seconds.first, seconds.last)
     return cuts
 
 

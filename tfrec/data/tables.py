@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tfrec.data.download import SOURCES
+from tfrec.data.findings import Findings
 
 Source = pd.DataFrame | str | os.PathLike[str]
 
@@ -27,44 +28,6 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 MISSING_SPELLINGS = ("nan", "NaN", "NAN", "<NA>", "NaT", "None", "null", "NULL")
 CORRECT = "Correct those rows."
 _ID_KINDS = ("string", "integer", "floating", "mixed-integer", "mixed-integer-float", "categorical", "empty")
-
-
-@dataclass
-class Finding:
-    """What one check found in a table: how many rows are bad, and the first of them, counted from 0."""
-
-    text: str
-    advice: str
-    bad: int = 0
-    rows: int = 0
-    first: int = 0
-    value: str = ""
-
-
-class Findings:
-    """What the checks of a table found that is read in pieces: counted over all of them, and told at the end."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Finding] = {}
-
-    def add(self, table: Table, column: str, bad: np.ndarray, what: str, advice: str) -> None:
-        """Count what a check found in a piece; see `Table.refuse`."""
-        found = self._found.setdefault((column, what), Finding(f"{table.label}, column {column!r}: ", advice))
-        if bad.any():
-            row = int(np.argmax(bad))
-            if not found.bad:
-                found.first, found.value = table.start + row, repr(table.frame[column].iloc[row])
-            found.bad += int(bad.sum())
-        found.rows += len(bad)
-
-    def tell(self) -> None:
-        """Raise a ValueError for the first check that found something, in the order of the checks."""
-        for (_, what), found in self._found.items():
-            if found.bad:
-                raise ValueError(
-                    f"{found.text}{found.bad} of {found.rows} {what}, first in row {found.first + 1}"
-                    f" (the header not counted): {found.value}. {found.advice}"
-                )
 
 
 @dataclass(frozen=True)

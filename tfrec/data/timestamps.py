@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tfrec.data.tables import Table, missing_texts, spelled
+from tfrec.data.time_numbers import Numbers, scaled
+from tfrec.data.totals import added, in_turn
 
 logger = logging.getLogger(__name__)
 
 NO_TIME = np.iinfo(np.int64).min
-SECOND = 10**9
-# Numbers of such a magnitude cannot be coarser: 1e11 seconds is the year 5138, 1e11 milliseconds is 1973.
 ISO = "ISO8601"
-_UNITS = (
-    (1e17, 1, "nanoseconds"),
-    (1e14, 10**3, "microseconds"),
-    (1e11, 10**6, "milliseconds"),
-    (0.0, SECOND, "seconds"),
-)
 
 
 def read_times(table: Table, column: str) -> np.ndarray:
@@ -56,22 +54,10 @@ def read_pieces_of_times(tables: Sequence[Table], column: str) -> Iterator[np.nd
     Returns:
         The times of each piece.
     """
-    first = tables[0]
-    series = first.frame[column]
-    if pd.api.types.is_bool_dtype(series):
-        raise ValueError(f"{first.label}, column {column!r}: times are expected, and the column holds true and false.")
-    if pd.api.types.is_datetime64_any_dtype(series):
-        return (nanoseconds(pd.to_datetime(table.frame[column], utc=True)) for table in tables)
     read = _numbers if len(tables) > 1 else _once(_numbers)
-    summary = _Numbers()
-    if all(summary.add(*read(table, column)) for table in tables):
-        return _from_numbers(tables, column, read, summary)
-    return _from_texts(tables, column)
-
-
-def unit_of(magnitude: float) -> tuple[int, str]:
-    """The unit of numbers of such a magnitude: its nanoseconds, and its name."""
-    return next((factor, unit) for least, factor, unit in _UNITS if magnitude > least or least == 0)
+    numbers = numbers_of(tables, column, read)
+    spelling = spelling_of(tables[0], column, numbers, lambda function, merge: in_turn(function, tables, merge))
+    return (spelling.times(table, read) for table in tables)
 
 
 def nanoseconds(dates: pd.Series) -> np.ndarray:
@@ -121,119 +107,131 @@ def _once(read: Callable) -> Callable:
     return remembered
 
 
-class _Numbers:
-    """What all numbers of a column say together: their unit, whether all are whole, whether all are dates."""
-
-    def __init__(self) -> None:
-        self.count, self.whole, self.calendar = 0, True, True
-        self.first: float | int | None = None
-        self._above = {least: 0 for least, _, _ in _UNITS if least}
-        self._below = dict.fromkeys(self._above, -np.inf)  # The largest number that is not above, and the next one.
-        self._next = dict.fromkeys(self._above, np.inf)
-
-    def add(self, values: np.ndarray | None, _: np.ndarray) -> bool:
-        """Count the numbers of a piece; False where they are none."""
-        if values is None:
-            return False
-        if len(values):
-            self.first = values[0] if self.first is None else self.first
-            self.count += len(values)
-            self.calendar &= _calendar(values)
-            sizes = np.abs(values)
-            for least in self._above:
-                above = sizes > least
-                self._above[least] += int(above.sum())
-                if not above.all():
-                    self._below[least] = max(self._below[least], float(sizes[~above].max()))
-                if above.any():
-                    self._next[least] = min(self._next[least], float(sizes[above].min()))
-        self.whole &= values.dtype.kind == "i"
-        return True
-
-    def unit(self) -> tuple[int, str]:
-        """The unit that the median of the magnitudes tells."""
-        for least, factor, unit in _UNITS:
-            if not least or self._median_above(least):
-                return factor, unit
-        raise AssertionError("the last unit has no least magnitude")
-
-    def _median_above(self, least: float) -> bool:
-        twice = 2 * self._above[least]
-        if twice == self.count:  # The median is between two numbers.
-            return (self._below[least] + self._next[least]) / 2 > least
-        return twice > self.count
-
-
-def _from_numbers(tables: Sequence[Table], column: str, read: Callable, summary: _Numbers) -> Iterator[np.ndarray]:
-    factor, unit = summary.unit()
-    if unit != "seconds" and summary.count:
-        logger.warning(
-            "%s, column %r: numbers such as %s are read as %s since 1970", tables[0].label, column, summary.first, unit
-        )
+def numbers_of(tables: Iterable[Table], column: str, read: Callable = _numbers) -> Numbers | None:
+    """What the numbers of a column say, in some pieces; None where it holds dates, or a value that is no number."""
+    result = Numbers()
     for table in tables:
-        values, missing = read(table, column)
+        kind = table.frame[column].dtype
+        if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_bool_dtype(kind):
+            return None
+        if not result.add(table.start, read(table, column)[0]):
+            return None
+    return result
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How the times of a column are written: as dates, where nothing else is said.
+
+    Attributes:
+        column: the column.
+        factor: of numbers, the nanoseconds of their unit.
+        whole: whether all numbers are whole.
+        calendar: whether all are dates such as 20150301, which is refused.
+        layouts: of texts, the format.
+        ambiguous: whether there are two of them, which both read every text.
+    """
+
+    column: str
+    factor: int = 0
+    whole: bool = True
+    calendar: bool = False
+    layouts: tuple[str, ...] = ()
+    ambiguous: bool = False
+
+    def times(self, table: Table, read: Callable = _numbers) -> np.ndarray:
+        """The times of a piece, int64 nanoseconds; see `read_times`."""
+        if self.factor:
+            return self._from_numbers(table, *read(table, self.column))
+        if self.layouts:
+            return self._from_texts(table)
+        return nanoseconds(pd.to_datetime(table.frame[self.column], utc=True))
+
+    def _from_numbers(self, table: Table, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        column, factor = self.column, self.factor
         wild = np.abs(values * float(factor)) >= 9.2e18
-        calendar = np.full(len(values), summary.calendar)
         table.refuse(column, _spread(wild, missing), "are no plausible times")
         what = "are dates written as whole numbers"
-        table.refuse(column, _spread(calendar, missing), what, "Write them as 2015-03-01.")
+        table.refuse(column, _spread(np.full(len(values), self.calendar), missing), what, "Write them as 2015-03-01.")
         result = np.full(len(missing), NO_TIME, np.int64)
         tame = np.where(wild, 0, values)
-        result[~missing] = tame.astype(np.int64) * factor if summary.whole else _scaled(tame.astype(np.float64), factor)
-        yield result
+        result[~missing] = tame.astype(np.int64) * factor if self.whole else scaled(tame.astype(np.float64), factor)
+        return result
 
-
-def _calendar(values: np.ndarray) -> bool:
-    """Whether all of the values are dates such as 20150301, and not seconds."""
-    if not ((values >= 1970_01_01) & (values < 2100_01_01)).all():
-        return False
-    whole = values.astype(np.int64)
-    month, day = whole // 100 % 100, whole % 100
-    return bool(((values == whole) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
-
-
-def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
-    """`values * factor` as int64; the whole part apart, so that whole seconds stay exact."""
-    whole = np.floor(values)
-    return whole.astype(np.int64) * factor + np.rint((values - whole) * factor).astype(np.int64)
-
-
-def _from_texts(tables: Sequence[Table], column: str) -> Iterator[np.ndarray]:
-    layouts, ambiguous = _layouts_of(tables, column)
-    for table in tables:
+    def _from_texts(self, table: Table) -> np.ndarray:
+        column = self.column
         texts, missing = _texts(table, column)
-        dates, *others = [_dates(table, column, texts, layout) for layout in layouts]
+        dates, *others = [_dates(table, column, texts, layout) for layout in self.layouts]
         table.refuse(
             column,
             dates.isna().to_numpy() & ~missing,
             "are no times",
             "Write seconds since 1970 or dates such as 2015-03-01 17:30:00.",
         )
-        undecided = (dates != others[0]).to_numpy() & ~missing if ambiguous else np.zeros(len(missing), bool)
+        undecided = (dates != others[0]).to_numpy() & ~missing if self.ambiguous else np.zeros(len(missing), bool)
         what = "dates may have the day or the month first, and no row tells which"
         table.refuse(column, undecided, what, "Write them as YYYY-MM-DD, or convert the column beforehand.")
-        yield nanoseconds(dates)
+        return nanoseconds(dates)
 
 
-def _layouts_of(tables: Sequence[Table], column: str) -> tuple[list[str], bool]:
+def spelling_of(
+    first: Table, column: str, numbers: Numbers | None, total: Callable[[Callable, Callable], Any]
+) -> Spelling:
+    """How the times of a column are written, told by all of them.
+
+    Args:
+        first: the first piece of the table.
+        column: one of its columns.
+        numbers: what `numbers_of` all pieces is.
+        total: given a function of a piece and what merges a list of its results, it tells that of all pieces.
+
+    Raises:
+        ValueError: it is a column of true and false.
+    """
+    kind = first.frame[column].dtype
+    if pd.api.types.is_bool_dtype(kind):
+        raise ValueError(f"{first.label}, column {column!r}: times are expected, and the column holds true and false.")
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        return Spelling(column)
+    if numbers is None:
+        layouts, ambiguous = _layouts_of(column, total)
+        return Spelling(column, layouts=tuple(layouts), ambiguous=ambiguous)
+    factor, unit = numbers.unit()
+    if unit != "seconds" and numbers.count:
+        logger.warning(
+            "%s, column %r: numbers such as %s are read as %s since 1970", first.label, column, numbers.first, unit
+        )
+    return Spelling(column, factor, numbers.whole, numbers.calendar)
+
+
+def _layouts_of(column: str, total: Callable[[Callable, Callable], Any]) -> tuple[list[str], bool]:
     """The formats of the texts, the one that reads most of them first; and whether two read all of them."""
-    first, whole = None, True
-    for table in tables:
-        texts, missing = _texts(table, column)
-        if first is None and not missing.all():
-            first = texts[~missing].iloc[0]
-        whole = whole and not (_dates(table, column, texts, ISO).isna().to_numpy() & ~missing).any()
+    (_, first), whole = total(functools.partial(_first_text, column), _joint_texts)
     layouts = [] if whole or first is None else date_layouts(first)
     if len(layouts) < 2:
         return layouts or [ISO], False
-    unread = [0, 0]
-    for table in tables:
-        texts, missing = _texts(table, column)
-        for place, layout in enumerate(layouts):
-            unread[place] += int((_dates(table, column, texts, layout).isna().to_numpy() & ~missing).sum())
-    if not any(unread):
+    unread = total(functools.partial(_unread, column, layouts), added)
+    if not unread.any():
         return layouts, True
     return [layouts[int(unread[1] < unread[0])]], False
+
+
+def _first_text(column: str, table: Table) -> tuple[tuple[float, str | None], bool]:
+    """The first text of a piece that is not missing, after its row, and whether all are ISO 8601."""
+    texts, missing = _texts(table, column)
+    first = (math.inf, None) if missing.all() else (table.start, texts[~missing].iloc[0])
+    return first, not (_dates(table, column, texts, ISO).isna().to_numpy() & ~missing).any()
+
+
+def _joint_texts(found: Sequence[tuple[tuple[float, str | None], bool]]) -> tuple[tuple[float, str | None], bool]:
+    return min((first for first, _ in found), key=lambda first: first[0]), all(whole for _, whole in found)
+
+
+def _unread(column: str, layouts: list[str], table: Table) -> np.ndarray:
+    """How many texts of a piece each format does not read."""
+    texts, missing = _texts(table, column)
+    dates = [_dates(table, column, texts, layout) for layout in layouts]
+    return np.array([int((one.isna().to_numpy() & ~missing).sum()) for one in dates])
 
 
 def _texts(table: Table, column: str) -> tuple[pd.Series, np.ndarray]:

@@ -21,38 +21,38 @@ class UserTable:
     def __init__(self, users: pd.DataFrame) -> None:
         self._users = users
         self._index = pd.Index(users[USER_ID])
-        self._met, self._trains = np.zeros(len(users), bool), np.zeros(len(users), bool)
-        self._first: str | None = None
         self._codes: dict[str, np.ndarray] = {}
 
-    def meet(self, user_ids: np.ndarray, trains: np.ndarray) -> None:
-        """Note who has events.
+    def marked(self, user_ids: np.ndarray) -> np.ndarray:
+        """Which rows of the table are of some users, bool."""
+        rows = self._rows(user_ids)
+        result = np.zeros(len(self._users), bool)
+        result[rows[rows >= 0]] = True
+        return result
+
+    def vocabularies(
+        self, met: np.ndarray, trains: np.ndarray, first: str | None
+    ) -> Iterator[tuple[str, str, Vocabulary]]:
+        """Each column's name, the feature that it becomes, and its vocabulary.
 
         Args:
-            user_ids: texts [U], the users of a part.
-            trains: bool [U], who has training events.
-        """
-        rows = self._rows(user_ids)
-        self._first = user_ids[0] if self._first is None else self._first
-        self._met[rows[rows >= 0]] = True
-        self._trains[rows[(rows >= 0) & trains]] = True
-
-    def vocabularies(self) -> Iterator[tuple[str, str, Vocabulary]]:
-        """Each column's name, the feature that it becomes, and its vocabulary.
+            met: bool [rows], who has events.
+            trains: bool [rows], who has training events.
+            first: the first user of the events.
 
         Raises:
             ValueError: no user of the events is in the table.
         """
-        if not self._met.any():
+        if not met.any():
             raise ValueError(
-                f"No user of the events, such as {self._first!r}, is in the table 'users', which has"
+                f"No user of the events, such as {first!r}, is in the table 'users', which has"
                 f" {self._users[USER_ID].iloc[0]!r}: the ids must be written alike."
             )
         for name in self._users.columns.drop(USER_ID):
             values = self._users[name]
-            vocabulary = Vocabulary.of(values[self._trains].unique())
+            vocabulary = Vocabulary.of(values[trains].unique())
             if name == USER_TEXT and len(vocabulary):
-                vocabulary = Vocabulary.of(values[self._met].unique())
+                vocabulary = Vocabulary.of(values[met].unique())
             yield name, USER_TEXT if name == USER_TEXT else user_feature(name), vocabulary
 
     def codes(self, feature: str, vocabulary: Vocabulary, user_ids: np.ndarray) -> np.ndarray:

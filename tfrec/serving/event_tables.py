@@ -11,7 +11,8 @@ import pandas as pd
 from tfrec.data.events import read_events
 from tfrec.data.options import EventColumns
 from tfrec.data.tables import Source, Table, read_table
-from tfrec.data.timestamps import SECOND, read_times
+from tfrec.data.time_numbers import SECOND
+from tfrec.data.timestamps import read_times
 from tfrec.features import CONTEXT_PREFIX, EVENT_TYPE, HISTORY, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 _STANDARD = {name: name for name in (USER_ID, ITEM_ID, TIMESTAMP, POSITION, EVENT_TYPE)}

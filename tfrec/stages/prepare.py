@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import shutil
 import time
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tfrec import build
-from tfrec.data import Dataset, content_hash, prepare
+from tfrec.data import Dataset, Runner, content_hash, prepare
 from tfrec.features import USER_ID
 from tfrec.report import peak_memory_mb
 from tfrec.stages.ledger import Run, replaced
@@ -52,12 +54,23 @@ def _complete(run: Run) -> bool:
         return False
 
 
-def _perform(run: Run, key: str) -> None:
+def prepare_by(runner: Runner) -> Stage:
+    """The stage, done by somebody else; what it leaves is the same, and under the same key.
+
+    Raises:
+        ValueError: when it is performed: the data is simulated.
+    """
+    return dataclasses.replace(prepare_stage, perform=functools.partial(_perform, runner=runner))
+
+
+def _perform(run: Run, key: str, *, runner: Runner | None = None) -> None:
+    if runner is not None and run.pipeline.data.made_up:
+        raise ValueError("A runner prepares tables, and the data of this pipeline is simulated: leave --runner out.")
     start = time.perf_counter()
     _remove_damaged(run)
     with run.opened():
         if not run.pipeline.data.made_up:
-            prepared = build.dataset(run.pipeline.data, run.path(DATASET))
+            prepared = build.dataset(run.pipeline.data, run.path(DATASET), runner)
             run.path(ORACLE).unlink(missing_ok=True)
         else:
             prepared = _simulate(run)

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfrec import config
+from tfrec.data import Runner
 from tfrec.stages.assist import assist
 from tfrec.stages.disk import fullness_told
 from tfrec.stages.evaluate import evaluate_stage
 from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
-from tfrec.stages.prepare import prepare_stage
+from tfrec.stages.prepare import prepare_by, prepare_stage
 from tfrec.stages.publish import publish_stage
 from tfrec.stages.rank import rank_stage
 from tfrec.stages.stage import Stage
@@ -40,6 +41,7 @@ def run(
     *,
     only: str | None = None,
     items: str | Path | None = None,
+    runner: Runner | None = None,
 ) -> Path | None:
     """Do the stages of a pipeline that are not done yet.
 
@@ -53,6 +55,7 @@ def run(
         items: with `only="export"`, a table whose items are the catalogue in place of the pipeline's. Data set and
             weights are taken as they are, whatever became of the pipeline's tables, and a later `publish` takes the
             export as it is. The next export without it has the pipeline's own catalogue again.
+        runner: with `only="prepare"`, who prepares the tables, such as a `tfrec.data.BeamRunner`.
 
     Returns:
         The folder; None of a worker that `TF_CONFIG` names and that is not the chief, which only helps to train.
@@ -68,6 +71,8 @@ def run(
         raise ValueError(f"`only` must be one of {', '.join(stages)}, or None for all; received {only!r}.")
     if items is not None and only != "export":
         raise ValueError(f"`items` is for the stage `export` alone; received {str(items)!r} with {only!r}.")
+    if runner is not None and only != "prepare":
+        raise ValueError(f"`runner` is for the stage `prepare` alone; received one with {only!r}.")
     if items is not None and pipeline.ranking is not None:
         raise ValueError(
             "`--items` gives a model that recommends another catalogue, and this pipeline has the section `ranking`: a "
@@ -83,14 +88,15 @@ def run(
             _lead(current, cluster, only)
         else:
             replicas = devices(current) if only in (None, "train") else None
-            _do(current, only, _others(items, replicas), recorded=items is not None)
+            _do(current, only, _others(items, replicas, runner), recorded=items is not None)
     return current.out
 
 
-def _others(items: str | Path | None, replicas: Replicas | None) -> dict[str, Stage]:
+def _others(items: str | Path | None, replicas: Replicas | None, runner: Runner | None = None) -> dict[str, Stage]:
     """The stages that this call asks for in place of the usual ones."""
     exporting = {} if items is None else {"export": export_of(Path(items))}
-    return exporting | ({} if replicas is None else {"train": train_on(replicas)})
+    preparing = {} if runner is None else {"prepare": prepare_by(runner)}
+    return exporting | preparing | ({} if replicas is None else {"train": train_on(replicas)})
 
 
 def _lead(current: Run, cluster: Cluster, only: str | None) -> None:
