@@ -85,10 +85,8 @@ class ExportedRanker:
         asked = self.catalogue() if candidates is None else [str(item) for item in candidates]
         past = np.array([str(item) for item in history], object)
         warn_unknown(self.items.index, past)
-        kinds = ((event_tables.EVENTS, events, len(past)), (event_tables.USER, user, 1))
-        told = {}
-        for kind, columns, count in kinds:
-            told |= event_tables.given(kind, columns or {}, count, self.manifest, PREDICT_FULL)
+        told = event_tables.given(event_tables.EVENTS, events or {}, len(past), self.manifest, PREDICT_FULL)
+        told |= event_tables.given(event_tables.USER, user or {}, 1, self.manifest, PREDICT_FULL)
         shown = event_tables.given(event_tables.CONTEXT, context or {}, len(asked), self.manifest, PREDICT_FULL)
         judged = self.judge({HISTORY: past, **told}, np.array([len(past)]), asked, shown)
         found = {name: values[0] for name, values in judged.items()}
