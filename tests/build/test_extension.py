@@ -39,7 +39,7 @@ def words(texts):
 def modelled(data, monkeypatch=None, **changes):
     """A model with weights that tell items apart."""
     if monkeypatch:
-        monkeypatch.setattr("tfrec.build.model.text_vectors", lambda texts, settings: words(texts))
+        monkeypatch.setattr("tfrec.build.text.text_vectors", lambda texts, settings: words(texts))
     model = build.two_tower(data, dim=8, seed=1, **{"text": "none", **changes})
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
