@@ -78,8 +78,7 @@ def recorded(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     documents = [_metrics(part) for part in parts]
     return {
         "pipeline": pipelines[0].name,
-        "commit": results.commit(),
-        "code_changed": results.changed(),
+        "recorded_with": results.commit(),  # The code that reads the runs; they may be of earlier code.
         "seeds": sorted({each.seed for each in pipelines}),
         "settings": _alike(pipelines),
         **found(row, runs),
@@ -158,8 +157,7 @@ def _of_stages(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     return {
         "test": [each["test"] for each in documents],
         "validation": [each["validation"] for each in documents],
-        "two_stages": [each["two_stages"] for each in documents],
-        "baselines": {name: [each["baselines"][name] for each in documents] for name in documents[0]["baselines"]},
+        "recall": [{key: value for key, value in each["two_stages"].items() if "@" in key} for each in documents],
         "difference": {figure: _told(gap) for figure, gap in gaps.items()},
     }
 

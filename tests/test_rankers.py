@@ -98,6 +98,7 @@ def test_two_stages_are_paired_with_recall_alone_over_users(rankers, tmp_path):
         )
         runs.append(folder)
     found = rankers.recorded(ROWS["two"], runs)
+    assert found["recall"] == [{"recall@20": 0.5}] * 2
     gap = found["difference"]["ndcg@10"]
     assert (gap["ours"], gap["theirs"]) == (pytest.approx(0.2), pytest.approx(0.16)) and gap["low"] > 0
     assert "NDCG@10 0.2000; 2 seed(s) | recall alone 0.1600 (+0.0400, +0.0" in rankers.table({"two": found})

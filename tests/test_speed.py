@@ -62,6 +62,15 @@ def test_the_page_shows_the_record():
     assert lines[3] == "| shop | to validation NDCG@10 0.2, s | 2 (1 epochs) | 0.1000 in 1 epochs | - |"
 
 
+def test_page_and_readme_say_what_the_record_does():
+    script = speed_script("run")
+    record, page = json.loads(script.RECORD.read_text(encoding="utf-8")), script.PAGE.read_text(encoding="utf-8")
+    assert script.results.between(page, "speed", script.table(record)) == page
+    beauty, movielens = (record["data"][name]["epoch_ratio"] for name in ("amazon_beauty", "movielens_1m"))
+    told = f"1/{beauty:.0f} of the time of RecTools' SASRec on Beauty and 1/{movielens:.0f} on MovieLens-1M"
+    assert told in (script.results.ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_page_of_a_step_is_that_of_its_record():
     script = speed_script("step")
     page = script.PAGE.read_text(encoding="utf-8")

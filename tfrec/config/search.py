@@ -96,11 +96,8 @@ class Search:
     @property
     def last(self) -> str:
         """The stage that trials end with: the second one's where its settings are searched."""
-        return (
-            "rank"
-            if self.pipeline.two_stages and any(key.startswith("ranking") for key in self.space.space)
-            else "train"
-        )
+        ranks = any(key.startswith("ranking") for key in self.space.space)
+        return "rank" if self.pipeline.two_stages and ranks else "train"
 
     def trial(self, settings: Mapping[str, Any]) -> Pipeline:
         """The pipeline with the settings of a trial.
