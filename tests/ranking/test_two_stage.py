@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.retrieval.cycles import ITEMS, OBJECTIVES, following, test_batch, two_tower
+from tfrec import build, config
 from tfrec.data import EvaluationUsers, Ragged
 from tfrec.features import CANDIDATES, HISTORY, NEXT, NORMALISER, SEEN, STATE, label_feature
 from tfrec.ranking import (
@@ -156,6 +157,18 @@ def test_nearness_is_a_cosine_whatever_the_vectors_are():
         raw = evidence.raw({VECTORS: tf.constant(table)}, *asked).numpy()[0]
         np.testing.assert_allclose(raw[:, 3], unit[[4, 5, 6]] @ unit[3], atol=1e-5)
         np.testing.assert_allclose(raw[:, 4], (unit[[4, 5, 6]] @ unit[[2, 3]].T).max(axis=1), atol=1e-5)
+
+
+def test_biases_do_not_decay():
+    model = two_stage()
+    optimizer = build.optimizer(config.Training(weight_decay=0.5, schedule="constant", warmup_steps=0), model=model)
+    weights = model.trainable_weights
+    for weight in weights:
+        weight.assign(keras.ops.ones_like(weight))
+    optimizer.build(weights)
+    optimizer.apply([keras.ops.zeros_like(weight) for weight in weights], weights)
+    kept = {weight.path for weight in weights if weight.numpy().ravel()[0] == 1}
+    assert kept == {weight.path for weight in weights if len(weight.shape) < 2} and len(kept) < len(weights)
 
 
 def test_nothing_is_known_of_an_empty_history(model):

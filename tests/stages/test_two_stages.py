@@ -64,6 +64,7 @@ def test_both_stages_stand_beside_recall_alone(finished):
         assert part in report, part
     model = load_two_stage(finished / "ranking" / "model.keras")
     assert (model.recall, model.rank, len(model.candidates)) == (20, 5, 30)
+    assert model.evidence.dim == model.item_tower.dim  # Nearness leaves a bonus out.
 
 
 @pytest.mark.slow
