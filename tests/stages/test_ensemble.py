@@ -23,7 +23,7 @@ def ledger(run):
     return json.loads((run / "stages.json").read_text("utf-8"))["train"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_ensemble_goes_on_with_the_member_it_was_at_and_is_exported_as_one(tmp_path, monkeypatch):
     pipeline, out = config.load(tiny_shop.write(tmp_path / "shop"), TWO), tmp_path / "run"
     train, seeds = fit.train, []

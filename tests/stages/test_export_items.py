@@ -159,6 +159,7 @@ def test_an_export_without_the_table_goes_back_and_says_so(folder, caplog):
     assert "own items again" not in caplog.text
 
 
+@pytest.mark.long
 def test_a_changed_table_is_exported_anew(folder):
     path = catalogue(folder, ("n", "New", "family 1"))
     go(folder, "export", path)

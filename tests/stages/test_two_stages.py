@@ -104,7 +104,7 @@ def repeated(run, *overrides, only=None):
 OTHERWISE = ("ranking.learning.events=training", "ranking.learning.loss=binary", "ranking.negatives.mined=0.5")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_change_repeats_what_depends_on_it_and_no_more(finished):
     diversity = "{trade_off: 0.2, category: family, most: 2, curve: [0, 1]}"
     assert repeated(finished) == []

@@ -18,6 +18,7 @@ def model(request, tmp_path_factory):
     return text_models.load(folder, max_tokens=16)
 
 
+@pytest.mark.long
 def test_a_text_is_read_alike_alone_and_in_company(model):
     ids, lengths = model.tokens(TEXTS)
     together = model.vectors(ids, lengths).numpy()

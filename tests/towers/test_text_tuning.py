@@ -42,6 +42,7 @@ CASES += [(family, kind) for family in ("Bert", "GPT2") for kind in ("prefix", "
 CASES += [("Albert", "prefix"), ("DebertaV3", "partial")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_every_family_is_tuned_from_where_it_was(presets, family, kind):
     before = vectors(loaded(presets[family]))

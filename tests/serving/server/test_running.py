@@ -51,6 +51,7 @@ def states(server, name=NAME):
     return {each["version"]: each["state"] for each in found}
 
 
+@pytest.mark.long
 def test_a_published_version_takes_over_and_a_rollback_brings_the_old_one_back(root, second):
     with Running(root / NAME) as server:
         before = server.post(PREDICT, ROW)[1]
