@@ -6,9 +6,10 @@ python benchmarks/speed/run.py --page      writes the table of docs/speed.md fro
 Both libraries train a SASRec of the same width, blocks, heads and length on the same events, by a softmax over all
 items, with as many steps an epoch, on the same cores, in turn: rounds of `EPOCHS` epochs, of which the first one, that
 has what happens once in it, is not counted. Then one training each says how many epochs take it to the validation
-NDCG@10 of `WORK`; they count as long as the middle epoch of the rounds, so that this part needs no idle machine. A
-measurement is a process of its own and a file under --out: a benchmark that was stopped goes on where it was. RecTools
-lives in an environment of its own, which `make benchmark-speed` makes.
+NDCG@10 of `WORK`; they count as long as the middle epoch of the rounds, so that this part needs no idle machine, and
+may be added to the rounds of the record (`--ways-only`). A measurement is a process of its own and a file under --out:
+a benchmark that was stopped goes on where it was. RecTools lives in an environment of its own, which `make
+benchmark-speed` makes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +58,46 @@ RATES = {"tfrec": 0.002, "rectools": 0.001}
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=results.ROOT / "runs" / "speed")
 @click.option("--others", default=str(OTHERS), help="The interpreter that has RecTools.")
 @click.option("--rounds-only", is_flag=True, help="Leave the way to the validation figure for a later call.")
+@click.option("--ways-only", is_flag=True, help="Measure only that, beside the rounds that are recorded.")
 @click.option("--page", is_flag=True, help="Write the page from the record, and measure nothing.")
-def main(names: Sequence[str], rounds: int, out: Path, others: str, *, rounds_only: bool, page: bool) -> None:
+def main(
+    names: Sequence[str], rounds: int, out: Path, others: str, *, rounds_only: bool, ways_only: bool, page: bool
+) -> None:
     """Measure what is not measured yet, and write record and page."""
     if not page:
         if not Path(others).exists():
             raise click.ClickException(
                 f"{others} is not there: `make benchmark-speed` makes it, --others names another."
             )
-        found = json.loads(RECORD.read_text(encoding="utf-8"))["data"] if RECORD.exists() else {}
+        if rounds_only and ways_only:
+            raise click.ClickException("--rounds-only and --ways-only leave nothing to measure: give one of them.")
+        told = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"data": {}}
+        interpreters = {"tfrec": sys.executable, "rectools": others}
         try:
-            interpreters = {"tfrec": sys.executable, "rectools": others}
+            if ways_only:
+                rounds_of(told, names)
             works = {name: prepared(name, out / name) for name in names}
             for name, work in works.items():
-                timed(work, out / name, rounds, interpreters)
+                if not ways_only:
+                    timed(work, out / name, rounds, interpreters)
+                    told["data"][name] = told_of_rounds(work, out / name, rounds)
+                    told |= {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
             for name, work in works.items():
                 if not rounds_only:
                     reached(work, out / name, interpreters)
-                found[name] = told_of(work, out / name, rounds)
+                told["data"][name] |= told_of_ways(told["data"][name], out / name, work["target"])
         except (OSError, ValueError) as error:  # Tables that are not there, say.
             raise click.ClickException(str(error)) from error
-        told = {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
-        RECORD.write_text(json.dumps({**told, "data": dict(sorted(found.items()))}, indent=1) + "\n", encoding="utf-8")
+        told["data"] = dict(sorted(told["data"].items()))
+        RECORD.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     results.fill(PAGE, "speed", table(json.loads(RECORD.read_text(encoding="utf-8"))))
+
+
+def rounds_of(told: Mapping[str, Any], names: Sequence[str]) -> None:
+    """ValueError where the record lacks rounds of the work as it is, beside which a way could be told."""
+    for name in names:
+        if name not in told["data"] or (told["shared"], told["rates"]) != (SHARED, RATES):
+            raise ValueError(f"{RECORD.name} has no rounds of {name} with these settings: leave --ways-only out.")
 
 
 def timed(work: Mapping[str, Any], folder: Path, rounds: int, interpreters: Mapping[str, str]) -> None:
@@ -96,18 +114,30 @@ def reached(work: Mapping[str, Any], folder: Path, interpreters: Mapping[str, st
         _process(library, interpreters[library], {**work, "epochs": work["most"]}, folder / f"{library}_quality")
 
 
-def told_of(work: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
-    """What the measurements say: of each library its figures, and the ratios of the two; None where it is unknown."""
-    told = {library: figures(list(_results(folder, library, rounds))) for library in LIBRARIES}
-    ours, theirs = (told[library] for library in LIBRARIES)
+def told_of_rounds(work: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
+    """What the rounds say: of each library its figures, and the ratios of the two."""
+    ours, theirs = (
+        figures([json.loads((folder / f"{library}_round_{turn}.json").read_text()) for turn in range(1, rounds + 1)])
+        for library in LIBRARIES
+    )
     return {
         **{field: work[field] for field in ("users", "items", "events", "max_length", "target")},
-        **told,
+        "tfrec": ours,
+        "rectools": theirs,
         "epoch_ratio": theirs["epoch_seconds"]["median"] / ours["epoch_seconds"]["median"],
-        "quality_ratio": _ratio(theirs["seconds_to_target"], ours["seconds_to_target"]),
         "memory_ratio": theirs["peak_memory_mb"] / ours["peak_memory_mb"],
         "recommend_ratio": theirs["recommend_seconds"]["median"] / ours["recommend_seconds"]["median"],
     }
+
+
+def told_of_ways(found: Mapping[str, Any], folder: Path, target: float) -> dict[str, Any]:
+    """The figures of `found` with the ways to the target, and the ratio; None where unmeasured."""
+    told: dict[str, Any] = {"target": target}
+    for library in LIBRARIES:
+        path = folder / f"{library}_quality.json"
+        told[library] = with_way(found[library], json.loads(path.read_text()) if path.exists() else None)
+    seconds = [told[library]["seconds_to_target"] for library in LIBRARIES]
+    return {**told, "quality_ratio": None if None in seconds else seconds[1] / seconds[0]}
 
 
 def prepared(name: str, folder: Path) -> dict[str, Any]:
@@ -159,20 +189,8 @@ def _process(library: str, interpreter: str, work: Mapping[str, Any], path: Path
         raise click.ClickException(f"{path.name} ended with status {ended.returncode}")
 
 
-def _results(folder: Path, library: str, rounds: int) -> Iterator[dict[str, Any]]:
-    """The rounds, then the way to the target where it was measured."""
-    for part in [*(f"round_{turn}" for turn in range(1, rounds + 1)), "quality"]:
-        path = folder / f"{library}_{part}.json"
-        if part != "quality" or path.exists():
-            yield json.loads(path.read_text())
-
-
-def figures(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of one library's measurements; of them the training to the target has one."""
-    rounds = [part for part in parts if part["target"] is None]
-    ways = [part for part in parts if part["target"] is not None]
-    epoch = statistics.median(second for part in rounds for second in part["epoch_seconds"][1:])
-    got_there = [len(way["ndcg"]) for way in ways if way["ndcg"][-1] >= way["target"]]
+def figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is told of one library's rounds."""
     return {
         "epoch_seconds": _spread([second for part in rounds for second in part["epoch_seconds"][1:]]),
         "first_epoch_seconds": _spread([part["epoch_seconds"][0] for part in rounds]),
@@ -180,18 +198,21 @@ def figures(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "recommend_seconds": _spread([part["recommend_seconds"] for part in rounds]),
         "recommended_users": rounds[0]["users"],
         "ndcg_after_a_round": statistics.fmean(part["ndcg"][-1] for part in rounds),
-        "validation_ndcg@10": ways[0]["ndcg"] if ways else None,
-        "seconds_to_target": epoch * got_there[0] if got_there else None,
         **{name: rounds[0][name] for name in ("padding", "steps", "versions") if name in rounds[0]},
     }
 
 
+def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A library's figures with its way to the target: the validation's figures, and the seconds by the middle epoch."""
+    if way is None:
+        return {**told, "validation_ndcg@10": None, "seconds_to_target": None}
+    seconds = told["epoch_seconds"]["median"] * len(way["ndcg"])
+    reached = way["ndcg"][-1] >= way["target"]
+    return {**told, "validation_ndcg@10": way["ndcg"], "seconds_to_target": seconds if reached else None}
+
+
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "least": min(values), "most": max(values), "count": len(values)}
-
-
-def _ratio(theirs: float | None, ours: float | None) -> float | None:
-    return None if theirs is None or ours is None else theirs / ours
 
 
 def table(record: Mapping[str, Any]) -> str:
