@@ -37,6 +37,11 @@ class Cluster:
         chiefs = len(self.spec.get(CHIEF, ()))
         return (CHIEF, self.index) if self.index < chiefs else (WORKER, self.index - chiefs)
 
+    @property
+    def others(self) -> dict[str, str]:
+        """Address -> name in words, of all workers but this one."""
+        return {address: self.named(index) for index, address in enumerate(self.addresses) if index != self.index}
+
     def named(self, index: int) -> str:
         """A worker in words."""
         return f"{'the chief' if index == 0 else f'worker {index}'} ({self.addresses[index]})"

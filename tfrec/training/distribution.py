@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfrec.data import Share
 from tfrec.training.cluster import Cluster
+from tfrec.training.start_watch import watched
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +71,15 @@ class Replicas:
     def of_cluster(cls, cluster: Cluster) -> Replicas:
         """All GPUs of all workers, or the CPU of each where it has none; all of them must be here already.
 
-        TensorFlow must not have been at work in this process before.
+        TensorFlow must not have been at work in this process before. Where one of them dies now, this process is killed
+        after `start_watch.SECONDS`, with a line that names it: TensorFlow would wait for ever.
         """
         kind, number = cluster.task
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec(dict(cluster.spec)), task_type=kind, task_id=number
         )
-        return cls(tf.distribute.MultiWorkerMirroredStrategy(resolver), cluster)
+        with watched(cluster.others):
+            return cls(tf.distribute.MultiWorkerMirroredStrategy(resolver), cluster)
 
     @classmethod
     def of_devices(cls, count: int) -> Replicas | None:
