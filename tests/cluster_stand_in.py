@@ -4,8 +4,8 @@ import pickle
 import random
 from collections import defaultdict
 
-from tfrec.data import cluster_work as work
-from tfrec.data.cluster import ClusterRunner
+from tfrec.data.cluster import work
+from tfrec.data.cluster.runner import ClusterRunner
 from tfrec.data.findings import Findings
 from tfrec.data.totals import joint
 

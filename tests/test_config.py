@@ -11,8 +11,8 @@ from tfrec import config
 from tfrec.config.data import Simulated, SimulatedAds
 from tfrec.config.reference import page
 from tfrec.config.schema import Objective
-from tfrec.data.simulated import shop
-from tfrec.data.simulated_ads import CLICK, CLICKED, CONTEXT, ad_log
+from tfrec.data.simulated.ads import CLICK, CLICKED, CONTEXT, ad_log
+from tfrec.data.simulated.shop import shop
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOP = "name: shop\ndata: {simulated: {users: 10}}\n"

@@ -29,7 +29,7 @@ LEVELS = {
     "stages": 9,
     "cli": 10,
 }  # fmt: skip
-LIGHT = ("evaluation", "data.simulated", "data.simulated_catalogue")
+LIGHT = ("evaluation", "data.simulated")
 MAX_LINES, MAX_BODY, MAX_MEDIAN_BODY, MAX_PARAMETERS, MAX_DEPTH = 300, 50, 12, 8, 2
 MAX_TRACKED_BYTES = 512 * 1024
 FOREIGN_FLAGS = ("training", "deep")  # the names and the places are those of Keras and of PyYAML

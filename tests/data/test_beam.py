@@ -7,7 +7,8 @@ import pytest
 from tests.awkward_log import CASES, ITEM_TABLE, LITTLE, PIPELINE, USER_TABLE, files, told_apart, with_tables, write
 from tfrec import cli
 from tfrec.config import load
-from tfrec.data import BeamRunner, PrepareOptions, cluster_work, prepare
+from tfrec.data import BeamRunner, PrepareOptions, prepare
+from tfrec.data.cluster import work
 
 pytest.importorskip("apache_beam")
 pytestmark = pytest.mark.beam
@@ -95,7 +96,7 @@ def test_a_worker_that_breaks_is_one_line(shop, capsys, monkeypatch):
     def broken(merge, several):
         raise TypeError("not this")
 
-    monkeypatch.setattr(cluster_work, "merged", broken)
+    monkeypatch.setattr(work, "merged", broken)
     told = refused(shop, capsys, "--runner", "direct")
     assert "The runner failed: TypeError: not this" in told and "TFREC_DEBUG=1" in told
 

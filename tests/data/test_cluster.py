@@ -26,7 +26,7 @@ from tests.cluster_stand_in import Workers
 from tfrec import stages
 from tfrec.config import load
 from tfrec.data import BeamRunner, EventColumns, PrepareOptions, UserColumns, events, prepare, shelf
-from tfrec.data.cluster_work import Said, merged
+from tfrec.data.cluster.work import Said, merged
 
 
 def prepared(source, folder, options=None, runner=None, **tables):

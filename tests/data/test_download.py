@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tfrec.data import amazon, movielens
-from tfrec.data.download import SOURCES, download, sequence_digest
+from tfrec.data.public import amazon, movielens
+from tfrec.data.public.download import SOURCES, download, sequence_digest
 
 # Five users and two items that all of them rated; item 9 has too few ratings. Lines stand as in the original: by user,
 # in no order of time; user 10 comes last in the file and by number, first as text.

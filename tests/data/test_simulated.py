@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data.simulated import CLOSING_DAYS, MIN_EVENTS, START, Shop, shop
-from tfrec.data.simulated_catalogue import BRANDS, CATEGORIES, NOUNS, PER_CATEGORY, STYLES
-from tfrec.data.simulated_process import DAY, ORACLE_DEPTH
+from tfrec.data.simulated.catalogue import BRANDS, CATEGORIES, NOUNS, PER_CATEGORY, STYLES
+from tfrec.data.simulated.process import DAY, ORACLE_DEPTH
+from tfrec.data.simulated.shop import CLOSING_DAYS, MIN_EVENTS, START, Shop, shop
 
 SMALL = {"users": 300, "items": 200, "mean_events": 12, "days": 120}
 

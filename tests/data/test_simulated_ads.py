@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec.data import simulated_ads as ads
+from tfrec.data.simulated import ads
 
 SMALL = {"users": 400, "ads": 16, "mean_impressions": 40, "days": 20}
 

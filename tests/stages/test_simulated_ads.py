@@ -8,7 +8,7 @@ import pytest
 
 from tfrec import cli, config, stages
 from tfrec.data import folders
-from tfrec.data.simulated_ads import ad_log
+from tfrec.data.simulated.ads import ad_log
 from tfrec.stages import baselines as stage_baselines
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import open_dataset, open_oracle, prepare_stage

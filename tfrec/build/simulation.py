@@ -38,13 +38,13 @@ def made_up(data: config.Data) -> MadeUp:
         ValueError: a size is outside its bounds, or nothing is to be simulated.
     """
     if data.simulated_ads is not None:
-        from tfrec.data.simulated_ads import ad_log
+        from tfrec.data.simulated.ads import ad_log
 
         log = ad_log(**data.simulated_ads.model_dump())
         return MadeUp(log.events, log.items, log.users, log.truth)
     if data.simulated is None:
         raise ValueError("data.simulated is missing: there is nothing to simulate.")
-    from tfrec.data.simulated import shop
+    from tfrec.data.simulated.shop import shop
 
     made = shop(**data.simulated.model_dump())
     return MadeUp(made.events, made.items, made.users, made.oracle if oracle_applies(data) else None)

@@ -162,7 +162,7 @@ def pretrain(pipeline: Path, out: Path | None, overrides: Sequence[str]) -> None
 @click.option("--root", type=FOLDER, help="Folder for data; TFREC_DATA, else data, by default.")
 def download(name: str, root: Path | None) -> None:
     """Fetch a public data set, where there is a network: ml-1m, ml-100k, amazon-beauty."""
-    from tfrec.data import download as fetching
+    from tfrec.data.public import download as fetching
 
     click.echo(fetching.download(name, root or Path(os.environ.get("TFREC_DATA") or "data")))
 

@@ -1,8 +1,8 @@
 """The data room: tables in, a prepared dataset and its batches out."""
 
 from tfrec.data.batches import EpochPlan, EvaluationUsers
-from tfrec.data.beam_runner import BeamRunner
 from tfrec.data.candidate_lists import CandidatePlan, NegativeDraws, RecalledLists
+from tfrec.data.cluster.beam_runner import BeamRunner
 from tfrec.data.datasets import Dataset
 from tfrec.data.events import read_events
 from tfrec.data.example_batches import ExamplePlan

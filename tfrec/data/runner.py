@@ -1,4 +1,4 @@
-"""Who does the work of `prepare`: this process here, the workers of a cluster in `cluster`."""
+"""Who does the work of `prepare`: this process here, the workers of a cluster in `cluster.runner`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from tfrec.data.simulated import check_size
+from tfrec.data.simulated.shop import check_size
 from tfrec.data.tables import SUFFIXES
 from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrec.data.download import SOURCES
 from tfrec.data.findings import Findings
+from tfrec.data.public.download import SOURCES
 
 Source = pd.DataFrame | str | os.PathLike[str]
 

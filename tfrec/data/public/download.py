@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from tfrec.data import amazon, movielens
+from tfrec.data.public import amazon, movielens
 from tfrec.features import ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 _log = logging.getLogger(__name__)

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tfrec.data.simulated import AGE_BANDS, DEVICES, START, check_size
-from tfrec.data.simulated_catalogue import BRANDS, DEPARTMENTS, PRODUCTS
-from tfrec.data.simulated_process import DAY
+from tfrec.data.simulated.catalogue import BRANDS, DEPARTMENTS, PRODUCTS
+from tfrec.data.simulated.process import DAY
+from tfrec.data.simulated.shop import AGE_BANDS, DEVICES, START, check_size
 from tfrec.features import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 
 CLICK, CLICKED = "click", "clicked"  # The label, and the column of the events that holds it.

@@ -1,4 +1,4 @@
-"""The simulated shop's process: the probability of a next item, and the walk of all users; equations in `simulated`."""
+"""The simulated shop's process: the probability of a next item, and the walk of all users; equations in `shop`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrec.data import simulated_catalogue as cat
+from tfrec.data.simulated import catalogue as cat
 
 DAY = 86_400
 NEW_DAYS = 30

@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from tfrec.data import cluster_work
-from tfrec.data.cluster_reading import Coding, Overview, Sorting, box_of
+from tfrec.data.cluster import work
+from tfrec.data.cluster.reading import Coding, Overview, Sorting, box_of
 from tfrec.data.draft import Draft
 from tfrec.data.event_log import EventLog
 from tfrec.data.event_parts import first_users
@@ -42,7 +42,7 @@ PIECE = 2**16
 class ClusterRunner(abc.ABC):
     """Workers on any number of machines, which see the tables and the folder of the run; a subclass is their master.
 
-    What they do is in `cluster_work`. A step is a file that tells them more; a result is the file that they leave.
+    What they do is in `work`. A step is a file that tells them more; a result is the file that they leave.
     """
 
     @abc.abstractmethod
@@ -142,12 +142,12 @@ class Bench:
 
     def _asked(self, given: Any, ask: Callable[[Path, Path], None]) -> Any:
         step, result = self._new(), self._new()
-        cluster_work.stored(given, step)
+        work.stored(given, step)
         try:
             ask(step, result)
             return _told(result)
         finally:
-            cluster_work.forget()
+            work.forget()
             step.unlink(missing_ok=True)
 
     def _new(self) -> Path:
@@ -157,7 +157,7 @@ class Bench:
 def _told(result: Path) -> Any:
     """What the workers said, or the error raised that they met first."""
     try:
-        said = cluster_work.found(result)
+        said = work.found(result)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"The workers left nothing in {result.parent}: the folder of the run must lie where this machine and all"

@@ -1,4 +1,4 @@
-"""The pipelines that a `BeamRunner` runs: `cluster_work` as Beam's transforms. The one module that imports Beam."""
+"""The pipelines that a `BeamRunner` runs: `work` as Beam's transforms. The one module that imports Beam."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners import create_runner
 
-from tfrec.data import cluster_work
-from tfrec.data.cluster_work import Piece, Said, Slice
+from tfrec.data.cluster import work
+from tfrec.data.cluster.work import Piece, Said, Slice
 from tfrec.data.findings import Findings
 from tfrec.data.table_pieces import Reading
 from tfrec.data.totals import Merge, joint
@@ -47,7 +47,7 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
 def total(options: PipelineOptions, things: Sequence[tuple[int, Any]], step: Path, merge: Merge, result: Path) -> None:
     """See `ClusterRunner.total`."""
     with _pipeline(options) as pipeline:
-        said = _spread(pipeline, things) | "say" >> beam.Map(cluster_work.say, step)
+        said = _spread(pipeline, things) | "say" >> beam.Map(work.say, step)
         _store(said, merge, result, "said")
 
 
@@ -56,7 +56,7 @@ def total_of_pieces(
 ) -> None:
     """See `ClusterRunner.total_of_pieces`."""
     with _pipeline(options) as pipeline:
-        said = _pieces(pipeline, readings) | "say" >> beam.Map(cluster_work.say, step)
+        said = _pieces(pipeline, readings) | "say" >> beam.Map(work.say, step)
         _store(said, merge, result, "said")
 
 
@@ -65,7 +65,7 @@ def sort(options: PipelineOptions, readings: Sequence[Reading], step: Path, find
     with _pipeline(options) as pipeline:
         cut = _pieces(pipeline, readings) | "cut" >> beam.ParDo(_Cut(step)).with_outputs("said", main="slices")
         _store(cut.said, Findings.merged, findings, "findings")
-        parts = cut.slices | beam.GroupByKey() | "put together" >> beam.Map(cluster_work.put_together, step)
+        parts = cut.slices | beam.GroupByKey() | "put together" >> beam.Map(work.put_together, step)
         _store(parts, joint, result, "parts")
 
 
@@ -96,13 +96,13 @@ def _spread(pipeline: beam.Pipeline, things: Sequence[Any]) -> Any:
 
 def _pieces(pipeline: beam.Pipeline, readings: Sequence[Reading]) -> Any:
     """The pieces of readings, each of which any worker may get."""
-    return _spread(pipeline, readings) | "read" >> beam.FlatMap(cluster_work.read) | "deal" >> beam.Reshuffle()
+    return _spread(pipeline, readings) | "read" >> beam.FlatMap(work.read) | "deal" >> beam.Reshuffle()
 
 
 def _store(said: Any, merge: Merge, path: Path, name: str) -> Any:
     """Merge what is said, and store it."""
     together = said | f"merge {name}" >> beam.CombineGlobally(_Merging(merge))
-    return together | f"store {name}" >> beam.Map(cluster_work.stored, path)
+    return together | f"store {name}" >> beam.Map(work.stored, path)
 
 
 class _Cut(beam.DoFn):
@@ -112,7 +112,7 @@ class _Cut(beam.DoFn):
         self._step = step
 
     def process(self, piece: Piece) -> Iterator[Slice | beam.pvalue.TaggedOutput]:
-        said, slices = cluster_work.cut(piece, self._step)
+        said, slices = work.cut(piece, self._step)
         yield beam.pvalue.TaggedOutput("said", said)
         yield from slices
 
@@ -133,7 +133,7 @@ class _Merging(beam.CombineFn):
         return self._fewer([said for held in several for said in held])
 
     def extract_output(self, held: list[Said]) -> Said:
-        return cluster_work.merged(self._merge, held) if held else Said(0)
+        return work.merged(self._merge, held) if held else Said(0)
 
     def _fewer(self, held: list[Said]) -> list[Said]:
-        return held if len(held) < AT_ONCE else [cluster_work.merged(self._merge, held)]
+        return held if len(held) < AT_ONCE else [work.merged(self._merge, held)]

@@ -17,7 +17,7 @@ among the items that are on sale (a_j <= t) and that he has not had. Nobody has 
             the last one say together more than the last one.
     e_n     purchase with a probability that depends on the device, else view; independent of all else.
 
-The sizes of all this are the constants of `simulated_process`.
+The sizes of all this are the constants of `process`.
 
 The calendar. Most items are on sale from day 0 (a_j = 0); others are launched day by day; the last ones are launched
 for the closing fortnight, which most users attend with exactly one visit, their last. Under `leave_last` these late
@@ -36,8 +36,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tfrec.data import simulated_catalogue as cat
-from tfrec.data.simulated_process import DAY, EVENT_TYPES, NEW_DAYS, Best, Drift, Process, Visits, tastes, walk
+from tfrec.data.simulated import catalogue as cat
+from tfrec.data.simulated.process import DAY, EVENT_TYPES, NEW_DAYS, Best, Drift, Process, Visits, tastes, walk
 from tfrec.features import EVENT_TYPE, ITEM_ID, RANK, SCORE, TIMESTAMP, USER_ID
 
 START = 1_704_067_200  # day 0: 2024-01-01, UTC

@@ -1,4 +1,4 @@
-"""What the workers of a cluster are told to do, and what they say; `cluster` asks for it, `beam_pipelines` has it done.
+"""What the workers of a cluster are told to do, and what they say; `runner` asks for it, `beam_pipelines` has it done.
 
 A worker may be another machine: what it needs lies in a file of a folder that all of them share, and what it says is
 a `Said`, so that a mistake in a table is told in the same words wherever it is met.

@@ -1,4 +1,4 @@
-"""The simulated shop's catalogue: items named by brand, style, product and use, for `simulated` to sell."""
+"""The simulated shop's catalogue: items named by brand, style, product and use, for `shop` to sell."""
 
 from __future__ import annotations
 

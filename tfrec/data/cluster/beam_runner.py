@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrec.data.cluster import ClusterRunner
+from tfrec.data.cluster.runner import ClusterRunner
 from tfrec.data.table_pieces import Reading
 from tfrec.data.totals import Merge
 
@@ -27,7 +27,7 @@ class BeamRunner(ClusterRunner):
     def __init__(self, name: str, options: Mapping[str, str | bool | list[str]] | None = None) -> None:
         if importlib.util.find_spec("apache_beam") is None:
             raise ImportError("A runner needs Apache Beam, which is not installed: pip install 'tfrec[beam]'.")
-        from tfrec.data import beam_pipelines
+        from tfrec.data.cluster import beam_pipelines
 
         self._pipelines: Any = beam_pipelines
         self._options = beam_pipelines.options_of(name, options or {})
