@@ -1,5 +1,6 @@
 """What noise costs two models is told from their runs, with an interval that pairs the users."""
 
+import json
 import re
 
 import numpy as np
@@ -13,8 +14,12 @@ USERS = 400
 
 
 @pytest.fixture
-def robustness(monkeypatch):
-    return script("robustness")
+def robustness(monkeypatch, tmp_path):
+    module = script("robustness")
+    monkeypatch.setattr(module, "RECORD", tmp_path / "robustness.json")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text("<!-- robustness -->\n<!-- end of robustness -->\n")
+    return module
 
 
 def row(folder, clean, noisy, *, seeds=(1, 2), disturbed=True):
@@ -60,6 +65,30 @@ def test_the_drop_of_each_and_the_difference_of_the_drops(robustness, tmp_path):
     assert gap < 0 and low < gap < high < 0
     gap, low, high = numbers(found.output, "attacked less plain, histories disturbed, hr@10")
     assert 0 < low < gap < high
+
+
+def test_what_is_kept_is_what_was_printed_and_the_page_has_it(robustness, tmp_path):
+    folders = [row(tmp_path / "plain", 0.6, 0.3), row(tmp_path / "attacked", 0.5, 0.45)]
+    assert not told(robustness, *folders).exception and not robustness.RECORD.exists()
+    found = told(robustness, *folders, "--record", "`items`")
+    assert found.exit_code == 0, found.output
+    gap = numbers(found.output, "the drop of plain less that of attacked, ndcg@10")
+    kept = json.loads(robustness.RECORD.read_text())["`items`"]
+    assert kept["seeds"] == 2 and kept["gaps"]["drop"]["ndcg@10"] == pytest.approx(gap, abs=1e-4)
+    _, _, _, plain, attacked, _ = robustness.PAGE.read_text().splitlines()
+    clean, noisy = kept["means"]["plain"]["ndcg@10"]
+    assert plain == f"| plain | {clean:.4f} | {noisy:.4f} (-{(clean - noisy) / clean:.1%}) | | | | |"
+    assert attacked.startswith("| `items` | 0.2") and f"| {gap[0]:+.4f} ({gap[1]:+.4f} to {gap[2]:+.4f}) |" in attacked
+    before = robustness.PAGE.read_text()
+    robustness.PAGE.write_text("<!-- robustness -->\nold\n<!-- end of robustness -->\n")
+    assert told(robustness, "--page").exit_code == 0 and robustness.PAGE.read_text() == before
+    assert "give the folder of the plain runs" in told(robustness).output
+
+
+def test_the_page_is_that_of_the_record():
+    module = script("robustness")
+    page, rows = module.PAGE.read_text(encoding="utf-8"), json.loads(module.RECORD.read_text(encoding="utf-8"))
+    assert module.results.between(page, "robustness", module.table(rows)) == page
 
 
 def numbers(output, what):
