@@ -16,11 +16,11 @@ from typing import Any
 
 import click
 import results
+from declared import PIPELINES
 from inputs import flat, without_idle
 
 from tfrec import config
 
-PIPELINES = results.ROOT / "pipelines"
 LOG = Path(__file__).with_name("experiments.jsonl")
 PAGE = results.ROOT / "docs" / "experiments.md"
 MARK = "experiments"

@@ -23,6 +23,15 @@ def script(name):
     return module
 
 
+def small_rows(results, monkeypatch, folder: Path) -> None:
+    """Make every row, and a row `small`, one of the small pipeline that `run` is of; each run counts as finished."""
+    (folder / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
+    named = {name: {**row, "pipeline": "small", "set": []} for name, row in results.rows().items()}
+    monkeypatch.setattr(results, "rows", lambda: {"small": {"pipeline": "small"}, **named})
+    monkeypatch.setattr("declared.PIPELINES", folder)
+    monkeypatch.setattr(results, "finished", lambda run: config.load(run / "config.yaml"))
+
+
 def dataset(folder: Path, last: str = "a") -> None:
     """What `prepare` leaves, as far as a record reads it: two users and two items; `last` is the last event's."""
     folder.mkdir(parents=True, exist_ok=True)
