@@ -36,10 +36,18 @@ def finished(run: Path) -> config.Pipeline:
 def unlike(row: Mapping[str, Any], pipeline: config.Pipeline) -> list[str]:
     """In words, each setting that a run or a record says otherwise than its row: the pipeline, with what is set."""
     declared = config.load(PIPELINES / f"{row['pipeline']}.yaml", row.get("set", ()))
-    return [
-        f"{name} is {json.dumps(ours)} and not {json.dumps(theirs)}"
-        for name, (ours, theirs) in differing(pipeline, declared, FREE).items()
-    ]
+    return in_words(differing(pipeline, declared, FREE))
+
+
+def in_words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """What `differing` found."""
+    return [f"{name} is {json.dumps(ours)} and not {json.dumps(theirs)}" for name, (ours, theirs) in found.items()]
+
+
+def shown(words: Sequence[str]) -> str:
+    """The first of some words, and how many more there are."""
+    more = [f"and {len(words) - SHOWN} more"] if len(words) > SHOWN else []
+    return ", ".join([*words[:SHOWN], *more])
 
 
 def held_to(row: Mapping[str, Any], pipelines: Sequence[config.Pipeline]) -> None:
@@ -49,13 +57,10 @@ def held_to(row: Mapping[str, Any], pipelines: Sequence[config.Pipeline]) -> Non
         ValueError: a setting differs; it is named.
     """
     told = list(dict.fromkeys(words for pipeline in pipelines for words in unlike(row, pipeline)))
-    more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     if told:
         given = "".join(f" --set {shlex.quote(change)}" for change in row.get("set", ()))
-        raise ValueError(
-            f"the runs are not of pipelines/{row['pipeline']}.yaml{given}: {', '.join([*told[:SHOWN], *more])}; train "
-            "them with its settings"
-        )
+        pipeline = f"pipelines/{row['pipeline']}.yaml{given}"
+        raise ValueError(f"the runs are not of {pipeline}: {shown(told)}; train them with its settings")
 
 
 def fewer_seeds(path: Path, seeds: Sequence[int]) -> str | None:

@@ -91,6 +91,6 @@ def data_digest(run: Path, pipeline: config.Pipeline) -> str:
     if pipeline.model.item_features and pipeline.data.items is not None:
         read += [*pipeline.data.items.categorical, *pipeline.data.items.numeric]
     digest = hashlib.sha256()
-    for table in (events[columns], items[read]):
+    for table in (events[columns], items[[column for column in read if column in items]]):
         digest.update(table.to_csv(index=False, lineterminator="\n").encode())
     return digest.hexdigest()

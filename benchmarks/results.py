@@ -29,6 +29,7 @@ from tfrec.features import PER_USER
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
+UNKNOWN = "unknown"  # A commit.
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 SLICES = (COLD, "warm_items", "few_events")
@@ -81,12 +82,12 @@ def record(
 def commits(folders: Sequence[Path]) -> list[str]:
     """What is noted beside each run, the commit that its training began with; `unknown` where nothing is."""
     notes = map(commit_note, folders)
-    return [note.read_text(encoding="utf-8") if note.exists() else "unknown" for note in notes]
+    return [note.read_text(encoding="utf-8") if note.exists() else UNKNOWN for note in notes]
 
 
 def commit_note(run: Path) -> Path:
     """Where the commit stands that the training of a run began with."""
-    return run.with_suffix(".commit")
+    return run.absolute().parent / f"{run.absolute().name}.commit"
 
 
 def _seeds_of(row: str, folders: Sequence[Path]) -> list[Path]:

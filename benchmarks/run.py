@@ -88,7 +88,7 @@ def _commit_noted(folder: Path) -> Iterator[None]:
     if begun is None:
         note.write_text(commit, encoding="utf-8")
     elif not note.exists():
-        note.write_text("unknown", encoding="utf-8")
+        note.write_text(results.UNKNOWN, encoding="utf-8")
     elif note.read_text(encoding="utf-8") != commit:
         print(f"{folder.name} was begun by {note.read_text(encoding='utf-8')}, and the code is {commit}", flush=True)
     try:

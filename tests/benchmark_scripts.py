@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))  # Where they find one another, as 
 PIPELINE = (
     "name: small\nseed: {seed}\ndata: {{events: {{path: e.csv, columns: {{position: n}}}}, max_length: {length}}}\n"
 )
+EMPTY = "before\n<!-- {0} -->\n<!-- end of {0} -->\nafter\n"
 
 
 def script(name):
@@ -30,6 +31,17 @@ def small_rows(results, monkeypatch, folder: Path) -> None:
     monkeypatch.setattr(results, "rows", lambda: {"small": {"pipeline": "small"}, **named})
     monkeypatch.setattr("declared.PIPELINES", folder)
     monkeypatch.setattr(results, "finished", lambda run: config.load(run / "config.yaml"))
+
+
+def experiments_in(folder: Path, results, monkeypatch):
+    """The command that keeps experiments, with a log and a page of its own, where each commit is the same one."""
+    monkeypatch.setitem(sys.modules, "results", results)
+    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
+    module = script("experiments")
+    monkeypatch.setattr(module, "LOG", folder / "experiments.jsonl")
+    monkeypatch.setattr(module, "PAGE", folder / "page.md")
+    module.PAGE.write_text(EMPTY.format(module.MARK))
+    return module
 
 
 def dataset(folder: Path, last: str = "a") -> None:
