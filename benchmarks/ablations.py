@@ -85,9 +85,15 @@ def _keep_times(variants: dict[str, Any], path: Path) -> None:
 def time_variants(name: str) -> None:
     """Measure what a step of each variant takes beside the base's, and keep it in the record."""
     path = RECORDS / f"{name}.json"
+    if not path.exists():
+        there = ", ".join(sorted(each.stem for each in RECORDS.glob("*.json")))
+        raise click.ClickException(f"there are no ablations of {name!r} in {RECORDS}; there are those of {there}")
     known = json.loads(path.read_text(encoding="utf-8"))
     grid = results.ROOT / "benchmarks" / "grids" / f"{name}_ablations.yaml"
-    plan = load_plan(grid, experiments.PIPELINES / f"{name}.yaml", known["base"])
+    try:
+        plan = load_plan(grid, experiments.PIPELINES / f"{name}.yaml", known["base"])
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
     recorded = [variant for variant in plan.variants if variant.name in known["variants"]]
     for variant, times in _timed(recorded, plan.reference).items():
         known["variants"][variant]["time"] = times

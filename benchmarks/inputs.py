@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,27 @@ ID_DROPOUT = "model.id_dropout"
 ENCODERS = ("attention", "lstm", "convolution")
 OBJECTIVE = "training.objective"
 NEGATIVES = (f"{OBJECTIVE}.negatives", f"{OBJECTIVE}.calibration")
+SEED, FOLD = "seed", "data.split.fold"
+# Where tables and exports lie and what memory is given: whatever they are, the figures are the same.
+PLACES = ("data.root", "data.memory", "export.base_path")
+
+
+def plain(pipeline: config.Pipeline) -> dict[str, Any]:
+    """The settings of a pipeline as a record holds them: of no seed, and without where tables and exports lie."""
+    settings = pipeline.model_dump(mode="json")
+    settings["data"].pop("root")
+    settings["export"].pop("base_path")
+    return {**settings, SEED: None}
+
+
+def differing(one: config.Pipeline, other: config.Pipeline, free: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """Each setting that two pipelines say otherwise, by dotted name, and what they say; None where one lacks it.
+
+    Places, what nothing reads and the settings of `free` may differ.
+    """
+    told, others = (without_idle(flat(dict(pipeline))) for pipeline in (one, other))
+    names = sorted({*told, *others} - {*PLACES, *free})
+    return {name: (told.get(name), others.get(name)) for name in names if told.get(name) != others.get(name)}
 
 
 def flat(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,6 +91,6 @@ def data_digest(run: Path, pipeline: config.Pipeline) -> str:
     if pipeline.model.item_features and pipeline.data.items is not None:
         read += [*pipeline.data.items.categorical, *pipeline.data.items.numeric]
     digest = hashlib.sha256()
-    for table in (events[columns], items[read]):
+    for table in (events[columns], items[[column for column in read if column in items]]):
         digest.update(table.to_csv(index=False, lineterminator="\n").encode())
     return digest.hexdigest()

@@ -1,8 +1,8 @@
 """Records what pipelines with the section `ranking` gave; the tables of the README and of docs/ come from the records.
 
-python benchmarks/rankers.py NAME RUN [RUN ...]    a row of rankers.yaml, and its runs: a seed each, or the folder of
-                                                   one cross-validation -> results/rankers/NAME.json, and the tables
-python benchmarks/rankers.py --page                the tables alone
+python benchmarks/rankers.py NAME RUN [RUN ...] [--record]    a row of rankers.yaml, and its runs: a seed each, or the
+                                           folder of one cross-validation -> results/rankers/NAME.json, and the tables
+python benchmarks/rankers.py --page                           the tables alone
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import results
 import yaml
-from inputs import flat, without_idle
+from declared import alike, fewer_seeds, finished, held_to
+from inputs import plain
 from scipy import stats
 
 from tfrec import config
 from tfrec.evaluation import Difference, against_published, compare_predictions, measured
 from tfrec.features import MODEL_ROW, PER_USER
-from tfrec.stages.run import pending
 
 FOLDER, ROWS = results.RESULTS / "rankers", results.ROOT / "benchmarks" / "rankers.yaml"
 README = results.ROOT / "README.md"
@@ -38,7 +38,8 @@ PAIRED = ("auc", "user_auc", "log_loss", "calibration_error")
 @click.argument("name", required=False)
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--page", is_flag=True, help="Write the tables from the records, and record nothing.")
-def main(name: str | None, runs: tuple[Path, ...], *, page: bool) -> None:
+@click.option("--record", "fewer", is_flag=True, help="Write the record with fewer seeds than it has, too.")
+def main(name: str | None, runs: tuple[Path, ...], *, page: bool, fewer: bool) -> None:
     """Record finished runs of a row, and write the tables."""
     if not page:
         if name not in rows() or not runs:
@@ -47,8 +48,12 @@ def main(name: str | None, runs: tuple[Path, ...], *, page: bool) -> None:
             document = recorded(rows()[name], runs)
         except (OSError, ValueError) as error:
             raise click.ClickException(str(error)) from error
+        path = FOLDER / f"{name}.json"
+        told = fewer_seeds(path, document["seeds"])
+        if told and not fewer:
+            raise click.ClickException(told)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     results.fill(README, MARK, table(records()))
 
 
@@ -66,7 +71,8 @@ def recorded(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     """The record of the runs of a row.
 
     Raises:
-        ValueError: a run is not finished under its settings, or the runs differ in more than their seed.
+        ValueError: a run is not finished under its settings, which are not those of the row, or the runs differ in
+            more than their seed.
     """
     found: Callable[[Mapping[str, Any], Sequence[Path]], dict[str, Any]]
     found = {"seeds": _of_seeds, "folds": _of_folds, "stages": _of_stages}[row["runs"]]
@@ -74,13 +80,15 @@ def recorded(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     parts = [part for run in folds for part in run]
     if not parts or (row["runs"] == "folds" and len(runs) != 1):
         raise ValueError("give the folder of one cross-validation")
-    pipelines = [_finished(part) for part in parts]
+    pipelines = [finished(part) for part in parts]
+    held_to(row, pipelines)
+    seeds = alike(pipelines, folds=row["runs"] == "folds")
     documents = [_metrics(part) for part in parts]
     return {
         "pipeline": pipelines[0].name,
         "recorded_with": results.commit(),  # The code that reads the runs; they may be of earlier code.
-        "seeds": sorted({each.seed for each in pipelines}),
-        "settings": _alike(pipelines),
+        "seeds": seeds,
+        "settings": _settings(pipelines[0]),
         **found(row, runs),
         "timing": [each["timing"] for each in documents],
         "peak_memory_mb": max(each["peak_memory_mb"] for each in documents),
@@ -88,32 +96,15 @@ def recorded(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _finished(run: Path) -> config.Pipeline:
-    pipeline = config.load(run / "config.yaml")
-    left = pending(pipeline, run, "evaluate")
-    if left:
-        raise ValueError(f"{run} is not finished: {left[0]} is to be done. Run it to its end.")
-    return pipeline
-
-
 def _metrics(run: Path) -> dict[str, Any]:
     return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
 
 
-def _alike(pipelines: Sequence[config.Pipeline]) -> dict[str, Any]:
-    """The settings of runs that differ in their seed and their fold alone."""
-    settings = []
-    for each in pipelines:
-        plain = each.model_dump(mode="json")
-        plain["data"].pop("root")
-        plain["export"].pop("base_path")
-        plain["seed"] = plain["data"]["split"]["fold"] = None
-        settings.append(plain)
-    read = [without_idle(flat(plain)) for plain in settings]
-    differing = sorted({name for other in read for name in {*read[0], *other} if other.get(name) != read[0].get(name)})
-    if differing:
-        raise ValueError(f"the runs must differ in their seed alone, and differ in {', '.join(differing)}")
-    return settings[0]
+def _settings(pipeline: config.Pipeline) -> dict[str, Any]:
+    """The settings of a pipeline as a record holds them, of no fold."""
+    settings = plain(pipeline)
+    settings["data"]["split"]["fold"] = None
+    return settings
 
 
 def _of_seeds(row: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, Any]:

@@ -1,39 +1,37 @@
 """Records what finished runs gave; `readme.py` writes the tables of the README from the records.
 
-python benchmarks/results.py NAME RUN [RUN ...]    runs of one row, a seed each, as benchmarks/run.py makes them and
-                                                   records itself -> results/NAME.json
+python benchmarks/results.py NAME RUN [RUN ...] [--record] [--other-data]
+
+NAME is a row of rows.yaml, and its runs are a seed each, of the settings of the row, as benchmarks/run.py makes and
+records them itself -> results/NAME.json.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
-import pandas as pd
 import yaml
 from compare import against_baselines, beside, half_widths
-from inputs import data_digest, flat, without_idle
+from declared import alike, fewer_seeds, finished, held_to
+from inputs import data_digest, plain
+from scorer import COLD, scored
 
 from tfrec import config
-from tfrec.features import EVENTS_SCORED, PER_USER, RECOMMENDATIONS_TEST
+from tfrec.features import PER_USER
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROWS = ROOT / "benchmarks" / "rows.yaml"
-# A program that scores a run's recommendations by itself, beside the checkout or where `TFREC_SCORER` says.
-SCORER = Path(os.environ.get("TFREC_SCORER", ROOT.parent / "shared" / "tools" / "score.py"))
-TOLERANCE = 1e-6
+UNKNOWN = "unknown"  # A commit.
 WRITTEN = (":(exclude)README.md", ":(exclude)benchmarks/results")
 FIGURES = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
-COLD = "cold_items"
 SLICES = (COLD, "warm_items", "few_events")
 
 
@@ -43,7 +41,12 @@ def rows() -> dict[str, dict[str, Any]]:
 
 
 def record(
-    name: str, folders: Sequence[Path], found: Mapping[str, Any] | None = None, *, other_data: bool = False
+    name: str,
+    folders: Sequence[Path],
+    found: Mapping[str, Any] | None = None,
+    *,
+    fewer: bool = False,
+    other_data: bool = False,
 ) -> Path:
     """Write the record of a row's runs and what other rows say of it; the file.
 
@@ -51,13 +54,21 @@ def record(
         name: of the row.
         folders: its runs.
         found: what `summarized` says of them; asked where None.
+        fewer: whether a record of more seeds may go.
         other_data: whether a record of other data may go.
 
     Raises:
-        ValueError: as `summarized` and `write` do.
+        ValueError: there is no such row, a run is not finished or of other settings, or as `summarized` and `write` do.
+        OSError: a run or its tables are not there.
     """
+    if name not in rows():
+        raise ValueError(f"there is no row {name!r}; those of {ROWS.name} are {', '.join(rows())}")
+    held_to(rows()[name], [finished(folder) for folder in folders])
     found = summarized(commits(folders), folders) if found is None else found
-    found = {**found, "scorer": _scored(folders), **_beside(name, folders)}
+    told = fewer_seeds(RESULTS / f"{name}.json", found["seeds"])
+    if told and not fewer:
+        raise ValueError(told)
+    found = {**found, "scorer": scored(folders), **_beside(name, folders)}
     path = write(name, found, other_data=other_data)
     for other, row in rows().items():
         theirs = _seeds_of(other, folders)
@@ -71,55 +82,12 @@ def record(
 def commits(folders: Sequence[Path]) -> list[str]:
     """What is noted beside each run, the commit that its training began with; `unknown` where nothing is."""
     notes = map(commit_note, folders)
-    return [note.read_text(encoding="utf-8") if note.exists() else "unknown" for note in notes]
-
-
-def _scored(folders: Sequence[Path]) -> dict[str, Any] | None:
-    """The SHA-256 of the independent scorer, and how far its figures are from the runs' at most; None without one.
-
-    Raises:
-        ValueError: it finds a rule broken, or a figure that differs.
-    """
-    if not SCORER.exists():
-        print(
-            f"no independent scorer looked at the figures: {SCORER} is not there, TFREC_SCORER names one",
-            file=sys.stderr,
-        )
-        return None
-    gaps = []
-    for folder in folders:
-        theirs = _scores(folder)
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        parts = [(theirs["all"], metrics["test"])]
-        parts += [(theirs["cold"], metrics["slices"][COLD])] if "cold" in theirs else []
-        gaps += [abs(one[figure] - other[figure]) for one, other in parts for figure in FIGURES[:3]]
-    if max(gaps) > TOLERANCE:
-        raise ValueError(f"{SCORER.name} and the runs differ by {max(gaps):.2g}, and may by {TOLERANCE}")
-    return {"sha256": hashlib.sha256(SCORER.read_bytes()).hexdigest(), "largest_difference": max(gaps)}
-
-
-def _scores(folder: Path) -> dict[str, Any]:
-    """What the independent scorer says of a run, of the users with a cold target too where items are held out.
-
-    Raises:
-        ValueError: it finds a rule broken.
-    """
-    items = pd.read_parquet(folder / "dataset" / "items.parquet", columns=["item_id", "held_out"])
-    cold = items.loc[items["held_out"] == 1, ["item_id"]]
-    words = ["--events", folder / EVENTS_SCORED, "--recs", folder / RECOMMENDATIONS_TEST, "--cutoffs", "10"]
-    with tempfile.TemporaryDirectory() as scratch:
-        if len(cold):
-            cold.to_csv(Path(scratch) / "cold.csv", index=False)
-            words += ["--cold", Path(scratch) / "cold.csv"]
-        done = subprocess.run([sys.executable, SCORER, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"{SCORER.name} refuses {folder}: {(done.stdout + done.stderr).strip()[-300:]}")
-    return json.loads(done.stdout)
+    return [note.read_text(encoding="utf-8") if note.exists() else UNKNOWN for note in notes]
 
 
 def commit_note(run: Path) -> Path:
     """Where the commit stands that the training of a run began with."""
-    return run.with_suffix(".commit")
+    return run.absolute().parent / f"{run.absolute().name}.commit"
 
 
 def _seeds_of(row: str, folders: Sequence[Path]) -> list[Path]:
@@ -179,23 +147,19 @@ def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
     """The record of some runs that differ in their seed alone; `commits` say the code that each was made with.
 
     Raises:
-        ValueError: the runs differ in more than the seed, or were trained on other data.
+        ValueError: the runs do not differ in the seed, or differ in more, or were trained on other data.
     """
     runs = [_read(folder) for folder in folders]
-    settings = [{**run["settings"], "seed": None} for run in runs]
-    read = [{**run["read"], "seed": None} for run in runs]
-    differing = sorted({name for other in read for name in read[0] if other[name] != read[0][name]})
-    if differing:
-        raise ValueError(f"the runs must differ in their seed alone, and differ in {', '.join(differing)}")
+    seeds = alike([run["pipeline"] for run in runs])
     digests = [run["data_digest"] for run in runs]
     if len(set(digests)) > 1:
         raise ValueError(f"the runs must be of the same data, and what the models see of them differs: {digests}")
     test = {figure: [run["metrics"]["test"][figure] for run in runs] for figure in FIGURES}
     return {
-        "pipeline": settings[0]["name"],
+        "pipeline": runs[0]["pipeline"].name,
         "commits": list(commits),
-        "seeds": [run["settings"]["seed"] for run in runs],
-        "settings": settings[0],
+        "seeds": seeds,
+        "settings": plain(runs[0]["pipeline"]),
         "data_digest": digests[0],
         "test": {figure: _summary(values) for figure, values in test.items()},
         "half_width": half_widths(folders),
@@ -222,8 +186,17 @@ def summarized(commits: Sequence[str], folders: Sequence[Path]) -> dict[str, Any
 
 
 def commit(revision: str = "HEAD") -> str:
-    """The full name of a commit."""
-    return _git("rev-parse", "--verify", revision)
+    """The full name of a commit.
+
+    Raises:
+        click.ClickException: there is none of this name.
+    """
+    try:
+        return _git("rev-parse", "--verify", f"{revision}^{{commit}}")
+    except subprocess.CalledProcessError as error:
+        raise click.ClickException(
+            f"there is no commit {revision!r} in {ROOT}: give one that git log shows, such as HEAD"
+        ) from error
 
 
 def changed() -> bool:
@@ -240,15 +213,10 @@ def _read(folder: Path) -> dict[str, Any]:
         json.loads((folder / name).read_text(encoding="utf-8")) for name in ("metrics.json", "stages.json")
     )
     pipeline = config.load(folder / "config.yaml")
-    settings = pipeline.model_dump(mode="json")
-    settings["data"].pop("root")
-    settings["export"].pop("base_path")
-    read = without_idle(flat(settings))
     epochs = stages["train"]["history"][: stages["train"]["best_epoch"]]
     return {
         "metrics": metrics,
-        "settings": settings,
-        "read": read,
+        "pipeline": pipeline,
         "data_digest": data_digest(folder, pipeline),
         "seconds_to_best": sum(epoch["epoch_seconds"] for epoch in epochs),
     }
@@ -282,17 +250,18 @@ def setting(name: str, value: Any) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command."""
-    if len(arguments) < 2:
-        print(__doc__, file=sys.stderr)
-        return 1
-    print(record(arguments[0], [Path(folder) for folder in arguments[1:]]))
-    return 0
+@click.command()
+@click.argument("name")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--record", "fewer", is_flag=True, help="Write the record with fewer seeds than it has, too.")
+@click.option("--other-data", is_flag=True, help="Let the record go that is of other data than these.")
+def main(name: str, runs: tuple[Path, ...], *, fewer: bool, other_data: bool) -> None:
+    """Record finished runs of a row."""
+    try:
+        print(record(name, runs, fewer=fewer, other_data=other_data))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (OSError, ValueError) as error:
-        sys.exit(f"results.py: error: {error}")
+    main()

@@ -3,8 +3,9 @@
 python benchmarks/run.py NAME [--seed N ...] [--out FOLDER] [--fresh] [--record]     NAME is a row of rows.yaml
 
 A seed is a run of its own under FOLDER, runs/benchmarks/NAME by default. One that was stopped goes on where it was, and
-a finished one is not repeated; where the code is another by now that is said, and --fresh trains it again. Fewer than
-three seeds give figures and no record, unless --record asks for one. The data are read from `TFREC_DATA`, or data/.
+a finished one is not repeated; where the code is another by now that is said, and --fresh trains it again. Fewer seeds
+than three, or than the record has, give figures and no record, unless --record asks for one. The data are read from
+`TFREC_DATA`, or data/.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import declared
 import readme
 import results
 from compare import SEEDS_OF_A_CLAIM
@@ -34,7 +36,7 @@ BEGUN = Path("checkpoints", "key")
 @click.option("--seed", "seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--fresh", is_flag=True, help="Remove what is there of these seeds first.")
-@click.option("--record", "recorded", is_flag=True, help="Write record and tables with fewer than three seeds, too.")
+@click.option("--record", "recorded", is_flag=True, help="Write record and tables with fewer seeds, too.")
 @click.option("--other-data", is_flag=True, help="Let the record go that is of other data than these.")
 def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, recorded: bool, other_data: bool) -> None:
     """Run a row, show its figures, and write its record and the tables."""
@@ -50,8 +52,8 @@ def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, re
         print(f"not recorded: a record is of {SEEDS_OF_A_CLAIM} seeds, unless --record asks for one")
         return
     try:
-        print(results.record(name, folders, found, other_data=other_data))
-    except ValueError as error:
+        print(results.record(name, folders, found, fewer=recorded, other_data=other_data))
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"not recorded: {error}") from error
     readme.write_tables()
 
@@ -59,7 +61,7 @@ def main(name: str, seeds: tuple[int, ...], out: Path | None, *, fresh: bool, re
 def _train(row: dict, name: str, seed: int, folder: Path) -> None:
     """One seed, up to its figures; each stage is skipped where it is done."""
     print(f"\n{name}, seed {seed}: {folder}", flush=True)
-    pipeline = results.ROOT / "pipelines" / f"{row['pipeline']}.yaml"
+    pipeline = declared.PIPELINES / f"{row['pipeline']}.yaml"
     changes = [f"seed={seed}", f"name={name}", *row.get("set", [])]
     words = [part for change in changes for part in ("--set", change)]
     for stage in ("prepare", "train", "evaluate"):
@@ -86,7 +88,7 @@ def _commit_noted(folder: Path) -> Iterator[None]:
     if begun is None:
         note.write_text(commit, encoding="utf-8")
     elif not note.exists():
-        note.write_text("unknown", encoding="utf-8")
+        note.write_text(results.UNKNOWN, encoding="utf-8")
     elif note.read_text(encoding="utf-8") != commit:
         print(f"{folder.name} was begun by {note.read_text(encoding='utf-8')}, and the code is {commit}", flush=True)
     try:

@@ -14,12 +14,33 @@ sys.path.insert(0, str(ROOT / "benchmarks"))  # Where they find one another, as 
 PIPELINE = (
     "name: small\nseed: {seed}\ndata: {{events: {{path: e.csv, columns: {{position: n}}}}, max_length: {length}}}\n"
 )
+EMPTY = "before\n<!-- {0} -->\n<!-- end of {0} -->\nafter\n"
 
 
 def script(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def small_rows(results, monkeypatch, folder: Path) -> None:
+    """Make every row, and a row `small`, one of the small pipeline that `run` is of; each run counts as finished."""
+    (folder / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
+    named = {name: {**row, "pipeline": "small", "set": []} for name, row in results.rows().items()}
+    monkeypatch.setattr(results, "rows", lambda: {"small": {"pipeline": "small"}, **named})
+    monkeypatch.setattr("declared.PIPELINES", folder)
+    monkeypatch.setattr(results, "finished", lambda run: config.load(run / "config.yaml"))
+
+
+def experiments_in(folder: Path, results, monkeypatch):
+    """The command that keeps experiments, with a log and a page of its own, where each commit is the same one."""
+    monkeypatch.setitem(sys.modules, "results", results)
+    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
+    module = script("experiments")
+    monkeypatch.setattr(module, "LOG", folder / "experiments.jsonl")
+    monkeypatch.setattr(module, "PAGE", folder / "page.md")
+    module.PAGE.write_text(EMPTY.format(module.MARK))
     return module
 
 

@@ -1,7 +1,6 @@
-"""The README and the pages of experiments and of ablations show what their records say."""
+"""The README and the page of ablations show what their records say."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests import tiny_shop
-from tests.benchmark_scripts import PIPELINE, ROOT, script
+from tests.benchmark_scripts import EMPTY, PIPELINE, experiments_in, script
 from tfrec import config
 
 RECORD = ["record", "small", "--commit", "abc"]
-EMPTY = "before\n<!-- {0} -->\n<!-- end of {0} -->\nafter\n"
 
 
 @pytest.fixture
@@ -24,24 +22,7 @@ def results():
 
 @pytest.fixture
 def experiments(results, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "results", results)
-    monkeypatch.setattr(results, "_git", lambda *words: "0123456789abcdef")
-    module = script("experiments")
-    monkeypatch.setattr(module, "LOG", tmp_path / "experiments.jsonl")
-    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
-    module.PAGE.write_text(EMPTY.format(module.MARK))
-    return module
-
-
-def trained(folder: Path, best: float, *overrides: str) -> Path:
-    """What a training leaves, as far as the log of experiments reads it."""
-    folder.mkdir()
-    pipeline = config.parse(PIPELINE.format(seed=1, length=50), list(overrides))
-    (folder / "config.yaml").write_text(config.dump(pipeline))
-    epochs = [{"val_hr@10": best / 2, "val_ndcg@10": best / 4}, {"val_hr@10": best, "val_ndcg@10": best / 2}]
-    figures = {"history": epochs, "best_epoch": 2, "epochs": 2, "parameters": 1234, "epoch_seconds": 7.6}
-    (folder / "stages.json").write_text(json.dumps({"train": figures}))
-    return folder
+    return experiments_in(tmp_path, results, monkeypatch)
 
 
 def test_the_readme_shows_what_the_records_say(results, monkeypatch):
@@ -50,67 +31,6 @@ def test_the_readme_shows_what_the_records_say(results, monkeypatch):
     text = readme.README.read_text(encoding="utf-8")
     for mark, new in ((readme.MARK, readme.table()), (readme.MORE, readme.more())):
         assert f"<!-- {mark} -->" in text and results.between(text, mark, new) == text
-
-
-def test_an_experiment_is_what_differs_and_what_validation_said(experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(experiments, "PIPELINES", tmp_path)
-    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
-
-    def record(*words):
-        assert CliRunner().invoke(experiments.main, [*RECORD, *words], catch_exceptions=False).exit_code == 0
-        return experiments.PAGE.read_text().splitlines()
-
-    trained(tmp_path / "a", 0.25)
-    trained(tmp_path / "b", 0.5, "model.dim=32", "seed=3", "name=other", "training.objective=gbce")
-    record(str(tmp_path / "a"), str(tmp_path / "b"), "--note", "quick")
-    trained(tmp_path / "again", 0.375, "training.objective.unseen=true")  # What the data say anyhow.
-    assert record(str(tmp_path / "again")) == [
-        "before", "<!-- experiments -->", "## small", "", experiments.HEAD, "|" + " --- |" * 9,
-        "| `model.dim=32`<br>`training.objective.name=gbce` | 0.2500 | 0.5000 | 3 | 2 | 2 | 8 | 1,234 | quick |",
-        "| **as it is** | 0.1875 | 0.3750 | 1 | 2 | 2 | 8 | 1,234 |  |",
-        "<!-- end of experiments -->", "after",
-    ]  # fmt: skip
-    known = experiments.LOG.read_text()
-    for words, told in (
-        (["none", str(tmp_path / "again")], "there is no pipeline 'none'"),
-        (["small", str(tmp_path)], "holds no finished training"),
-    ):
-        ended = CliRunner().invoke(experiments.main, ["record", "--commit", "abc", *words])
-        assert ended.exit_code == 1 and told in ended.output and experiments.LOG.read_text() == known
-    lines = [json.loads(line) for line in known.splitlines()]
-    for line in lines:  # As noted before there was a setting.
-        del line["settings"]["model.attention.kind"]
-    experiments.LOG.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50) + "model: {dim: 32}\n")
-    assert [line.partition(" | ")[0] for line in record(str(tmp_path / "again"))[6:8]] == [
-        "| `training.objective.name=gbce`", "| `model.dim=128`",
-    ]  # fmt: skip
-
-
-def test_the_page_of_experiments_shows_what_the_log_says(results, monkeypatch):
-    monkeypatch.setitem(sys.modules, "results", results)
-    module = script("experiments")
-    text = module.PAGE.read_text(encoding="utf-8")
-    assert f"<!-- {module.MARK} -->" in text and results.between(text, module.MARK, module.as_markdown()) == text
-
-
-def test_what_nothing_reads_makes_no_other_experiment(experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(experiments, "PIPELINES", tmp_path)
-    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=50))
-    convolution = ('model.behavior=["convolution"]', "model.convolution.blocks=9")
-    ids = ("model.text=none", "model.item_features=false")
-    folders = [
-        trained(tmp_path / "plain", 0.25),
-        trained(tmp_path / "idle", 0.5, "model.convolution.blocks=9", "model.lstm.layers=3"),
-        trained(tmp_path / "read", 0.375, *convolution),
-        trained(tmp_path / "hidden", 0.125, "model.id_dropout=0.5", *ids),
-    ]
-    assert CliRunner().invoke(experiments.main, [*RECORD, *map(str, folders)]).exit_code == 0
-    assert [line.split(" | ")[0] for line in experiments.PAGE.read_text().splitlines()[6:-2]] == [
-        "| **as it is**",
-        "| `model.behavior=[\"convolution\"]`<br>`model.convolution.blocks=9`",
-        "| `model.item_features=false`<br>`model.text.source=none`",
-    ]  # fmt: skip
 
 
 def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "whole", **failures: str) -> Path:
@@ -181,19 +101,6 @@ def test_the_page_of_ablations_shows_what_the_records_say(results, experiments, 
     assert f"<!-- {module.MARK} -->" in page and results.between(page, module.MARK, module.as_markdown()) == page
 
 
-def test_every_figure_of_the_defaults_is_in_a_record(results, experiments, monkeypatch):
-    monkeypatch.setitem(sys.modules, "experiments", experiments)
-    page = script("ablations").PAGE.read_text(encoding="utf-8")
-    table = page[page.index("| setting | default |") : page.index("Their own pipelines differ")]
-    lines = (ROOT / "benchmarks" / "experiments.jsonl").read_text(encoding="utf-8").splitlines()
-    known = {f"{json.loads(line)['val_ndcg@10']:.4f}" for line in lines}
-    for record in (ROOT / "benchmarks" / "ablations").glob("*.json"):
-        variants = json.loads(record.read_text(encoding="utf-8"))["variants"].values()
-        known |= {f"{entry['validation']['ndcg@10']:.4f}" for entry in variants}
-    told = re.findall(r"\b0\.\d{4}\b", table)
-    assert len(told) > 50 and [figure for figure in told if figure not in known] == []
-
-
 def test_an_ablation_is_what_a_piece_less_costs(ablations, tmp_path):
     for folder, told in (
         (tmp_path, "holds no finished comparison"),
@@ -233,6 +140,26 @@ def test_what_a_variant_takes_is_measured_apart_and_kept(ablations, monkeypatch,
     page = ablations.PAGE.read_text()
     assert "| 0.5000 |  | 1,234 | 1.00 |" in page and page.count("| 1,234 | 1.50 |") == 1
     assert "| 1,234 | 1.50 |" in "\n".join(recorded(ablations, compared(tmp_path / "again")))
+
+
+def test_what_there_is_no_record_or_grid_of_is_not_timed(ablations, tmp_path):
+    recorded(ablations, compared(tmp_path / "done"))
+    ended = CliRunner().invoke(ablations.main, ["time", "nosuch"])
+    assert ended.exit_code == 1 and ended.output.count("\n") == 1
+    assert (
+        "Error: there are no ablations of 'nosuch' in " in ended.output and "there are those of small\n" in ended.output
+    )
+    ended = CliRunner().invoke(ablations.main, ["time", "small"])
+    assert ended.exit_code == 1 and "Error: no grid file" in ended.output and ended.output.count("\n") == 1
+
+
+def test_the_commit_of_a_comparison_is_one_of_the_repository(ablations, monkeypatch, tmp_path):
+    folder = compared(tmp_path / "done")
+    monkeypatch.setattr(ablations.results, "_git", script("results")._git)
+    for words in (["--commit", "nosuch"], ["--commit", "HEAD", "--other", "a=nosuch"]):
+        ended = CliRunner().invoke(ablations.main, ["record", "small", str(folder), *words])
+        assert ended.exit_code == 1 and not ablations.RECORDS.exists()
+        assert ended.output.startswith("Error: there is no commit 'nosuch' in ") and ended.output.count("\n") == 1
 
 
 @pytest.mark.long

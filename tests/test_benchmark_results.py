@@ -7,15 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.benchmark_scripts import PIPELINE, dataset, run, script
+from tests.benchmark_scripts import PIPELINE, dataset, run, script, small_rows
 from tfrec import config
 
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
     module = script("results")
-    monkeypatch.setattr(module, "SCORER", tmp_path / "none")
+    monkeypatch.setattr("scorer.SCORER", tmp_path / "none")
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    small_rows(module, monkeypatch, tmp_path)
     return module
 
 
@@ -108,7 +109,9 @@ def test_two_runs_are_compared_user_by_user(compare, tmp_path):
 def test_runs_that_differ_in_more_than_the_seed_make_no_record(results, tmp_path):
     folders = [run(tmp_path / "a", seed=1, hit=0.5), run(tmp_path / "b", seed=2, hit=0.5, length=20)]
     with pytest.raises(ValueError, match=r"differ in their seed alone, and differ in data.max_length$"):
-        results.record("small", folders)
+        results.summarized(["one", "two"], folders)
+    with pytest.raises(ValueError, match=r"each run must have a seed of its own, and they are 2, 2$"):
+        results.summarized(["one", "two"], [run(tmp_path / name, seed=2, hit=0.5) for name in "bc"])
 
 
 def test_what_nothing_reads_may_differ(results, tmp_path):
@@ -186,7 +189,8 @@ def test_slices_and_the_row_beside_are_told_in_lines(results, readme, monkeypatc
 
 
 def test_a_new_row_is_compared_anew_wherever_it_stands_beside_another(results, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(results, "rows", lambda: {"row": {"beside": "plain"}, "plain": {}})
+    named = {"row": {"pipeline": "small", "beside": "plain"}, "plain": {"pipeline": "small"}}
+    monkeypatch.setattr(results, "rows", lambda: named)
 
     def recorded(name, hit):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -202,49 +206,6 @@ def test_a_new_row_is_compared_anew_wherever_it_stands_beside_another(results, m
     capsys.readouterr()
     assert recorded("plain", 0.5) is None  # What was said before is of another record.
     assert "row is not compared with plain: runs of both must lie in one folder" in capsys.readouterr().err
-
-
-SCORER = """\
-import json, sys
-if "refuse" in sys.argv[2]:
-    print("2 items of a user twice")
-    sys.exit(1)
-told = {"all": {"hr@10": 0.5, "ndcg@10": 0.5 + 2e-7, "mrr@10": 0.5}}
-if "--cold" in sys.argv:
-    told["cold"] = dict.fromkeys(told["all"], float(len(open(sys.argv[-1]).read().split()[1:])))
-print(json.dumps(told))
-"""
-
-
-def test_an_independent_scorer_has_the_last_word(results, tmp_path):
-    results.SCORER.write_text(SCORER)
-    found = json.loads(results.record("small", [run(tmp_path / "a", seed=1, hit=0.5)]).read_text())
-    assert found["scorer"]["largest_difference"] == pytest.approx(2e-7) and len(found["scorer"]["sha256"]) == 64
-    with pytest.raises(ValueError, match="none and the runs differ by 0.25, and may by 1e-06"):
-        results.record("small", [run(tmp_path / "b", seed=1, hit=0.25)])
-    with pytest.raises(ValueError, match="none refuses .*refuse: 2 items of a user twice"):
-        results.record("small", [run(tmp_path / "refuse", seed=1, hit=0.5)])
-
-
-def test_the_scorer_is_told_which_items_are_cold(results, tmp_path):
-    results.SCORER.write_text(SCORER)
-    folder = run(tmp_path / "a", seed=1, hit=0.5)
-    items = pd.read_parquet(folder / "dataset" / "items.parquet")
-    items.assign(held_out=[1, 0]).to_parquet(folder / "dataset" / "items.parquet")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    for cold, refused in ((1.0, False), (0.5, True)):
-        metrics["slices"]["cold_items"] = dict.fromkeys(metrics["test"], cold)
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-        if refused:
-            with pytest.raises(ValueError, match="differ by 0.5, and may by 1e-06"):
-                results._scored([folder])
-        else:
-            assert results._scored([folder])["largest_difference"] == pytest.approx(2e-7)
-
-
-def test_that_no_scorer_looked_is_said(results, tmp_path, capsys):
-    assert results._scored([run(tmp_path / "a", seed=1, hit=0.5)]) is None
-    assert "no independent scorer looked at the figures" in capsys.readouterr().err
 
 
 def test_what_rows_say_of_one_another_is_the_difference_of_their_means():

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from tests.benchmark_scripts import dataset, run, script
+from tests.benchmark_scripts import PIPELINE, dataset, run, script, small_rows
 from tfrec import config
 from tfrec.stages.fit import CHECKPOINTS, OWNER
 
@@ -36,7 +37,8 @@ def rows(results, monkeypatch, tmp_path):
     """The command that runs a row, with a `tfrec` that is done at once and notes what it was asked."""
     monkeypatch.setitem(sys.modules, "results", results)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(results, "SCORER", tmp_path / "none")
+    small_rows(results, monkeypatch, tmp_path)
+    monkeypatch.setattr("scorer.SCORER", tmp_path / "none")
     readme = script("readme")
     monkeypatch.setitem(sys.modules, "readme", readme)
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
@@ -86,6 +88,27 @@ def test_fewer_than_three_seeds_are_shown_and_recorded_on_demand(rows, tmp_path)
     assert CliRunner().invoke(rows.main, [*asked, "--record"], catch_exceptions=False).exit_code == 0
     assert json.loads((tmp_path / "results" / "movielens_1m.json").read_text())["seeds"] == [1, 2]
     assert "| movielens_1m |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_record_of_more_seeds_goes_on_demand(rows, tmp_path):
+    asked, path = ["movielens_1m", "--out", str(tmp_path / "out")], tmp_path / "results" / "movielens_1m.json"
+    four = [word for seed in range(4) for word in ("--seed", str(seed))]
+    assert CliRunner().invoke(rows.main, [*asked, *four], catch_exceptions=False).exit_code == 0
+    refused, page = CliRunner().invoke(rows.main, asked), (tmp_path / "README.md").read_text()
+    assert refused.exit_code == 1 and json.loads(path.read_text())["seeds"] == [0, 1, 2, 3]
+    assert "Error: not recorded: movielens_1m.json is of 4 seeds, and these are 3; --record writes" in refused.output
+    assert CliRunner().invoke(rows.main, [*asked, "--record"], catch_exceptions=False).exit_code == 0
+    assert json.loads(path.read_text())["seeds"] == [1, 2, 3] and (tmp_path / "README.md").read_text() != page
+
+
+def test_runs_of_other_settings_than_the_row_s_are_not_recorded(rows, tmp_path):
+    (tmp_path / "small.yaml").write_text(PIPELINE.format(seed=1, length=20))
+    ended = CliRunner().invoke(rows.main, ["movielens_1m", "--out", str(tmp_path / "out")])
+    assert ended.exit_code == 1 and not (tmp_path / "results").exists()
+    assert (
+        "Error: not recorded: the runs are not of pipelines/small.yaml: data.max_length is 50 and not 20;"
+        in ended.output
+    )
 
 
 def test_other_data_are_told_before_the_training_and_shown_without_a_record(rows, tmp_path):
@@ -158,9 +181,9 @@ def test_a_row_that_fails_is_not_recorded(rows, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_every_row_has_a_pipeline_and_every_record_a_row(rows):
-    named = rows.results.rows()
-    assert set(script("results").records()) <= set(named)
+def test_every_row_has_a_pipeline_and_every_record_a_row(results):
+    named = results.rows()
+    assert set(results.records()) <= set(named)
     for name, row in named.items():
         overrides = [f"name={name}", *row.get("set", [])]
         pipeline = config.load(ROOT / "pipelines" / f"{row['pipeline']}.yaml", overrides)
@@ -203,6 +226,21 @@ def test_what_a_row_writes_is_no_change_of_the_code(results, monkeypatch, tmp_pa
     assert not results.changed()
     code.write_text("after")
     assert results.changed()
+
+
+def test_a_commit_is_one_of_the_repository(results, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "--allow-empty", "-m", "a"],
+    ):
+        results._git(*words)
+    assert len(results.commit()) == 40 and results.commit("HEAD") == results.commit()
+    for name in ("nosuch", "", "0" * 40):
+        with pytest.raises(
+            click.ClickException, match=f"^there is no commit '{name}' in .*: give one that git log shows"
+        ):
+            results.commit(name)
 
 
 def test_what_the_defaults_make_of_data_alone_is_declared_by_data_alone():

@@ -1,5 +1,6 @@
 """Records of pipelines that rank say what the runs gave, and the README's table what the records say."""
 
+import importlib
 import json
 
 import pandas as pd
@@ -21,12 +22,15 @@ model: {{dim: {dim}}}
 """
 
 
+def settings(*, seed=1, split="time", fold=0, dim=8):
+    text = SETTINGS.format(seed=seed, split=split, fold=fold, dim=dim)
+    return text if split != "time" else text.replace("folds: 2, fold: 0", "validation_from: 80%, test_from: 90%")
+
+
 def run(folder, *, seed=1, split="time", fold=0, dim=8, figures=None, **documents):
     """What a finished run leaves, as far as a record reads it."""
     folder.mkdir(parents=True)
-    text = SETTINGS.format(seed=seed, split=split, fold=fold, dim=dim)
-    text = text if split != "time" else text.replace("folds: 2, fold: 0", "validation_from: 80%, test_from: 90%")
-    (folder / "config.yaml").write_text(config.dump(config.parse(text)))
+    (folder / "config.yaml").write_text(config.dump(config.parse(settings(seed=seed, split=split, fold=fold, dim=dim))))
     figures = figures or {"auc": 0.7 + seed / 100, "auc_half_width": 0.01, "log_loss": 0.5, "log_loss_half_width": 0.02}
     baselines = {"item_and_user_mean": {"auc": 0.65, "log_loss": 0.6}, "recall_alone": {"ndcg@10": 0.1}}
     common = {"timing": {"train_seconds": 9.0}, "peak_memory_mb": 100.0 * seed, "environment": {"cores": 2}}
@@ -40,19 +44,26 @@ def rankers(monkeypatch, tmp_path):
     module = script("rankers")
     monkeypatch.setattr(module, "FOLDER", tmp_path / "records")
     monkeypatch.setattr(module, "README", tmp_path / "README.md")
-    monkeypatch.setattr(module, "pending", lambda pipeline, out, last: [] if out.name != "cut" else ["train"])
+    stages = importlib.import_module("tfrec.stages.run")
+    monkeypatch.setattr(stages, "pending", lambda pipeline, out, last: [] if out.name != "cut" else ["train"])
+    monkeypatch.setattr("declared.PIPELINES", tmp_path)
+    for split in ("time", "folds_users"):
+        (tmp_path / f"{split}.yaml").write_text(settings(split=split))
     (tmp_path / "README.md").write_text("before\n<!-- rankers -->\nold\n<!-- end of rankers -->\nafter\n")
     monkeypatch.setattr(module, "rows", lambda: ROWS)
     return module
 
 
 ROWS = {
-    "clicks": {"predicts": "a click", "runs": "seeds", "figures": ["auc", "log_loss"], "beside": "item_and_user_mean"},
+    "clicks": {
+        "pipeline": "time", "predicts": "a click", "runs": "seeds", "figures": ["auc", "log_loss"],
+        "beside": "item_and_user_mean",
+    },
     "ratings": {
-        "predicts": "a rating", "runs": "folds", "figures": ["rmse"], "beside": "mean",
+        "pipeline": "folds_users", "predicts": "a rating", "runs": "folds", "figures": ["rmse"], "beside": "mean",
         "published": {"rmse": 0.92, "by": "SVD++"},
     },
-    "two": {"predicts": "next", "runs": "stages", "figures": ["ndcg@10"], "beside": "recall_alone"},
+    "two": {"pipeline": "time", "predicts": "next", "runs": "stages", "figures": ["ndcg@10"], "beside": "recall_alone"},
 }  # fmt: skip
 
 
@@ -107,15 +118,36 @@ def test_two_stages_are_paired_with_recall_alone_over_users(rankers, tmp_path):
 @pytest.mark.parametrize(
     ("others", "told"),
     [
-        ({"dim": 16}, "the runs must differ in their seed alone, and differ in model.dim"),
+        (
+            {"dim": 16},
+            "the runs are not of pipelines/time.yaml: model.dim is 16 and not 8; train them with",
+        ),
+        (
+            {"split": "folds_users"},
+            'time.yaml: data.split.folds is 2 and not 5, data.split.kind is "folds_users" and',
+        ),
+        ({"seed": 1}, "each run must have a seed of its own, and they are 1, 1"),
         ({"folder": "cut"}, "cut is not finished: train is to be done"),
     ],
 )
 def test_other_settings_and_unfinished_runs_are_refused_in_one_line(others, told, rankers, tmp_path):
-    runs = [str(run(tmp_path / "one")), str(run(tmp_path / others.pop("folder", "other"), seed=2, **others))]
+    folder = tmp_path / others.get("folder", "other")
+    others = {key: value for key, value in {"seed": 2, **others}.items() if key != "folder"}
+    runs = [str(run(tmp_path / "one")), str(run(folder, **others))]
     done = CliRunner().invoke(rankers.main, ["clicks", *runs])
     assert done.exit_code == 1 and told in done.output and not (tmp_path / "records").exists()
     assert "give a row, one of clicks, ratings, two" in CliRunner().invoke(rankers.main, ["nothing"]).output
+
+
+def test_a_record_stands_until_it_is_said_that_fewer_seeds_may_come(rankers, tmp_path):
+    runs = [str(run(tmp_path / f"seed_{seed}", seed=seed)) for seed in (1, 2, 3)]
+    assert CliRunner().invoke(rankers.main, ["clicks", *runs], catch_exceptions=False).exit_code == 0
+    record = tmp_path / "records" / "clicks.json"
+    done = CliRunner().invoke(rankers.main, ["clicks", runs[1]])
+    assert done.exit_code == 1 and json.loads(record.read_text())["seeds"] == [1, 2, 3]
+    assert done.output == "Error: clicks.json is of 3 seeds, and these are 1; --record writes them in its place\n"
+    assert CliRunner().invoke(rankers.main, ["clicks", runs[1], "--record"], catch_exceptions=False).exit_code == 0
+    assert json.loads(record.read_text())["seeds"] == [2]
 
 
 def test_the_readme_holds_what_the_records_say():
