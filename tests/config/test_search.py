@@ -81,6 +81,43 @@ def test_what_changes_the_measure_of_a_second_stage_or_no_training_is_not_search
         of_two_stages(tmp_path, "{" + space + "}")
 
 
+LABELLED = """\
+name: p
+data:
+  events:
+    path: e.csv
+    columns: {user_id: who, item_id: what, timestamp: at}
+    labels: {like: {column: stars, at_least: 4}, stars: {column: stars, range: [1, 5]}}
+ranking: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "space"),
+    [
+        (LABELLED, "ranking.labels: [[like], [like, stars]]"),
+        (LABELLED, "ranking.labels: [[like, stars], [stars, like]]"),
+        (LABELLED, "ranking.monitor: [log_loss, auc]"),
+        (LABELLED, "ranking: [{heads: 4}, {monitor: auc}]"),
+        (LABELLED, "ranking: [{heads: 4}, null]"),
+        (PIPELINE, "training.monitor: [val_ndcg@10, val_hr@10]"),
+        (PIPELINE, "training: [{epochs: 3}, {epochs: 3, monitor: val_hr@10}]"),
+    ],
+)
+def test_what_changes_the_figure_that_trials_go_by_is_not_searched(pipeline, space, tmp_path):
+    (tmp_path / "p.yaml").write_text(pipeline)
+    (tmp_path / "s.yaml").write_text("space: {" + space + "}\n")
+    with pytest.raises(ValueError, match=f"space.{space.partition(':')[0]}: it changes the validation figure") as told:
+        config.load_search(tmp_path / "s.yaml", tmp_path / "p.yaml", [])
+    assert "\n" not in str(told.value)
+
+
+def test_other_settings_of_what_trials_go_by_are_searched(tmp_path):
+    (tmp_path / "p.yaml").write_text(LABELLED)
+    (tmp_path / "s.yaml").write_text("space: {ranking.heads: [2, 4], ranking: [{heads: 4}, {heads: 8}]}\n")
+    assert config.load_search(tmp_path / "s.yaml", tmp_path / "p.yaml", []).last == "train"
+
+
 def test_trials_end_with_the_stage_that_is_searched(tmp_path):
     assert of_two_stages(tmp_path, "{ranking.negatives.count: [10, 20]}").last == "rank"
     assert of_two_stages(tmp_path, "{model.dim: [16, 32]}").last == "train"

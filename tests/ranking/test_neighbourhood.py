@@ -5,7 +5,7 @@ import pytest
 
 from tfrec.ranking import Neighbourhood, Ratings
 from tfrec.ranking.label_history import LabelHistory
-from tfrec.ranking.neighbourhood import BIAS_COUNT, MOST_ITEMS
+from tfrec.ranking.neighbourhood import BIAS_COUNT, MOST_ITEMS, _means_of_items
 
 ITEMS = 5
 
@@ -28,10 +28,10 @@ def layer(ratings, shrinkage=2.0, doubt=0.3):
     return made
 
 
-def ask(model, items, labels, candidates, own=None, known=None):
+def ask(model, items, labels, candidates, own=None, known=None, after=None):
     known = np.ones(len(items)) if known is None else known
     past = LabelHistory(np.array([items], "int32"), np.array([labels], "float32"), np.array([known], "float32"))
-    after = np.full((1, len(candidates)), len(items), "int32")
+    after = np.full((1, len(candidates)), len(items), "int32") if after is None else np.array([after], "int32")
     own = None if own is None else np.array([own], "float32")
     return model(past, np.array([candidates], "int32"), after, own).numpy()[0]
 
@@ -69,19 +69,84 @@ def test_it_computes_what_the_formula_says(own):
     )
 
 
-def test_the_own_label_counts_as_if_it_had_not_been_there():
+def repeated(times):
+    """The log, in which user 7 met item 1 so often, each time with another label, and item 2 twice."""
     ratings = log()
-    mine = (ratings.users == 7) & (ratings.items == 1)
-    kept = Ratings(ratings.users[~mine], ratings.items[~mine], ratings.values[~mine], 40, ITEMS)
-    past = [ratings.values[(ratings.users == 7) & (ratings.items == item)][0] for item in (2, 3, 4)]
-    told = ask(layer(ratings), [2, 3, 4], past, [1], own=[ratings.values[mine][0]])
-    with_it, fresh = ask(layer(ratings), [2, 3, 4], past, [1]), layer(kept)
-    for table, value in zip(fresh.tables[:3], layer(ratings).tables[:3], strict=True):
+    more = [1] * (times - 1) + [2] * (times > 1)
+    return Ratings(
+        np.append(ratings.users, np.full(len(more), 7)),
+        np.append(ratings.items, more).astype(int),
+        np.append(ratings.values, np.linspace(4.4, 3.4, len(more))),
+        40,
+        ITEMS,
+    )
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_pairs_are_of_users_however_often_they_met_an_item(times):
+    ratings, model = repeated(times), layer(repeated(times))
+    np.testing.assert_array_equal(model.shared, 40 * (1 - np.eye(ITEMS)) * np.outer(*[np.arange(ITEMS) > 0] * 2))
+
+    def means(values, members, count):
+        return np.array([values[members == m].sum() / ((members == m).sum() + BIAS_COUNT) for m in range(count)])
+
+    left = ratings.values - ratings.values.mean()
+    left = left - means(left, ratings.items, ITEMS)[ratings.items]
+    left = left - means(left, ratings.users, 40)[ratings.users]
+    each = np.array(
+        [[left[(ratings.users == u) & (ratings.items == i)].mean() for i in range(1, ITEMS)] for u in range(40)]
+    )
+    np.testing.assert_allclose(model.products.numpy()[1:, 1:], (each.T @ each) * (1 - np.eye(ITEMS - 1)), atol=1e-4)
+    variance = ((each**2).sum(axis=0) + BIAS_COUNT * np.mean(each**2)) / (40 + BIAS_COUNT)
+    np.testing.assert_allclose(model.deviation.numpy()[1:], np.sqrt(variance), rtol=1e-5)
+
+
+def test_many_events_of_one_user_take_the_memory_of_the_items():
+    users, items = np.zeros(60_000, int), np.tile(np.arange(1, 4), 20_000)
+    model = layer(Ratings(users, items, np.where(items == 3, 1.0, 5.0), 1, ITEMS))  # As events: 14 GB a matrix.
+    assert model.shared.numpy().max() == 1 and model.products.numpy()[1, 2] > 0 > model.products.numpy()[1, 3]
+
+
+@pytest.mark.parametrize("candidates_are_events", [False, True])
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_the_own_label_counts_as_if_it_had_not_been_there(times, candidates_are_events):
+    ratings = repeated(times)
+    mine = ratings.users == 7
+    items, labels = ratings.items[mine], ratings.values[mine]
+    kept = ~(mine & (ratings.items == 1))
+    kept = Ratings(ratings.users[kept], ratings.items[kept], ratings.values[kept], 40, ITEMS)
+    model, fresh = layer(ratings), layer(kept)
+    for table, value in zip(fresh.tables[:3], model.tables[:3], strict=True):
         table.assign(value)  # Centre, biases and deviations keep the label; what pairs of items share does not.
-    without = ask(fresh, [2, 3, 4], past, [1])
+    own = np.flatnonzero(items == 1)[-1]
+    past = np.delete(np.arange(len(items)), own)
+    order = [*past, own]  # The last event is judged by the others; in a log that is read in order each by those before.
+    judged = order if candidates_are_events else [own]
+    after = np.arange(len(order)) if candidates_are_events else [len(past)]
+
+    def asked(layer, own=None):
+        return ask(layer, items[past], labels[past], items[judged], own=own, after=after)[-1]
+
+    told, with_it, without = asked(model, labels[judged]), asked(model), asked(fresh)
     assert abs(told - without) < 0.6 * abs(with_it - without)
-    unknown = ask(layer(ratings), [2, 3, 4], past, [1], own=[np.nan])
+    unknown = asked(model, np.full(len(judged), np.nan))
     np.testing.assert_allclose(unknown, with_it, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "own", "after", "expected"),
+    [
+        ([2, 1, 3, 1], [2.0, 4.0, 8.0, 1.0], [1, 2, 3, 4], [[2, 2, 8, 2], [2, 2, 2, 8]]),  # Those of the history.
+        ([1, 5], [3.0, np.nan], [4, 4], [[8 / 3, 0], [8 / 3, 2, 8 / 3, 8]]),  # Others, judged by all of the history.
+    ],
+)
+def test_each_event_that_a_batch_has_counts_once_in_the_mean_of_its_item(candidates, own, after, expected):
+    left = np.array([[1.0, 2.0, 4.0, 8.0]], "float32")
+    past = LabelHistory(np.array([[1, 2, 1, 3]], "int32"), left, np.ones((1, 4), "float32"))
+    own, after = np.array([own], "float32"), np.array([after], "int32")
+    found = _means_of_items(past, left, np.array([candidates]), np.nan_to_num(own), ~np.isnan(own), after)
+    for values, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(values[0], wanted, rtol=1e-6)
 
 
 def test_events_without_a_label_and_empty_histories_say_nothing():

@@ -60,6 +60,27 @@ def test_an_interrupted_ensemble_goes_on_with_the_member_it_was_at_and_is_export
 
 @pytest.mark.slow
 @pytest.mark.long
+def test_of_two_stages_the_first_is_the_ensemble_and_its_members_stand_beside_it(tmp_path):
+    ranking = "ranking={recall: 10, rank: 5, interactions: [mlp], vectors: true, learning: {epochs: 1}}"
+    overrides = [*TWO, ranking, "model.behavior=lstm", "evaluation.cutoffs=[5]"]
+    pipeline, out = config.load(tiny_shop.write(tmp_path / "shop"), overrides), tmp_path / "run"
+    for stage in ("prepare", "train", "rank", "evaluate", "export"):
+        stages.run(pipeline, out, only=stage)
+    document, data = json.loads((out / "metrics.json").read_text("utf-8")), open_dataset(Run(pipeline, out))
+    assert [name for name in document["variants"] if "seed" in name] == [
+        "recall alone, seed 3", "recall alone, seed 4"]  # fmt: skip
+    for seed, member in zip((3, 4), members(open_model(Run(pipeline, out))), strict=True):
+        found = evaluate(member, data, cutoffs=(5,), depth=10).metrics["ndcg@5"]
+        assert document["variants"][f"recall alone, seed {seed}"]["ndcg@5"] == pytest.approx(found)
+    assert "| tiny, recall alone, seed 4 |" in (out / "report.md").read_text("utf-8")
+    assert (out / "export" / "1" / "saved_model.pb").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    stages.run(pipeline, out, only="export")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.slow
+@pytest.mark.long
 def test_rankers_predict_what_the_mean_of_their_logits_says(tmp_path):
     pipeline = config.load(write(tmp_path / "shop"), TWO)
     for stage in ("prepare", "train", "evaluate"):

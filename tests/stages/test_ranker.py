@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests import tiny_shop
-from tfrec import cli, config, stages
+from tfrec import build, cli, config, stages
 from tfrec.data import EventColumns, Label, PrepareOptions, prepare
 from tfrec.evaluation import Predictions
 from tfrec.serving import manifest
@@ -195,6 +195,46 @@ def refused(folder, capsys, *overrides, **columns):
 )
 def test_a_log_that_teaches_nothing_is_refused(columns, words, tmp_path, capsys):
     assert words in refused(tmp_path / "shop", capsys, **columns)
+
+
+def of_two_labels(stars=(), liked=None):
+    """A log of two labels by time, in ten parts: `stars` is unknown in some of them, `like` the same in another."""
+    turns = np.repeat(np.arange(10), 20)
+    log = pd.DataFrame({"user_id": np.arange(200) % 17, "item_id": np.arange(200) % 7, "timestamp": np.arange(200)})
+    log["stars"] = np.where(np.isin(turns, stars), np.nan, 1 + np.arange(200) % 5)
+    log["liked"] = np.where(turns == liked, 0, np.arange(200) % 2)
+    labels = {"like": Label("liked"), "stars": Label("stars", range=(1, 5))}
+    columns = EventColumns(timestamp="timestamp", labels=labels)
+    return prepare(log, options=PrepareOptions(events=columns, split="time", validation_from=160, test_from=180))
+
+
+@pytest.mark.parametrize(
+    ("log", "ranking", "words"),
+    [
+        ({"stars": [8]}, {}, "The label 'stars' is known of no event of validation, and cannot be measured there"),
+        ({"stars": [9]}, {}, "The label 'stars' is known of no event of test, and .* leave the label out of ranking"),
+        ({"stars": [9]}, {"labels": ["stars"]}, "The label 'stars' is known of no event of test"),
+        ({"liked": 8}, {"monitor": "auc"}, "ranking.monitor is auc, and the label 'like' is 0 for all 20 events of"),
+    ],
+)
+def test_a_label_that_cannot_be_measured_is_named(log, ranking, words):
+    with pytest.raises(ValueError, match=words):
+        build.check_labels(of_two_labels(**log), config.Ranking(**ranking))
+
+
+def test_labels_that_can_be_measured_pass():
+    build.check_labels(of_two_labels(stars=[8, 9]), config.Ranking(labels=["like"], monitor="auc"))
+    build.check_labels(of_two_labels(liked=9), config.Ranking(monitor="auc"))
+    build.check_labels(of_two_labels(liked=8), config.Ranking())
+
+
+def test_a_label_that_the_test_lacks_is_refused_before_anything_trains(tmp_path, capsys):
+    early = {"liked": lambda log: (log.stars > 3).astype(int),
+             "stars": lambda log: log.stars.where(log["at"].astype(int).rank(pct=True) < 0.75)}  # fmt: skip
+    labels = "data.events.labels={like: {column: liked}, stars: {column: stars, range: [1, 5]}}"
+    line = refused(tmp_path / "shop", capsys, labels, **early)
+    assert "The label 'stars' is known of no event of test" in line
+    assert not (tmp_path / "shop" / "run" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(

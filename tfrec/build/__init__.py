@@ -13,6 +13,7 @@ from tfrec.build.pretraining import catalogue_texts as catalogue_texts
 from tfrec.build.pretraining import language_model as language_model
 from tfrec.build.pretraining import language_objective as language_objective
 from tfrec.build.pretraining import language_optimizer as language_optimizer
+from tfrec.build.ranker import check_labels as check_labels
 from tfrec.build.ranker import ranker as ranker
 from tfrec.build.ranker import ranking_data as ranking_data
 from tfrec.build.second_stage import candidate_plan as candidate_plan

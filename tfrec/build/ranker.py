@@ -36,6 +36,29 @@ def ranking_data(data: Dataset, ranking: config.Ranking | None = None) -> Rankin
     return RankingData(data, (ranking or config.Ranking()).context)
 
 
+def check_labels(data: Dataset, ranking: config.Ranking) -> None:
+    """See that what is predicted can be measured, before a long training.
+
+    Raises:
+        ValueError: a label is known of no event of validation or test, or the first one has one value in validation
+            where the AUC chooses the epoch.
+    """
+    labelled, names = ranking_data(data, ranking), ranking.labels or tuple(data.labels)
+    for split in ("validation", "test"):
+        for name in names:
+            if not len(labelled.judged_labels(split, name)):
+                raise ValueError(
+                    f"The label {name!r} is known of no event of {split}, and cannot be measured there: move the cut in"
+                    " data.split, or leave the label out of ranking.labels."
+                )
+    found = labelled.judged_labels("validation", names[0])
+    if ranking.monitor == "auc" and len(np.unique(found)) == 1:
+        raise ValueError(
+            f"ranking.monitor is auc, and the label {names[0]!r} is {found[0]:g} for all {len(found)} events of "
+            "validation, where there is no AUC then: move the cut in data.split, or set ranking.monitor to log_loss."
+        )
+
+
 def ranker(
     data: Dataset,
     settings: config.Model | None = None,

@@ -74,7 +74,7 @@ class Training(Settings):
     ensemble: Annotated[int, Field(ge=1, le=32)] = Field(
         1,
         description="trainings, each from its own seed, `seed` and those after it; the model is their mean: of scores, "
-        "or of a ranker's logits",
+        "or of a ranker's logits; of two stages the first alone is an ensemble",
     )
     accumulate: Count = Field(1, description="batches whose gradients are averaged before a step of the optimizer")
     row_wise: bool | None = Field(
@@ -87,7 +87,7 @@ class Training(Settings):
     adversarial: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="each step learns as much from the batch with the items' id vectors moved against it, by this "
-        "share of their mean length; 0: not at all, else a step takes twice as long",
+        "share of their mean length; 0: not at all, else a step takes twice as long; of two stages the first alone",
     )
     attack: Literal["items", "history"] = Field(
         "items",
@@ -116,7 +116,9 @@ class Training(Settings):
     )
     jit: bool = Field(False, description="compile the training step with XLA")
     mixed_precision: bool = Field(
-        False, description="the towers compute in bfloat16 and keep float32 weights; a text model stays in float32"
+        False,
+        description="the towers, and a ranker of labels, compute in bfloat16 and keep float32 weights; a text model "
+        "and the second one of two stages stay in float32",
     )
 
     @model_validator(mode="after")

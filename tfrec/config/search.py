@@ -137,7 +137,19 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
             )
         for value in (values.low, values.high) if isinstance(values, Range) else values:
             try:
-                found.trial({key: value})
+                trial = found.trial({key: value})
             except ValueError as error:
                 raise ValueError(f"{space}: space.{key}: {str(error).removeprefix('the trial: ')}") from None
+            if _goes_by(trial) != _goes_by(base):
+                raise ValueError(
+                    f"{space}: space.{key}: it changes the validation figure that trials go by, or what it is of, so "
+                    "that they would not compare: set it in the pipeline"
+                )
     return found
+
+
+def _goes_by(pipeline: Pipeline) -> tuple[Any, ...]:
+    """The settings that name the validation figure of a training, and the labels that it is measured with."""
+    ranking = pipeline.ranking
+    named = None if ranking is None or pipeline.two_stages else (ranking.labels, ranking.monitor)
+    return pipeline.training.monitor, named

@@ -81,6 +81,11 @@ class RankingData:
         index, _ = training_events(self.data.sequences, self.data.held_out > 0)
         return index[~np.isnan(self.data.sequences.labels[label][index])]
 
+    def judged_labels(self, split: str, label: str) -> np.ndarray:
+        """The known values of a label in "validation" or "test", float32."""
+        values = self.data.sequences.labels[label][self._wanted(split)]
+        return values[~np.isnan(values)]
+
     def judged(self, split: str, tokens_per_batch: int = 4096) -> tuple[tf.data.Dataset, np.ndarray]:
         """The candidates of "validation" or "test": their batches, and their events in the order of the batches."""
         return in_order(self._source, self.examples(split), tokens_per_batch=tokens_per_batch)

@@ -22,11 +22,11 @@ BIAS_COUNT = 5.0
 class Neighbourhood(keras.layers.Layer):
     """Item-based neighbours: a mean of what is left of the history's labels, by the square of the items' correlation.
 
-    A label is centre + item bias + user bias + what is left; two items correlate where the same users left the same.
-    Sums of products and of users, a pair of items each, are weights that do not train, so that a training candidate's
-    own part can be taken out of them. How much a correlation of few users shrinks, and how many neighbours it takes to
-    be believed, is learnt. Source: Koren, "Factor in the neighbors: scalable and accurate collaborative filtering"
-    (2010), sections 2 and 3.
+    A label is centre + item bias + user bias + what is left; two items correlate where the same users left the same. Of
+    an item that a user met several times the mean is what is left. Sums of products and of users, a pair of items each,
+    are weights that do not train, so that the part of a training candidate's user can be taken out of them. How much a
+    correlation of few users shrinks, and how many neighbours it takes to be believed, is learnt. Source: Koren, "Factor
+    in the neighbors: scalable and accurate collaborative filtering" (2010), sections 2 and 3.
     """
 
     def __init__(self, items: int, **kwargs: Any) -> None:
@@ -78,9 +78,10 @@ class Neighbourhood(keras.layers.Layer):
         bias = _shrunk_means(left, ratings.items, count)
         left = left - bias[ratings.items]
         left = left - _shrunk_means(left, ratings.users, ratings.user_count)[ratings.users]
-        spread, events = np.bincount(ratings.items, left**2, count), np.bincount(ratings.items, minlength=count)
-        variance = (spread + BIAS_COUNT * np.mean(left**2)) / (events + BIAS_COUNT)
-        products, shared = _pairs(ratings, left)
+        users, items, left = _by_item(ratings, left)
+        spread, known = np.bincount(items, left**2, count), np.bincount(items, minlength=count)
+        variance = (spread + BIAS_COUNT * np.mean(left**2)) / (known + BIAS_COUNT)
+        products, shared = _pairs(users, items, left, count)
         for weight, values in zip(self.tables, (center, bias, np.sqrt(variance), products, shared), strict=True):
             weight.assign(values)
 
@@ -92,7 +93,8 @@ class Neighbourhood(keras.layers.Layer):
             candidates: int [B, C].
             after: int [B, C], how many of the events each candidate may read.
             own: float [B, C], the candidates' own labels where `start` has counted them, NaN where they are not known:
-                their part of the pairs is taken out again. None where it has not.
+                what the user left of the candidate's item, as far as the batch has it, is taken out of the pairs
+                again. None where it has not.
 
         Returns:
             float32 [B, C].
@@ -101,13 +103,16 @@ class Neighbourhood(keras.layers.Layer):
         left = past.labels - self.center - ops.take(self.bias, past.items)
         user = tf.linalg.matvec(reads, left) / (tf.reduce_sum(reads, axis=-1) + BIAS_COUNT)
         expected = self.center + ops.take(self.bias, candidates) + user
-        left = left[:, None] - user[..., None]
         place = candidates[..., None] * self.items + past.items[:, None]
         products, shared = (tf.gather(tf.reshape(pairs.value, [-1]), place) for pairs in (self.products, self.shared))
         if own is not None:
-            mine = tf.where(tf.math.is_nan(own), tf.zeros_like(own), own - expected)[..., None]
-            counted = tf.cast(~tf.math.is_nan(own), tf.float32)[..., None]
-            products, shared = products - mine * left, tf.maximum(shared - counted, 0.0)
+            counted = ~tf.math.is_nan(own)
+            mine = tf.where(counted, own - self.center - ops.take(self.bias, candidates), tf.zeros_like(own))
+            mine, other = _means_of_items(past, left, candidates, mine, counted, after)
+            counted = tf.cast(counted, tf.float32)[..., None]
+            part = (mine - user)[..., None] * (other[:, None] - user[..., None])
+            products, shared = products - counted * part, tf.maximum(shared - counted, 0.0)
+        left = left[:, None] - user[..., None]
         alike = products / (shared + ops.exp(self.log_shrinkage))
         alike = alike / (
             ops.take(self.deviation, candidates)[..., None] * ops.take(self.deviation, past.items)[:, None]
@@ -126,15 +131,61 @@ def _shrunk_means(values: np.ndarray, members: np.ndarray, count: int) -> np.nda
     return np.bincount(members, values, count) / (np.bincount(members, minlength=count) + BIAS_COUNT)
 
 
-def _pairs(ratings: Ratings, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over users of products of what two items leave, and users of both, float32 [I, I] each; 0 of one item."""
-    count = ratings.item_count
+def _by_item(ratings: Ratings, left: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Users, items and the mean of what is left of each pair of them that there is, [P] each, by user."""
+    pairs, place, events = np.unique(
+        ratings.users.astype(np.int64) * ratings.item_count + ratings.items, return_inverse=True, return_counts=True
+    )
+    return pairs // ratings.item_count, pairs % ratings.item_count, np.bincount(place, left) / events
+
+
+def _pairs(users: np.ndarray, items: np.ndarray, left: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over users of products of what two items leave, and users of both, float32 [I, I] each; 0 of one item.
+
+    Args:
+        users: int [P], ascending.
+        items: int [P], none twice of one user.
+        left: float [P].
+        count: number I of items.
+    """
     products, shared = np.zeros((count, count), np.float32), np.zeros((count, count), np.float32)
-    order = np.argsort(ratings.users, kind="stable")
-    for events in np.split(order, np.cumsum(np.bincount(ratings.users, minlength=ratings.user_count))[:-1]):
-        rows, values = ratings.items[events], left[events].astype(np.float32)
-        np.add.at(products, np.ix_(rows, rows), np.outer(values, values))
-        np.add.at(shared, np.ix_(rows, rows), 1.0)
+    cuts = np.flatnonzero(np.diff(users)) + 1
+    for rows, values in zip(np.split(items, cuts), np.split(left.astype(np.float32), cuts), strict=True):
+        both = np.ix_(rows, rows)
+        products[both] += np.outer(values, values)
+        shared[both] += 1.0
     for pairs in (products, shared):
         np.fill_diagonal(pairs, 0.0)
     return products, shared
+
+
+def _means_of_items(
+    past: LabelHistory, left: Any, candidates: Any, own: Any, counted: Any, after: Any
+) -> tuple[Any, Any]:
+    """What the user's labels of each candidate's item and of each past item are above its bias, means over its events.
+
+    The events of a user that a batch has are the candidates and, of the history, those before the first candidate:
+    later ones are candidates themselves.
+
+    Args:
+        past: the history, [B, T].
+        left: float32 [B, T], its labels above the biases.
+        candidates: int [B, C].
+        own: float32 [B, C], the candidates' labels above the biases; 0 where it is not known.
+        counted: bool [B, C], where it is.
+        after: int [B, C], how many of the events each candidate may read.
+
+    Returns:
+        float32 [B, C] and [B, T]; an item without such an event has the label of the history.
+    """
+    first = tf.reduce_min(tf.where(counted, after, tf.int32.max), axis=1, keepdims=True)
+    earlier = tf.cast(tf.range(tf.shape(left)[1]) < first, tf.float32) * past.known
+    weights = tf.concat([tf.cast(counted, tf.float32), earlier], axis=1)
+    items, values = tf.concat([candidates, past.items], axis=1), tf.concat([own, left], axis=1)
+
+    def means(asked: Any, otherwise: Any) -> Any:
+        same = tf.cast(asked[..., None] == items[:, None], tf.float32) * weights[:, None]
+        events = tf.reduce_sum(same, axis=-1)
+        return tf.where(events > 0, tf.linalg.matvec(same, values) / tf.maximum(events, 1.0), otherwise)
+
+    return means(candidates, own), means(past.items, left)

@@ -149,9 +149,11 @@ def _results(run: Run, data: Dataset, model: TwoTower | TwoStage, table: pd.Data
     variants, disturbed = {}, {}
     if len(model.input_spec_dict) > 1:
         variants[HISTORY_ALONE] = recommend(model, data.test().map(_bare), data.items[ITEM_ID], k=depth)
-    for place, member in enumerate(members(model)):
+    two = isinstance(model, TwoStage)  # Of which the first is the ensemble.
+    for place, member in enumerate(members(model.retrieval if two else model)):
+        seed = run.pipeline.seed + place
         found = recommend(member, data.test(), data.items[ITEM_ID], k=depth)
-        variants[f"seed {run.pipeline.seed + place} alone"] = found
+        variants[f"recall alone, seed {seed}" if two else f"seed {seed} alone"] = found
     if measured.disturbed is not None:
         for split, users in (("validation", _judges(run, data)), ("test", None)):
             noisy = data.disturbed(split, **measured.disturbed.model_dump())

@@ -104,8 +104,9 @@ def train_on(replicas: Replicas) -> Stage:
 
 def _perform(run: Run, key: str, replicas: Replicas | None = None) -> None:
     data, number = open_dataset(run), run.pipeline.training.ensemble
-    if run.pipeline.two_stages and run.pipeline.ranking is not None:
-        build.positions(data, run.pipeline.ranking)  # What it cannot learn from is said before a long training.
+    if run.pipeline.ranking is not None:  # What cannot be learnt or measured is said before a long training.
+        check = build.positions if run.pipeline.two_stages else build.check_labels
+        check(data, run.pipeline.ranking)
     trained = train_all(run, data, replicas)
     model = _as_one(trained)
     files = _save(run, model)
