@@ -67,7 +67,7 @@ def main(plain: Path | None, attacked: Path | None, name: str | None, *, page: b
         if name is None:
             return
         rows = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-        rows[name] = {"commit": results.commit(), **found}
+        rows[name] = {"recorded_with": results.commit(), **found}
         RECORD.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     results.fill(PAGE, "robustness", table(json.loads(RECORD.read_text(encoding="utf-8"))))
 
