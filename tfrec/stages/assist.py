@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfrec.stages.disk import disk_errors_told
 from tfrec.stages.fit import CHECKPOINTS
 from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import DATASET, open_dataset, prepare_stage
@@ -47,9 +48,11 @@ def assist(run: Run, cluster: Cluster, key: str, *, prepared: bool) -> None:
             os.symlink(run.path(DATASET).absolute(), own.path(DATASET))
         else:
             logger.info("prepare ... (a copy of this worker's own)")
-            prepare_stage.perform(own, key)
+            with disk_errors_told(own, "prepare"):
+                prepare_stage.perform(own, key)
         logger.info("train ... (with the chief, who writes)")
-        train_all(own, open_dataset(own), replicas)
+        with disk_errors_told(own, "train"):
+            train_all(own, open_dataset(own), replicas)
 
 
 @contextlib.contextmanager

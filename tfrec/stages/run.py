@@ -11,7 +11,7 @@ from pathlib import Path
 from tfrec import config
 from tfrec.data import Runner
 from tfrec.stages.assist import assist
-from tfrec.stages.disk import fullness_told
+from tfrec.stages.disk import disk_errors_told
 from tfrec.stages.evaluate import evaluate_stage
 from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
@@ -137,7 +137,7 @@ def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = Non
             logger.info("%s: done before, nothing to do", name)
         else:
             logger.info("%s ...", name)
-            with fullness_told(current, name):
+            with disk_errors_told(current, name):
                 stages[name].perform(current, key)
 
 
