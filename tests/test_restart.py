@@ -3,6 +3,7 @@
 import errno
 import importlib
 import random
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -47,7 +48,7 @@ def test_a_full_disk_is_one_line_that_names_the_place(tmp_path, error):
     assert "\n" not in str(told.value) and told.value.filename is None
 
 
-@pytest.mark.parametrize("kind", ["plain", "TensorFlow", "HDF5"])
+@pytest.mark.parametrize("kind", ["plain", "TensorFlow", "HDF5", "a copy", "copies"])
 @pytest.mark.parametrize(
     ("number", "words", "code", "told"),
     [
@@ -66,10 +67,9 @@ def test_what_else_a_disk_has_against_a_file_is_one_line_that_names_it(tmp_path,
     of_tensorflow = f"{{{{function_node __SaveV2_device_/job:0}}}} {file}; {words} [Op:SaveV2]"
     error, place = {
         "plain": (OSError(number, words, file), file),
-        "TensorFlow": (
-            code(None, None, f"{{{{function_node __SaveV2_device_/job:0}}}} {file}; {words} [Op:SaveV2]"),
-            file,
-        ),
+        "TensorFlow": (code(None, None, of_tensorflow), file),
+        "a copy": (OSError(number, words, "/from/here", None, file), file),
+        "copies": (shutil.Error([("/from/here", file, f"[Errno {number}] {words}: '/from/here' -> '{file}'")]), file),
         "HDF5": (OSError(f"Can't write (errno = {number}, error message = '{words}')"), str(tmp_path)),
     }[kind]
     with pytest.raises(OSError, match=f"^export: {place} cannot be .*{told}.* run the same command again") as caught:

@@ -63,9 +63,14 @@ def _number(error: BaseException) -> int | None:
 
 
 def _named(error: BaseException) -> str | None:
-    """The file that an error names, or one that it came from; TensorFlow's texts are like `FILE; File too large`."""
-    if getattr(error, "filename", None) is not None:
-        return str(error.filename)  # type: ignore[attr-defined]
+    """The file that an error names, or one that it came from; of a copy it is the new one.
+
+    TensorFlow's texts are like `FILE; File too large`, and shutil's errors hold what could not be copied.
+    """
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][1])
+    if isinstance(error, OSError) and error.filename is not None:
+        return str(error.filename2 or error.filename)
     told = re.search(rf"(?:^|\s)(/[^;{{}}\n]*); (?:{'|'.join(WORDS)})", str(error))
     cause = error.__cause__ or error.__context__
     return told[1] if told else None if cause is None else _named(cause)
