@@ -3,13 +3,14 @@
 import errno
 import importlib
 import random
+import shutil
 
 import pytest
 import tensorflow as tf
 
 from tests import benchmark_scripts  # It says where the programs of benchmarks/ lie.
 from tfrec import config
-from tfrec.stages.disk import fullness_told
+from tfrec.stages.disk import disk_errors_told
 from tfrec.stages.ledger import Run, replaced
 
 assert benchmark_scripts.ROOT
@@ -42,19 +43,49 @@ def test_a_full_disk_is_one_line_that_names_the_place(tmp_path, error):
     with pytest.raises(
         OSError, match=rf"train: {tmp_path}.* cannot be written: the disk is full \(.* MiB are free"
     ) as told:
-        with fullness_told(run_in(tmp_path), "train"):
+        with disk_errors_told(run_in(tmp_path), "train"):
             raise error
     assert "\n" not in str(told.value) and told.value.filename is None
 
 
+@pytest.mark.parametrize("kind", ["plain", "TensorFlow", "HDF5", "a copy", "copies"])
+@pytest.mark.parametrize(
+    ("number", "words", "code", "told"),
+    [
+        (
+            errno.EFBIG,
+            "File too large",
+            tf.errors.OutOfRangeError,
+            r"a file is larger than the system allows \(`ulimit",
+        ),
+        (errno.EROFS, "Read-only file system", tf.errors.UnknownError, "the file system is read-only. Mount it"),
+        (errno.EIO, "Input/output error", tf.errors.UnavailableError, r"the device fails \(input/output error"),
+    ],
+)
+def test_what_else_a_disk_has_against_a_file_is_one_line_that_names_it(tmp_path, kind, number, words, code, told):
+    file = f"{tmp_path}/a b/shard.tfrecord"
+    of_tensorflow = f"{{{{function_node __SaveV2_device_/job:0}}}} {file}; {words} [Op:SaveV2]"
+    error, place = {
+        "plain": (OSError(number, words, file), file),
+        "TensorFlow": (code(None, None, of_tensorflow), file),
+        "a copy": (OSError(number, words, "/from/here", None, file), file),
+        "copies": (shutil.Error([("/from/here", file, f"[Errno {number}] {words}: '/from/here' -> '{file}'")]), file),
+        "HDF5": (OSError(f"Can't write (errno = {number}, error message = '{words}')"), str(tmp_path)),
+    }[kind]
+    with pytest.raises(OSError, match=f"^export: {place} cannot be .*{told}.* run the same command again") as caught:
+        with disk_errors_told(run_in(tmp_path), "export"):
+            raise error
+    assert "\n" not in str(caught.value) and caught.value.filename is None
+
+
 def test_a_full_disk_is_told_of_what_came_of_it_and_other_errors_stay(tmp_path):
-    with pytest.raises(OSError, match="the disk is full"), fullness_told(run_in(tmp_path), "export"):
+    with pytest.raises(OSError, match="the disk is full"), disk_errors_told(run_in(tmp_path), "export"):
         try:
             raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "there"))
         except OSError as error:
             raise RuntimeError("cannot save") from error
     for error in (ValueError("no such thing"), OSError(errno.EACCES, "Permission denied"), RuntimeError("else")):
-        with pytest.raises(type(error)) as told, fullness_told(run_in(tmp_path), "export"):
+        with pytest.raises(type(error)) as told, disk_errors_told(run_in(tmp_path), "export"):
             raise error
         assert told.value is error
 

@@ -1,5 +1,8 @@
 """Shards bring back what was written, whatever their number, byte by byte the same."""
 
+import errno
+import resource
+
 import numpy as np
 import pytest
 
@@ -67,6 +70,17 @@ def test_a_shard_cut_short_or_altered_is_refused(tmp_path):
     whole = (tmp_path / names[1]).read_bytes()
     for damaged in (whole[:-5], whole[:40] + b"x" + whole[41:]):
         (tmp_path / names[1]).write_bytes(damaged)
-        told = f"The shard {tmp_path / names[1]} is damaged: .* Remove {tmp_path} and prepare the data anew: `tfrec"
+        told = rf"{names[1]} is damaged: \w+ record at \d+[^{{\[]*\. Remove {tmp_path} and prepare the data anew: `"
         with pytest.raises(ValueError, match=told):
             read(tmp_path, names)
+
+
+def test_a_file_that_is_too_large_for_the_system_is_an_error_of_the_system(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as told:
+            written(tmp_path, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.value.errno == errno.EFBIG

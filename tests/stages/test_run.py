@@ -139,16 +139,37 @@ def test_tables_that_moved_are_the_same_tables(log, folder):
     ],
 )
 @pytest.mark.parametrize("damage", ["lost", "torn"])
-def test_a_damaged_file_repeats_its_stage(log, folder, name, reached, damage):
+def test_a_damaged_file_repeats_its_stage_and_is_named(log, folder, caplog, name, reached, damage):
     go(folder)
     path = folder / "run" / name
     whole = path.read_bytes()
     path.unlink()
     if damage == "torn":
         path.write_bytes(whole[: len(whole) // 2])
+        told = f"{path} has {len(whole) // 2} bytes instead of {len(whole)}"
+    else:
+        told = f"{path} is missing"
     assert repeated(log, folder) == reached
+    assert f"{reached[0]}: done before, but {told}: it is done again" in caplog.messages
+    caplog.clear()
     assert repeated(log, folder) == []
+    assert caplog.messages == []
     assert name.endswith("txt") or path.read_bytes() == whole
+
+
+def test_a_damaged_file_of_the_stage_before_is_named(log, folder):
+    go(folder)
+    shard = folder / "run" / "dataset" / "users-00000-of-00002.tfrecord"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-40])
+    with pytest.raises(ValueError) as told:
+        go(folder, only="train")
+    assert str(told.value) == (
+        f"`train` needs the stage `prepare`, which is damaged: {shard} has {len(whole) - 40} bytes instead of "
+        f"{len(whole)}. Run `tfrec prepare` first, or `tfrec run` for all."
+    )
+    with pytest.raises(ValueError, match="which is not done under these settings in"):  # Damaged or not.
+        go(folder, "data.max_length=3", only="train")
 
 
 def test_a_lost_ledger_repeats_everything(log, folder):

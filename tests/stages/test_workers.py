@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import threading
 import time
 
@@ -12,9 +13,10 @@ import pytest
 
 from tests import forked, tiny_shop
 from tfrec import config, stages
+from tfrec.stages.assist import assist
 from tfrec.stages.ledger import Run
 from tfrec.stages.run import pending
-from tfrec.stages.workers import devices, gathered
+from tfrec.stages.workers import NothingToTrain, devices, gathered
 from tfrec.training import Cluster
 
 EPOCHS = 5
@@ -178,6 +180,45 @@ def test_another_worker_says_who_the_chief_is_and_leaves_nothing(shop, tmp_path,
     with pytest.raises(ValueError, match="`train` needs the stage `prepare`"):
         stages.run(pipeline, tmp_path / "run", only="train")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_worker_left_is_taken_away_by_the_next(shop, tmp_path, monkeypatch):
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    run = Run(config.load(shop / "tiny.yaml"), tmp_path / "run")
+    addresses = tuple(f"127.0.0.1:{port}" for port in ports(2))
+    cluster = Cluster(addresses, 1, {"worker": list(addresses)})
+
+    def helping(meeting):
+        monkeypatch.setattr("tfrec.stages.assist.gathered", meeting)
+        assist(run, cluster, "key", prepared=False)
+
+    def left():
+        return [path.name for path in (tmp_path / "temporary").rglob("*") if path.is_file()]
+
+    def killed(run, cluster, checkpoints):
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "last.npz").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def meeting(run, cluster, checkpoints):
+        assert left() == [] and not checkpoints.exists()
+        with pytest.raises(ValueError, match=r"another tfrec is at work as worker 1 \(127.0.0.1:\d+\) of .*run, in "):
+            helping(killed)
+        raise NothingToTrain
+
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            try:
+                helping(killed)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert left() == ["last.npz"]  # One, however many were killed.
+    helping(meeting)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("stage", ["prepare", "evaluate"])

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -123,6 +124,55 @@ def test_a_port_that_another_program_has_is_named(workers):
     with socket.create_server(("", int(address.rpartition(":")[2]))):
         with pytest.raises(OSError, match=f"the chief cannot listen at {address}: another program has this port"):
             rendezvous.gather(workers[0], ABOUT, {}, 1)
+
+
+def test_a_port_of_another_worker_that_is_taken_is_named_before_the_meeting(workers, tmp_path):
+    address = workers[1].addresses[1]
+    with socket.create_server(("", int(address.rpartition(":")[2]))):
+        with pytest.raises(OSError, match=f"TF_CONFIG: worker 1 cannot listen at {address}: another program has this"):
+            joining(workers[1], tmp_path, seconds=1)()
+    told, other, _ = at_once(gathering(workers[0]), joining(workers[1], tmp_path), joining(workers[2], tmp_path))
+    assert (told, other) == (None, True)  # Its own address is free again.
+
+
+def test_a_worker_that_the_chief_does_not_know_is_told_to_all_at_once(workers, tmp_path):
+    chief = Cluster(workers[0].addresses[:2], 0, workers[0].spec)
+    told, other = at_once(gathering(chief, seconds=30), joining(workers[2], tmp_path, seconds=30))
+    assert isinstance(told, ValueError) and isinstance(other, ValueError) and str(told) == str(other)
+    assert str(told) == (
+        "worker 2, which came from 127.0.0.1, is none of those in the chief's TF_CONFIG, the last of which is worker 1 "
+        f"({workers[0].addresses[1]}). Start all workers with a TF_CONFIG of the same addresses."
+    )
+
+
+def test_two_workers_of_one_index_are_told_to_all_at_once(workers, tmp_path):
+    first = joining(workers[1], tmp_path, seconds=30)
+    found = at_once(gathering(workers[0], seconds=30), first, lambda: time.sleep(0.5) or first())
+    assert all(isinstance(error, ValueError) for error in found) and len({str(error) for error in found}) == 1
+    assert str(found[0]) == (
+        f"two workers came as worker 1 ({workers[1].addresses[1]}), from 127.0.0.1 and from 127.0.0.1. Give each an "
+        "index of its own in TF_CONFIG, and start the same command again on every worker."
+    )
+
+
+def test_a_worker_that_was_killed_in_the_meeting_may_come_again(workers, tmp_path):
+    address = ("127.0.0.1", int(workers[0].addresses[0].rpartition(":")[2]))
+    greeting = {"protocol": rendezvous.PROTOCOL, "worker": 1, "about": ABOUT}
+
+    def killed():
+        while True:
+            try:
+                with socket.create_connection(address, 1) as caller:
+                    caller.sendall(json.dumps(greeting).encode() + b"\n")
+                    return
+            except OSError:
+                pass
+
+    def both():
+        killed()
+        return at_once(joining(workers[1], tmp_path), joining(workers[2], tmp_path))
+
+    assert at_once(gathering(workers[0]), both) == [None, [True, True]]
 
 
 def test_the_silent_are_known(workers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ class ShardWriter(contextlib.AbstractContextManager):
         """Write the sequences of some users, sorted by id; those of later calls come after them.
 
         Raises:
-            OSError: the disk is full.
+            OSError: the disk is full, or what else the system has against writing.
         """
         import tensorflow as tf
 
@@ -57,27 +58,28 @@ class ShardWriter(contextlib.AbstractContextManager):
         content, offsets = _encoded(sequences, user_ids)
         shards = tf.strings.to_hash_bucket_fast(tf.constant(user_ids, tf.string), len(self.names)).numpy()
         whole, places = content.tobytes(), offsets.tolist()
-        with _full_disk_told():
+        with _system_errors_told():
             for user, shard in enumerate(shards.tolist()):
                 self._writers[shard].write(whole[places[user] : places[user + 1]])
 
     def __exit__(self, *_: object) -> None:
         """Close the files."""
-        with _full_disk_told():
+        with _system_errors_told():
             for writer in self._writers:
                 writer.close()
 
 
 @contextlib.contextmanager
-def _full_disk_told() -> Iterator[None]:
-    """Make what TensorFlow raises for a full disk what Python raises."""
+def _system_errors_told() -> Iterator[None]:
+    """Make what TensorFlow raises where the system cannot write what Python raises."""
     import tensorflow as tf
 
     try:
         yield
     except tf.errors.OpError as error:
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number)) from error
         raise
 
 
@@ -106,7 +108,7 @@ def read_records(
     try:
         batches = list(parsed)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        reason = " ".join(str(error.message).split())
+        reason = " ".join(re.sub(r"\{\{function_node .*?\}\}|\[Op:.*", "", str(error.message), flags=re.DOTALL).split())
         shard = next((path for path in paths if not _is_whole(path)), paths[0])
         raise ValueError(f"The shard {shard} is damaged: {reason}. {rebuilding(shard.parent)}") from error
     return _sequences(batches, event_names, user_names, labels)

@@ -88,8 +88,19 @@ class Run:
 
     def done(self, stage: str, key: str) -> bool:
         """Whether the stage was finished under this key, and its files are still as long as they were."""
-        files, same = self.files(stage), self._stages.get(stage, {}).get(KEY) == key
-        return same and all(path.is_file() and path.stat().st_size == size for path, size in files.items())
+        return self._stages.get(stage, {}).get(KEY) == key and self._first_damage(stage) is None
+
+    def damage(self, stage: str, key: str) -> str | None:
+        """What is wrong with the first bad file of a stage that was finished under this key; None where nothing is."""
+        return self._first_damage(stage) if self._stages.get(stage, {}).get(KEY) == key else None
+
+    def _first_damage(self, stage: str) -> str | None:
+        for path, size in self.files(stage).items():
+            if not path.is_file():
+                return f"{path} is missing"
+            if path.stat().st_size != size:
+                return f"{path} has {path.stat().st_size} bytes instead of {size}"
+        return None
 
     def files(self, stage: str) -> dict[Path, int]:
         """Files that a finished stage left, and their bytes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tfrec import config
 from tfrec.data import Runner
 from tfrec.stages.assist import assist
-from tfrec.stages.disk import fullness_told
+from tfrec.stages.disk import disk_errors_told
 from tfrec.stages.evaluate import evaluate_stage
 from tfrec.stages.export import catalogue, export_of, export_stage
 from tfrec.stages.ledger import Run
@@ -101,27 +101,33 @@ def _others(items: str | Path | None, replicas: Replicas | None, runner: Runner 
 
 def _lead(current: Run, cluster: Cluster, only: str | None) -> None:
     """The stages of a chief, who has the others' help in training; those who come when it is done are told."""
-    if "train" not in pending(current.pipeline, current.out, "train"):
+    (key, prepared), (_, trained) = _training_states(current)
+    if trained:
         with rendezvous.dismissing(cluster):
             _do(current, only)
         return
-    if only is not None and "prepare" in pending(current.pipeline, current.out, "prepare"):
-        raise _needs(only, "prepare", current)
+    if only is not None and not prepared:
+        raise _needs(only, "prepare", current, key)
     replicas = gathered(current, cluster, current.path(CHECKPOINTS))
     _do(current, only, _others(None, replicas))
 
 
 def _assist(current: Run, cluster: Cluster, only: str | None) -> None:
     """The part in a training of a worker that is not the chief; nothing else is its work."""
-    stages = _stages_of(current.pipeline)
-    states = {name: (key, done) for name, key, done in _states(current, stages, _path_to("train", stages))}
-    (key, prepared), (_, trained) = states["prepare"], states["train"]
+    (key, prepared), (_, trained) = _training_states(current)
     if trained:
         logger.info("train: done before, nothing to do")
     elif not prepared and only is not None:
-        raise _needs(only, "prepare", current)
+        raise _needs(only, "prepare", current, key)
     else:
         assist(current, cluster, key, prepared=prepared)
+
+
+def _training_states(current: Run) -> tuple[tuple[str, bool], tuple[str, bool]]:
+    """Key of `prepare` and of `train`, each with whether it is done."""
+    stages = _stages_of(current.pipeline)
+    states = {name: (key, done) for name, key, done in _states(current, stages, _path_to("train", stages))}
+    return states["prepare"], states["train"]
 
 
 def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = None, *, recorded: bool = False) -> None:
@@ -132,19 +138,26 @@ def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = Non
     for name, key, done in _states(current, stages, names, recorded=as_it_is):
         if only not in (None, name):
             if not done:
-                raise _needs(only, name, current)
+                raise _needs(only, name, current, key)
         elif done:
             logger.info("%s: done before, nothing to do", name)
         else:
+            damage = current.damage(name, key)
+            if damage is not None:
+                logger.warning("%s: done before, but %s: it is done again", name, damage)
             logger.info("%s ...", name)
-            with fullness_told(current, name):
+            with disk_errors_told(current, name):
                 stages[name].perform(current, key)
 
 
-def _needs(stage: str | None, before: str, current: Run) -> ValueError:
+def _needs(stage: str | None, before: str, current: Run, key: str) -> ValueError:
+    """What to say where a stage cannot begin: the one before it is not done under this key, or a file of it is bad."""
+    damage = current.damage(before, key)
+    why = (
+        f"which is not done under these settings in {current.out}" if damage is None else f"which is damaged: {damage}"
+    )
     return ValueError(
-        f"`{stage}` needs the stage `{before}`, which is not done under these settings in {current.out}. "
-        f"Run `tfrec {before}` first, or `tfrec run` for all."
+        f"`{stage}` needs the stage `{before}`, {why}. Run `tfrec {before}` first, or `tfrec run` for all."
     )
 
 

@@ -49,7 +49,7 @@ def gathered(run: Run, cluster: Cluster, checkpoints: Path) -> Replicas:
         NothingToTrain: to another worker: the chief has a trained model.
         ValueError: the training cannot be shared; or a worker trains something else, and is named.
         TimeoutError: a worker did not come in time.
-        OSError: the chief's address cannot be listened at.
+        OSError: this process's own address cannot be listened at.
     """
     settings, problem = run.pipeline.training, _unshared(run.pipeline)
     if settings.devices > 1:

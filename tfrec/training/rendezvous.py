@@ -38,34 +38,39 @@ def gather(cluster: Cluster, about: Mapping[str, Any], files: Mapping[str, Path]
         seconds: the longest wait.
 
     Raises:
-        ValueError: a worker trains something else; it is named, and what differs. All workers are told the same.
+        ValueError: a worker trains something else, is none that is waited for, or is there twice; it is named, and what
+            is wrong. All workers that came are told the same.
         TimeoutError: somebody did not come in time.
         OSError: the chief's address cannot be listened at.
     """
     deadline, found = time.monotonic() + seconds, dict[int, tuple[socket.socket, dict[str, Any]]]()
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(_listening(cluster))
+        listening, callers = stack.enter_context(_listening(cluster)), list[socket.socket]()
         logger.info("waiting for %d other workers at %s", len(cluster.addresses) - 1, cluster.addresses[0])
-        while len(found) < len(cluster.addresses) - 1:
+        problem: Exception | None = None
+        while problem is None and len(found) < len(cluster.addresses) - 1:
             caller = _accepted(listening, deadline)
             if caller is None:
-                missing = _missing(cluster, set(found), seconds)
-                for connection, _ in found.values():
-                    _answer(connection, {ERROR: missing})
-                raise TimeoutError(missing)
+                problem = TimeoutError(_missing(cluster, set(found), seconds))
+                break
             stack.callback(caller.close)
             told = _greeting(caller)
             if told is not None:
+                earlier, _ = found.get(told["worker"], (None, None))
+                problem = _misplaced(cluster, told["worker"], caller, earlier)
+                callers.append(caller)
                 found[told["worker"]] = caller, told["about"]
-        problem = _difference(cluster, about, {worker: other for worker, (_, other) in sorted(found.items())})
-        for connection, _ in found.values():
-            _answer(connection, {ERROR: problem} if problem else {}, {} if problem else files)
-        for connection, _ in found.values():
+        problem = problem or _difference(
+            cluster, about, {worker: other for worker, (_, other) in sorted(found.items())}
+        )
+        for connection in callers:
+            _answer(connection, {ERROR: str(problem)} if problem else {}, {} if problem else files)
+        if problem:
+            raise problem
+        for connection in callers:
             connection.settimeout(seconds)
             with contextlib.suppress(OSError):
                 connection.recv(1)  # They close first, so that the address is free at once.
-    if problem:
-        raise ValueError(problem)
 
 
 def join(cluster: Cluster, about: Mapping[str, Any], folder: Path, seconds: float) -> bool:
@@ -83,8 +88,10 @@ def join(cluster: Cluster, about: Mapping[str, Any], folder: Path, seconds: floa
     Raises:
         ValueError: a worker trains something else, or another did not come; in the words of the chief.
         TimeoutError: the chief did not come in time.
+        OSError: this worker's own address cannot be listened at, which TensorFlow would find out after the meeting.
     """
     deadline = time.monotonic() + seconds
+    _listening(cluster).close()
     logger.info("waiting for the chief at %s", cluster.addresses[0])
     while True:
         left = deadline - time.monotonic()
@@ -154,13 +161,15 @@ def _address(cluster: Cluster, index: int) -> tuple[str, int]:
 
 
 def _listening(cluster: Cluster) -> socket.socket:
-    host, port = _address(cluster, 0)
+    """A socket that listens at this process's own address."""
+    host, port = _address(cluster, cluster.index)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server(("", port), family=family, backlog=len(cluster.addresses))
     except OSError as error:
         reason = "another program has this port" if error.errno == errno.EADDRINUSE else error.strerror
-        raise OSError(f"TF_CONFIG: the chief cannot listen at {cluster.addresses[0]}: {reason}.") from error
+        who = "the chief" if cluster.is_chief else f"worker {cluster.index}"
+        raise OSError(f"TF_CONFIG: {who} cannot listen at {cluster.addresses[cluster.index]}: {reason}.") from error
 
 
 def _accepted(listening: socket.socket, deadline: float) -> socket.socket | None:
@@ -226,7 +235,46 @@ def _missing(cluster: Cluster, there: set[int], seconds: float) -> str:
     )
 
 
-def _difference(cluster: Cluster, mine: Mapping[str, Any], others: Mapping[int, Mapping[str, Any]]) -> str | None:
+def _misplaced(
+    cluster: Cluster, worker: int, caller: socket.socket, earlier: socket.socket | None
+) -> ValueError | None:
+    """What is wrong with the place that a caller says it has; None where it is a worker's, and nobody else has it."""
+    last = len(cluster.addresses) - 1
+    if worker > last:
+        return ValueError(
+            f"worker {worker}, which came from {_origin(caller)}, is none of those in the chief's TF_CONFIG, the last "
+            f"of which is {cluster.named(last)}. Start all workers with a TF_CONFIG of the same addresses."
+        )
+    if earlier is not None and not _has_gone(earlier):
+        return ValueError(
+            f"two workers came as {cluster.named(worker)}, from {_origin(earlier)} and from {_origin(caller)}. Give "
+            "each an index of its own in TF_CONFIG, and start the same command again on every worker."
+        )
+    return None
+
+
+def _origin(caller: socket.socket) -> str:
+    """The host of a caller; a port of the moment is of no use to anybody."""
+    try:
+        return str(caller.getpeername()[0])
+    except OSError:
+        return "a host that has gone"
+
+
+def _has_gone(caller: socket.socket) -> bool:
+    """Whether a caller closed its connection, as one does that was killed and is started again."""
+    caller.setblocking(False)
+    try:
+        return not caller.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _difference(
+    cluster: Cluster, mine: Mapping[str, Any], others: Mapping[int, Mapping[str, Any]]
+) -> ValueError | None:
     """The first difference between the chief and another, in one line; None where all are alike."""
     wanted = _flat(json.loads(json.dumps(mine, default=str)))
     for worker, about in others.items():
@@ -235,7 +283,7 @@ def _difference(cluster: Cluster, mine: Mapping[str, Any], others: Mapping[int, 
         if names:
             said = "; ".join(f"{name} is {found.get(name)!r}, not {wanted.get(name)!r}" for name in names[:3])
             more = f"; and {len(names) - 3} more" if names[3:] else ""
-            return (
+            return ValueError(
                 f"{cluster.named(worker)} differs from {cluster.named(0)}: {said}{more}. All workers must be started "
                 "with the same pipeline, settings and data."
             )
