@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,9 +229,22 @@ def main(
         found[part] = work[part]()
     shown(found)
     if output is not None:
-        from tfrec.report import describe
+        write(output, found, parts)
 
-        output.write_text(json.dumps({**found, "environment": describe()}, indent=1) + "\n", encoding="utf-8")
+
+def write(output: Path, found: Figures, parts: Sequence[str]) -> None:
+    """Write the record; of the parts that were measured now it says the commit and the environment, under `of`.
+
+    A record's `environment` is that of the parts which `of` does not name: they were measured before there was one.
+    """
+    import results  # It and what it needs would count in the memory of the forks.
+
+    from tfrec.report import describe
+
+    now = {"commit": results.commit(), "environment": describe()}
+    told = {**found.get("of", {}), **dict.fromkeys(parts, now)}
+    kept = {name: value for name, value in found.items() if name != "environment" or not set(PARTS) <= set(told)}
+    output.write_text(json.dumps({**kept, "of": told}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

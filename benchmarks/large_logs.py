@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import results
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "large_logs.json"
@@ -62,7 +63,7 @@ def one(log: Path, folder: Path, memory: float) -> None:
     import tensorflow  # noqa: F401 - what is measured is the work, not the imports
 
     from tfrec.data import EventColumns, PrepareOptions, prepare
-    from tfrec.report.environment import cores, peak_memory_mb
+    from tfrec.report.environment import cores, describe, peak_memory_mb
 
     columns = EventColumns(timestamp="timestamp")
     before = peak_memory_mb()
@@ -80,7 +81,7 @@ def one(log: Path, folder: Path, memory: float) -> None:
         "items": dataset.manifest["counts"]["items"],
         "dataset_bytes": sum(dataset.manifest["files"].values()),
     }
-    click.echo(json.dumps(figures))
+    click.echo(json.dumps({**figures, "environment": describe()}))
 
 
 @command.command()
@@ -106,7 +107,8 @@ def plot() -> None:
 
 
 def record(found: dict[str, Any]) -> None:
-    """Put what was measured among the results, in place of what was measured before of the same log and memory."""
+    """Put what was measured, and of which code, in place of what was measured before of the same log and memory."""
+    found = {**found, "commit": results.commit()}
     held = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     same = ("events", "kind", "memory")
     held = [each for each in held if any(each[name] != found[name] for name in same)] + [found]

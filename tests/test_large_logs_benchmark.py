@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from tests.benchmark_scripts import script
 
+results = script("results")
+
 FOUND = {"kind": "parquet", "memory": 2.0, "processor_seconds": 3.0, "peak_memory_mb": 900.0}
 
 
@@ -23,6 +25,7 @@ def test_a_size_that_is_measured_again_takes_the_place_of_before(benchmark):
         benchmark.record(FOUND | {"events": events, "processor_seconds": seconds})
     held = json.loads(benchmark.RESULTS.read_text())
     assert [(each["events"], each["processor_seconds"]) for each in held] == [(1000, 3.0), (2000, 4.0)]
+    assert {each["commit"] for each in held} == {results.commit()}
 
 
 def test_the_plot_is_drawn_of_the_records(benchmark):
@@ -39,5 +42,6 @@ def test_a_log_is_made_prepared_and_recorded(benchmark, tmp_path):
     )
     (found,) = json.loads(benchmark.RESULTS.read_text())
     assert result.exit_code == 0 and found["events"] == 20_000 and 700 < found["users"] <= 800
+    assert found["commit"] == results.commit() and found["environment"]["matmul_gflops"] > 0
     assert 0 < found["processor_seconds"] and found["peak_memory_mb"] >= found["memory_before_mb"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {"results"}

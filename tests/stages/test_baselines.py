@@ -39,6 +39,26 @@ def test_texts_have_their_baseline_though_the_model_reads_none(run, monkeypatch)
     assert {name: set(table["user_id"]) for name, table in found.items()} == dict.fromkeys(found, users)
 
 
+def test_of_many_items_it_is_left_out_and_said_unless_the_model_reads_them(run, monkeypatch, caplog):
+    data = open_dataset(run)
+    sources = []
+
+    def vectors(texts, settings):
+        sources.append(settings.source)
+        return np.eye(len(texts), dtype="float32")
+
+    monkeypatch.setattr(build, "text_vectors", vectors)
+    monkeypatch.setattr(build.text, "MOST_ITEMS", len(data.items))
+    assert "text_neighbours" in baselines(run, data) and sources == ["minilm"]
+    monkeypatch.setattr(build.text, "MOST_ITEMS", len(data.items) - 1)
+    with caplog.at_level(logging.INFO, logger="tfrec"):
+        assert list(baselines(run, data)) == ["popularity", "cooccurrence"]
+    (line,) = [record.message for record in caplog.records if "text neighbours" in record.message]
+    assert f"the model reads no text, and {len(data.items)} items are too many" in line and sources == ["minilm"]
+    monkeypatch.setattr("tfrec.stages.baselines.text_settings", lambda run, data: config.Text(source="some_preset"))
+    assert "text_neighbours" in baselines(run, data) and sources == ["minilm", "some_preset"]
+
+
 def test_without_the_weights_it_is_left_out_and_said(run, monkeypatch, caplog):
     def absent(texts, settings):
         raise ValueError("the MiniLM weights are not installed")

@@ -193,6 +193,30 @@ def test_words_are_encoded_once_and_apart_from_the_texts_and_from_fewer_words(tm
         later.words(["a"], 0)
 
 
+def test_what_is_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
+    class Stopped(Counting):
+        def _encode(self, texts, words=0):
+            if "c" in texts:
+                raise KeyboardInterrupt
+            return super()._encode(texts, words)
+
+    monkeypatch.setattr(text, "TEXTS_A_SHARD", 2)
+    with pytest.raises(KeyboardInterrupt):
+        Stopped(cache=tmp_path).embed(["a", "b", "", "c", "d", "e"])
+    encoder = Counting(cache=tmp_path)
+    vectors = encoder.embed(["a", "b", "", "c", "d", "e"])
+    assert encoder.encoded == ["c", "d", "e"] and len(list(tmp_path.rglob("*.npz"))) == 3
+    np.testing.assert_array_equal(vectors, Counting(cache=tmp_path / "whole").embed(["a", "b", "", "c", "d", "e"]))
+
+
+def test_a_shard_of_any_number_of_texts_is_read(tmp_path, monkeypatch):
+    vectors = Counting(cache=tmp_path).embed(["a", "b", "c"])
+    monkeypatch.setattr(text, "TEXTS_A_SHARD", 1)
+    encoder = Counting(cache=tmp_path)
+    np.testing.assert_array_equal(encoder.embed(["a", "b", "c", "d"])[:3], vectors)
+    assert encoder.encoded == ["d"]
+
+
 @pytest.mark.parametrize("change", [{"preset": "other"}, {"max_tokens": 10}])
 def test_another_model_has_vectors_of_its_own(tmp_path, change):
     Counting(cache=tmp_path).embed(["a"])

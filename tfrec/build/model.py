@@ -31,6 +31,9 @@ from tfrec.towers.text_variants import TextVariants
 # Events of a step times items of the catalogue, up to which the full softmax is taken where nothing is set: 2 GiB of
 # logits, of which it holds a part at a time, but whose time grows with both. docs/large_catalogues.md has figures.
 FULL_SOFTMAX_LOGITS = 2**29
+# Rows of the catalogue, trained or not, up to which it is taken as well: it encodes and updates every one at each step.
+# That takes 1 us a row (12 ns a logit besides), at so many rows as long as a whole step of the sampled softmax by row.
+FULL_SOFTMAX_ROWS = 100_000
 
 # The uniform negatives of a step where none are set. On Beauty (12,101 items; validation NDCG@10, one seed; the full
 # softmax 0.0822) a sampled softmax of 2,048 reached 0.0798, of 512 0.0744, and TFRS's retrieval with 512 and those
@@ -185,12 +188,13 @@ _ENCODERS: dict[str, Callable[[config.Model, Dataset], keras.layers.Layer]] = {
 
 
 def _objective(data: Dataset, training: config.Training) -> Any:
-    """The objective by its name; the default is the full softmax, and a sampled one where its logits would not fit."""
+    """The objective by its name; the default is the full softmax, a sampled one where the catalogue is too large."""
     trained, counts = data.items["trained"].to_numpy(bool), data.items["count"].to_numpy()
     name, negatives, unseen = training.objective.name, training.objective.negatives, training.objective.unseen
     unseen = data.seen == "remove" if unseen is None else unseen
     if name == "auto":
-        small = batch_tokens(data, training) * int(trained.sum()) <= FULL_SOFTMAX_LOGITS
+        logits = batch_tokens(data, training) * int(trained.sum())
+        small = logits <= FULL_SOFTMAX_LOGITS and len(trained) <= FULL_SOFTMAX_ROWS
         name = "softmax" if small else "sampled_softmax"
     if negatives is None:
         negatives = SAMPLED_NEGATIVES if name == "sampled_softmax" else NEGATIVES

@@ -23,8 +23,9 @@ class Objective(Settings):
     name: Literal["auto", "softmax", "retrieval", "sampled_softmax", "gbce"] = Field(
         "auto",
         description="`softmax` over all items, `retrieval` (in-batch and uniform negatives, TFRS), `sampled_softmax`, "
-        "`gbce` (gSASRec's), or `auto`: softmax while a step's logits stay below 2 GiB, else sampled_softmax. Softmax "
-        "computes logits of more than 512 MiB in chunks, which takes a third longer and bounds its memory",
+        "`gbce` (gSASRec's), or `auto`: softmax up to 2 GiB of logits a step and 100,000 rows of the catalogue, else "
+        "sampled_softmax. Softmax computes logits of more than 512 MiB in chunks, which takes a third longer and "
+        "bounds its memory",
     )
     negatives: Annotated[int, Field(ge=0)] | None = Field(
         None,

