@@ -19,6 +19,27 @@ def test_a_right_export_passes_with_real_histories(exported, model, data):
     assert 0 <= report["largest_difference"] < 1e-5
 
 
+def test_of_many_items_few_histories_are_asked_at_once(exported, model, data, monkeypatch):
+    check, asked = check_of(model, data), []
+    whole = check.run(exported, [["007", "商品"], ["item1"]])
+    monkeypatch.setattr("tfrec.serving.selfcheck.SCORES_HELD", 3 * len(check.vectors) + 1)
+    scored = Check._raw_scores
+    monkeypatch.setattr(Check, "_raw_scores", lambda self, *told: asked.append(len(told[0])) or scored(self, *told))
+    parts = check.run(exported, [["007", "商品"], ["item1"]])
+    assert max(asked) == 3 and sum(asked) == 2 * (10 + 2) and parts["histories"] == whole["histories"]
+
+
+def test_an_answer_is_kept_with_its_best_items_first(model, data):
+    check = check_of(model, data)
+    for _, _, answer in check.answered([["007", "商品"], [], ["item1"]]):
+        scores = answer["scores"]
+        assert scores.shape == (3, check.contract.width) and (np.diff(scores) <= 0).all()
+    rows, best = check._ranked({"history": np.array([["007", "item1"]], object)})
+    expected = check._expected({"history": np.array([["007", "item1"]], object)})
+    np.testing.assert_array_equal(best, -np.sort(-expected)[:, : check.contract.width])
+    np.testing.assert_array_equal(best, np.take_along_axis(expected, rows, 1))
+
+
 def test_other_weights_are_noticed(exported, data):
     other = make_model()
     weight = other.behavior_tower.norm.gamma

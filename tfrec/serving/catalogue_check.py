@@ -12,6 +12,7 @@ from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.delimited import joined
 from tfrec.serving.index.probes import CUTOFF, Asked
 from tfrec.serving.index.recall import share
+from tfrec.serving.index.vectors import lengths
 from tfrec.serving.names import (
     ALLOW_CATEGORIES,
     ALLOW_ITEMS,
@@ -34,6 +35,7 @@ from tfrec.serving.names import (
     SUFFIX,
     VECTOR,
 )
+from tfrec.serving.requests import padded
 from tfrec.serving.second_check import SecondCheck
 from tfrec.serving.selfcheck import HISTORIES, Check, spread
 from tfrec.serving.session import SessionModel
@@ -67,7 +69,7 @@ class CatalogueCheck(Check):
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Those without a step are left to the first two signatures: the others read histories as these do."""
         batches = super()._batches(signature, rows)
-        return batches if signature in super()._recommending() else [batches[0], batches[-1]]
+        return batches if signature in super()._recommending() else [*batches[:-2], batches[-1]]
 
     def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if signature.endswith(SUFFIX):
@@ -164,10 +166,12 @@ class CatalogueCheck(Check):
     def _likenesses(self, ids: np.ndarray) -> Iterator[np.ndarray]:
         """float32 [I] for each item: the cosines of the others to it."""
         plain = self.vectors[:, : self.model.item_tower.dim]
-        unit = plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-30)
+        long = np.maximum(lengths(plain), np.float32(1e-30))
         for item in ids:
             row = self._places.get(item, PAD)
-            expected = np.where(self.contract.candidates & (row != PAD), unit @ unit[row], NO_ITEM_SCORE)
+            expected = np.where(
+                self.contract.candidates & (row != PAD), plain @ (plain[row] / long[row]) / long, NO_ITEM_SCORE
+            )
             expected[row] = NO_ITEM_SCORE
             yield expected
 
@@ -208,9 +212,9 @@ class CatalogueCheck(Check):
         self, signature: str, histories: Sequence[Sequence[str]], rng: np.random.Generator
     ) -> Iterator[dict[str, np.ndarray]]:
         """The inputs of some histories at a time: for each of them all items are scored."""
-        for start in range(0, len(histories), HISTORIES):
-            history = self._batches(signature, histories[start : start + HISTORIES])[0]
-            yield self._inputs(signature, history, rng)
+        step = min(HISTORIES, self._at_once)
+        for start in range(0, len(histories), step):
+            yield self._inputs(signature, padded(histories[start : start + step]), rng)
 
     def _of_users(self) -> tuple[str, ...]:
         """The signatures whose queries differ; the other forms of a request seek what these do."""

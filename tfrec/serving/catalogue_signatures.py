@@ -15,7 +15,7 @@ from tfrec.serving import delimited
 from tfrec.serving.contract import Contract
 from tfrec.serving.index.building import Index
 from tfrec.serving.index.inverted import InvertedFile
-from tfrec.serving.index.vectors import VectorTable
+from tfrec.serving.index.vectors import VectorTable, lengths
 from tfrec.serving.names import (
     ALLOW_CATEGORIES,
     ALLOW_ITEMS,
@@ -65,8 +65,8 @@ class CatalogueGraph(ServingGraph):
         order = np.arange(len(contract.items)) if index is None else index.order
         # What is beyond the tower's width is a bonus of new items, and no likeness.
         self._dim, self._index = model.item_tower.dim, index
-        lengths = np.linalg.norm(vectors.restored[order, : self._dim], axis=1)
-        inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        long = lengths(vectors.restored[:, : self._dim])[order]
+        inverse = np.divide(1.0, long, out=np.zeros_like(long), where=long > 0)
         self._inverse = tf.Variable(inverse, trainable=False, dtype=tf.float32, name="inverse_lengths")
         catalogue: list[Any] = [self._inverse]
         if contract.categories.values:

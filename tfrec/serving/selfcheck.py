@@ -22,6 +22,7 @@ from tfrec.serving.signatures import NO_ITEM_SCORE
 # rounds more coarsely, and each runtime in its own order.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 HISTORIES = 64
+SCORES_HELD = 2**25  # of a batch of histories, at most: 128 MB
 ANSWERED = 7  # drawn histories whose answers are stored
 
 
@@ -102,8 +103,8 @@ class Check:
 
     def _ranked(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """What the model answers: int [B, k] rows and float32 [B, k] scores, best first."""
-        scores = self._expected(inputs)
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, : self.contract.width]
+        scores, width = self._expected(inputs), self.contract.width
+        rows = np.array([np.argsort(-row, kind="stable")[:width] for row in scores], int).reshape(len(scores), width)
         return rows, np.take_along_axis(scores, rows, axis=1).astype(np.float32)
 
     # -- what is asked ----------------------------------------------------------------------------------------------
@@ -116,8 +117,14 @@ class Check:
         return SERVING_DEFAULT, RECOMMEND_FULL
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Histories that are asked at once: all of them, some without any step, and none."""
-        return [padded(rows), padded([[], []]), np.zeros((0, 3), object)]
+        """Histories that are asked at once: all of them or some, some without any step, and none."""
+        some = [padded(rows[start : start + self._at_once]) for start in range(0, len(rows), self._at_once)]
+        return [*some, padded([[], []]), np.zeros((0, 3), object)]
+
+    @property
+    def _at_once(self) -> int:
+        """Histories for which the scores of all items are held at a time."""
+        return max(1, SCORES_HELD // len(self.vectors))
 
     def _drawn(self, rng: np.random.Generator, count: int = HISTORIES // 4) -> list[list[str]]:
         """Histories of any items."""

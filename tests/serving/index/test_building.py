@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tests.serving.index.test_lists import clustered
+from tfrec.serving.index import lists, probes
 from tfrec.serving.index.building import build
 from tfrec.serving.index.probes import Asked
 
@@ -51,3 +54,18 @@ def test_items_without_a_direction_are_listed_and_not_asked(made):
     vectors[100:300] = 0
     index = build(vectors, 8, made[1], [], 0.95)
     assert sorted(index.order) == list(range(len(vectors))) and index.neighbours.recall >= 0.95
+
+
+def test_few_copies_of_the_vectors_are_held(monkeypatch):
+    for module in (lists, probes):
+        monkeypatch.setattr(module, "_CELLS", 2**16)
+    monkeypatch.setattr(lists, "LISTS_A_ROOT", 1)
+    vectors = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    asked = [Asked(vectors[:32], [np.arange(2)] * 32)]
+    tracemalloc.start()
+    try:
+        build(vectors, 64, np.arange(len(vectors)) > 0, asked, 0.9)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * vectors.nbytes

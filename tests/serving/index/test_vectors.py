@@ -83,3 +83,18 @@ def test_what_cannot_be_stored_is_refused():
     for kind in ("float16", "int8"):
         with pytest.raises(ValueError, match="not finite"):
             VectorTable.of(vectors, kind)
+
+
+def test_what_is_stored_whole_is_read_without_a_copy():
+    vectors = np.ones((3, 4), np.float32)
+    assert np.shares_memory(VectorTable.of(vectors).restored, vectors)
+
+
+def test_rows_are_rounded_alike_however_many_at_a_time(monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    whole = VectorTable.of(vectors, "int8")
+    monkeypatch.setattr("tfrec.serving.index.vectors._ROWS", 7)
+    parts = VectorTable.of(vectors, "int8")
+    np.testing.assert_array_equal(parts.codes, whole.codes)
+    np.testing.assert_array_equal(parts.scale, whole.scale)
+    np.testing.assert_allclose(whole.restored, vectors, atol=float(np.abs(vectors).max()) / 250)

@@ -11,6 +11,7 @@ import numpy as np
 from tfrec.features import PAD
 from tfrec.serving.index.lists import part
 from tfrec.serving.index.probes import Asked, Probes, find
+from tfrec.serving.index.vectors import lengths
 
 ITEMS_ASKED = 1024  # items for whose neighbours lists are counted
 
@@ -64,14 +65,15 @@ def build(
     places[lists.order] = np.arange(len(lists.order))
     listed = [Asked(kind.queries, [_there(places[rows]) for rows in kind.seen]) for kind in asked]
     ordered = vectors[lists.order]
-    plain = ordered[:, :dim]
-    unit = plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), np.float32(1e-30))
+    answers = find(ordered, lists.starts, listed, floor)
+    unit = ordered[:, :dim]
+    unit /= np.maximum(lengths(unit), np.float32(1e-30))[:, None]  # In place: there is no use for the others any more.
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(unit.any(axis=1)))[:ITEMS_ASKED]
     rest = np.flatnonzero(~candidates)
     return Index(
         order=np.concatenate([[PAD], lists.order, rest[rest != PAD]]),
         starts=lists.starts + 1,
-        answers=find(ordered, lists.starts, listed, floor),
+        answers=answers,
         neighbours=find(unit, lists.starts, [Asked(unit[drawn], list(drawn[:, None]))], floor),
     )
 

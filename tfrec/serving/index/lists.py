@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrec.serving.index.vectors import lengths
+
 LISTS_A_ROOT = 8  # lists are this many times the square root of the items
 LONGEST_LIST = 1.5  # of the mean length; longer ones are halved
 SAMPLE_A_LIST = 32  # items a list that k-means learns from
@@ -48,7 +50,7 @@ class Summaries:
         """Those of float32 [C, D] vectors in the order of the lists, of which none is empty."""
         sizes = np.diff(starts)
         means = (np.add.reduceat(vectors, starts[:-1], axis=0) / sizes[:, None]).astype(np.float32)
-        squares = np.add.reduceat(np.square(vectors).mean(axis=1), starts[:-1]) / sizes
+        squares = np.add.reduceat(np.square(lengths(vectors)) / vectors.shape[1], starts[:-1]) / sizes
         spreads = np.sqrt(np.maximum(squares - np.square(means).mean(axis=1), 0.0))
         return cls(means, spreads.astype(np.float32))
 
@@ -77,7 +79,7 @@ def part(vectors: np.ndarray, rows: np.ndarray, seed: int = 0) -> Lists:
     rng = np.random.default_rng(seed)
     count = max(1, min(len(rows), round(LISTS_A_ROOT * len(rows) ** 0.5)))
     sample = vectors[rng.choice(rows, min(len(rows), SAMPLE_A_LIST * count), replace=False)]
-    nearest = _nearest(vectors[rows], _centres(sample, count, rng))
+    nearest = _nearest(vectors, rows, _centres(sample, count, rng))
     by_list = np.argsort(nearest, kind="stable")
     ends = np.cumsum(np.bincount(nearest, minlength=count))
     longest = max(1, int(LONGEST_LIST * len(rows) / count))
@@ -89,7 +91,7 @@ def _centres(sample: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     """float32 [count, D]: k-means of float32 [S, D]; a centre to which nothing is nearest starts again elsewhere."""
     centres = sample[rng.choice(len(sample), count, replace=False)]
     for _ in range(PASSES):
-        nearest = _nearest(sample, centres)
+        nearest = _nearest(sample, np.arange(len(sample)), centres)
         sizes = np.bincount(nearest, minlength=count)
         starts = np.concatenate([[0], np.cumsum(sizes[sizes > 0])[:-1]])
         sums = np.add.reduceat(sample[np.argsort(nearest, kind="stable")], starts, axis=0)
@@ -98,11 +100,11 @@ def _centres(sample: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     return centres
 
 
-def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """int64 [N]: the nearest of the centres [L, D] to each of the vectors [N, D]."""
+def _nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """int64 [N]: the nearest of the centres [L, D] to each of the vectors [I, D] at int [N] rows."""
     half = np.square(centres).sum(axis=1) / 2
     step = max(1, _CELLS // len(centres))
-    chunks = (vectors[start : start + step] @ centres.T - half for start in range(0, len(vectors), step))
+    chunks = (vectors[rows[start : start + step]] @ centres.T - half for start in range(0, len(rows), step))
     return np.concatenate([np.argmax(chunk, axis=1) for chunk in chunks])
 
 

@@ -81,7 +81,8 @@ def _ranks(
         scores = queries @ vectors.T
         for row, seen in enumerate(asked.seen[start : start + step]):
             scores[row, seen] = -np.inf
-        best = np.argpartition(-scores, min(CUTOFF, len(vectors)) - 1, axis=1)[:, :CUTOFF]
+        others = len(vectors) - min(CUTOFF, len(vectors))
+        best = np.argpartition(scores, others, axis=1)[:, others:]
         rank = np.take_along_axis(place, np.searchsorted(starts, best, side="right") - 1, axis=1).astype(float)
         rank[~np.isfinite(np.take_along_axis(scores, best, axis=1))] = np.nan
         ranks.append(rank)

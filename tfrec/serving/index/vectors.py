@@ -10,6 +10,7 @@ import tensorflow as tf
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 _LEVELS = 127  # of int8 on either side of 0; -128 is not used, so that a vector and its opposite are stored alike
+_ROWS = 2**16  # that are rounded at a time
 _SMALLEST = 1e-30  # the largest number of a row below which it is stored as zeros: its scale would be no normal number
 
 
@@ -49,12 +50,12 @@ class VectorTable:
         vectors = np.asarray(vectors, np.float32)
         if quantization == "float32":
             return cls(vectors)
-        largest = float(np.abs(vectors).max(initial=0.0))
+        largest = _largest(vectors)
         if not np.isfinite(largest):
             raise ValueError("The item vectors are not finite; the model's weights may have diverged.")
         dim = vectors.shape[1] if dim is None else dim
         in_halves = vectors if quantization == "float16" else vectors[:, dim:]
-        if np.abs(in_halves).max(initial=0.0) > np.finfo(np.float16).max:
+        if _largest(in_halves) > float(np.finfo(np.float16).max):
             raise ValueError(
                 f"`quantization` is {quantization}, and an item vector holds {largest:.3g}, beyond what 16 bits hold "
                 f"({np.finfo(np.float16).max:.0f}); use float32."
@@ -66,8 +67,8 @@ class VectorTable:
 
     @property
     def restored(self) -> np.ndarray:
-        """float32 [I, D], the vectors as whoever reads the table sees them."""
-        vectors = self.codes.astype(np.float32)
+        """float32 [I, D], the vectors as whoever reads the table sees them; not to be written to."""
+        vectors = self.codes.astype(np.float32, copy=False)
         if self.scale is not None:
             vectors *= self.scale[:, None]
         return vectors if self.rest is None else np.concatenate([vectors, self.rest.astype(np.float32)], axis=1)
@@ -85,12 +86,26 @@ class VectorTable:
         return {"bytes": sum(part.nbytes for part in parts), "float32_bytes": 4 * len(self.codes) * width}
 
 
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """float32 [N]: those of float32 [N, D], without a second array as large."""
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+
+
+def _largest(vectors: np.ndarray) -> float:
+    """The largest magnitude of a number; NaN where one is."""
+    return float(max(vectors.max(initial=0.0), -vectors.min(initial=0.0)))
+
+
 def _in_levels(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int8 [I, D] codes and float32 [I] scales of float32 [I, D]; the largest of a row is exact."""
-    largest = np.abs(vectors).max(axis=1, initial=0.0)
+    largest = np.maximum(vectors.max(axis=1, initial=0.0), -vectors.min(axis=1, initial=0.0))
     scale = np.where(largest < _SMALLEST, 0.0, largest / _LEVELS).astype(np.float32)
-    codes = np.divide(vectors, scale[:, None], out=np.zeros_like(vectors), where=scale[:, None] > 0)
-    return np.rint(codes).clip(-_LEVELS, _LEVELS).astype(np.int8), scale
+    codes = np.zeros(vectors.shape, np.int8)
+    for start in range(0, len(vectors), _ROWS):
+        some, by = vectors[start : start + _ROWS], scale[start : start + _ROWS, None]
+        levels = np.divide(some, by, out=np.zeros_like(some), where=by > 0)
+        codes[start : start + _ROWS] = np.rint(levels).clip(-_LEVELS, _LEVELS)
+    return codes, scale
 
 
 class StoredVectors:
