@@ -56,14 +56,14 @@ docs: env ## write docs/settings.md from the settings
 benchmark: env ## one row of the results again, three seeds: make benchmark NAME=movielens_1m
 	$(BIN)/python benchmarks/run.py $(NAME)
 
-benchmark-speed: env $(OTHERS)/.complete ## tfrec beside RecTools, and where a step's time goes: docs/speed.md (hours)
+benchmark-speed: env $(OTHERS)/.complete ## tfrec beside RecTools and RecBole, and where a step's time goes: docs/speed.md (hours)
 	$(BIN)/python benchmarks/speed/run.py --others $(OTHERS)/bin/python
 	$(BIN)/python benchmarks/speed/step.py --page
 
-# RecTools asks for NumPy 1, pandas 2 and PyTorch: several gigabytes, and an environment of their own.
-$(OTHERS)/.complete: benchmarks/speed/requirements-rectools.txt
+# RecTools asks for NumPy 1, pandas 2 and PyTorch: several gigabytes, and an environment of their own. RecBole shares it.
+$(OTHERS)/.complete: benchmarks/speed/requirements-rectools.txt benchmarks/speed/requirements-recbole.txt
 	$(PYTHON) -m venv $(OTHERS)
-	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --requirement $<
+	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile $(addprefix --requirement ,$^)
 	@touch $@
 
 check: lint types test ## what a change must pass

@@ -3,7 +3,10 @@
 import importlib.util
 import json
 import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -90,10 +93,12 @@ def test_ways_alone_are_added_to_the_rounds_of_the_record(tmp_path, monkeypatch)
     )
 
 
-def test_ways_alone_ask_for_rounds_of_the_same_work(tmp_path, monkeypatch):
+@pytest.mark.parametrize("added", ["--ways-only", "--recbole-only"])
+def test_what_is_added_asks_for_rounds_of_the_same_work(added, tmp_path, monkeypatch):
     script = speed_script("run")
     recorded(script, tmp_path, monkeypatch, shared={**script.SHARED, "dim": 32})
-    ended = CliRunner().invoke(script.main, ["--ways-only", "--others", sys.executable, "--out", str(tmp_path)])
+    monkeypatch.setattr(script, "recbole_of", lambda interpreter, *, needed: {"recbole": interpreter})
+    ended = CliRunner().invoke(script.main, [added, "--others", sys.executable, "--out", str(tmp_path)])
     assert ended.exit_code == 1 and "no rounds of amazon_beauty with these settings" in ended.output
 
 
@@ -106,6 +111,126 @@ def test_the_page_shows_the_record():
     lines = script.table({"data": {"shop": {"target": 0.2, **told, **ratios}}}).splitlines()
     assert lines[2] == "| shop | an epoch, s | 2.0 (2.0 to 2.0) | 40.0 (40.0 to 40.0) | 20.0 |"
     assert lines[3] == "| shop | to validation NDCG@10 0.2, s | 2 (1 epochs) | 0.1000 in 1 epochs | - |"
+
+
+def some_steps_of(seconds, *, memory=100.0):
+    return {**part([seconds], memory=memory), "extrapolated_from_steps": 30, "steps": 633}
+
+
+def test_rounds_of_recbole_alone_are_added_to_the_record(tmp_path, monkeypatch):
+    script, command = speed_script("run"), ["--recbole-only", "--data", "amazon_beauty", "--others", sys.executable]
+    recorded(script, tmp_path, monkeypatch, shared=script.SHARED)
+    before = json.loads((tmp_path / "speed.json").read_text())
+    asked = []
+    monkeypatch.setattr(script, "timed", lambda work, folder, rounds, interpreters: asked.append([*interpreters]))
+    monkeypatch.setattr(script, "reached", lambda *_: pytest.fail("ways were measured again"))
+    monkeypatch.setattr(script, "recbole_of", lambda interpreter, *, needed: {"recbole": interpreter})
+    for turn, seconds in ((1, 60.0), (2, 80.0)):
+        written(tmp_path, f"recbole_round_{turn}", part([500.0, seconds], memory=250.0))
+    (tmp_path / "amazon_beauty").symlink_to(tmp_path)
+    ended = CliRunner().invoke(script.main, [*command, "--rounds", "2", "--out", str(tmp_path)])
+    assert ended.exit_code == 0, ended.output
+    record = json.loads((tmp_path / "speed.json").read_text())
+    found, kept = record["data"]["amazon_beauty"], before["data"]["amazon_beauty"]
+    assert asked == [["recbole"]] and (found["epoch_ratio_recbole"], found["memory_ratio_recbole"]) == (35.0, 2.5)
+    assert {name: found[name] for name in kept} == kept
+    assert {**record, "data": None} == {**before, "data": None}
+    line = (
+        "| amazon_beauty | an epoch, s | 2.0 (2.0 to 2.0) | 40.0 (40.0 to 40.0) | 20.0 | 70.0 (60.0 to 80.0) | 35.0 |"
+    )
+    assert line in (tmp_path / "page.md").read_text()
+
+
+def test_an_epoch_told_from_some_steps_is_called_that():
+    script = speed_script("run")
+    found = script.figures([some_steps_of(900.0), some_steps_of(700.0)])
+    assert found["epoch_seconds"] == {"median": 800.0, "least": 700.0, "most": 900.0, "count": 2}
+    assert (found["first_epoch_seconds"], found["ndcg_after_a_round"]) == (None, None)
+    assert (found["extrapolated_from_steps"], found["steps"]) == (30, 633)
+    ours, theirs = script.figures([part([5.0, 2.0])]), script.figures([part([5.0, 40.0])])
+    shop = {"target": 0.2, "tfrec": ours, "rectools": theirs, **script.ratios(ours, theirs)}
+    shop |= {"recbole": found, "epoch_ratio_recbole": 400.0}
+    lines = script.table({"data": {"shop": shop, "other": {**shop, "recbole": None}}}).splitlines()
+    assert lines[0] == "| data | | tfrec | RecTools | times | RecBole | times |"
+    assert lines[2].endswith("| 20.0 | 800.0 (700.0 to 900.0), from 30 steps | 400.0 |")
+    assert lines[3].endswith("| - | - | - |") and lines[4].endswith("| 100 | - |")
+    assert lines[7].endswith("| - | - |") and len({line.count("|") for line in lines}) == 1
+
+
+def test_only_recbole_is_told_of_steps(tmp_path, monkeypatch):
+    script, told = speed_script("run"), {}
+    monkeypatch.setattr(script, "_process", lambda library, _, work, path: told.update({path.name: work}))
+    script.timed({"dim": 8}, tmp_path / "movielens_1m", 1, dict.fromkeys(["tfrec", "rectools", "recbole"], "python"))
+    assert told["tfrec_round_1"] == told["rectools_round_1"] == {"dim": 8, "epochs": script.EPOCHS, "target": None}
+    assert told["recbole_round_1"] == {**told["tfrec_round_1"], "steps": 30}
+    script.timed({"dim": 8}, tmp_path / "amazon_beauty", 1, {"recbole": "python"})
+    assert told["recbole_round_1"]["steps"] is None
+
+
+def test_without_recbole_the_benchmark_runs_and_says_so(tmp_path, monkeypatch):
+    script, asked = speed_script("run"), []
+    recorded(script, tmp_path, monkeypatch, shared=script.SHARED)
+    found = json.loads((tmp_path / "speed.json").read_text())["data"]["amazon_beauty"]
+    monkeypatch.setattr(script, "timed", lambda work, folder, rounds, interpreters: asked.append([*interpreters]))
+    monkeypatch.setattr(script, "told_of_rounds", lambda *_: found)
+    monkeypatch.setattr(script, "describe", dict)
+    monkeypatch.setattr(script.results, "commit", str)
+    command = ["--data", "amazon_beauty", "--others", sys.executable, "--out", str(tmp_path)]
+    ended = CliRunner().invoke(script.main, [*command, "--rounds-only"])
+    lacking = f"{sys.executable} has no RecBole (benchmarks/speed/requirements-recbole.txt)"
+    assert (ended.exit_code, ended.output) == (0, f"{lacking}: the benchmark runs without it.\n")
+    assert asked == [["tfrec", "rectools"]]
+    ended = CliRunner().invoke(script.main, [*command, "--recbole-only"])
+    assert ended.exit_code == 1 and f"Error: {lacking}: install it there" in ended.output and len(asked) == 1
+
+
+def test_recbole_is_found_where_it_is_installed(tmp_path, monkeypatch):
+    (tmp_path / "recbole.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert speed_script("run").recbole_of(sys.executable, needed=True) == {"recbole": sys.executable}
+
+
+@pytest.fixture
+def with_recbole(monkeypatch):
+    """RecBole's side of the work; RecBole and PyTorch, which are not installed here, are stubs."""
+    parts = ("config", "data", "data.interaction", "data.utils", "model.sequential_recommender", "trainer", "utils")
+    for name in ("torch", "recbole", "recbole.model", *(f"recbole.{each}" for each in parts)):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    return speed_script("with_recbole")
+
+
+def test_recbole_takes_as_many_targets_a_step_as_the_others(with_recbole):
+    work = {"users": 3, "sequences": 2, "max_length": 50}
+    given = pd.DataFrame({"user_id": ["a"] * 11 + ["b"] * 6 + ["c"] * 3})  # 17 targets.
+    assert with_recbole.batch_size(given, work) == 9
+    many = pd.DataFrame({"user_id": ["a"] * 10_000})
+    assert with_recbole.batch_size(many, work) == 2048
+    assert with_recbole.batch_size(many, {**work, "max_length": 200}) == 512
+
+
+def test_some_steps_of_recbole_are_timed_after_the_first_ones(with_recbole, monkeypatch):
+    clock, taken = SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(with_recbole, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    class Loader:
+        def __len__(self):
+            return 100
+
+        def __iter__(self):
+            for batch in range(100):
+                clock.now += 1.0  # To make it.
+                yield batch
+
+    def epoch(batches, _):
+        for batch in batches:
+            taken.append(batch)
+            clock.now += 50.0 if batch < with_recbole.WARM_UP else 2.0
+
+    trainer = SimpleNamespace(_train_epoch=epoch)
+    found = with_recbole.some_steps(trainer, Loader(), 30)
+    assert found == {"epoch_seconds": [300.0], "extrapolated_from_steps": 30} and len(taken) == 35
+    with pytest.raises(ValueError, match="an epoch has 100 steps"):
+        with_recbole.some_steps(trainer, Loader(), 96)
 
 
 def test_page_and_readme_say_what_the_record_does():

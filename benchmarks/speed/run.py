@@ -3,20 +3,20 @@
 python benchmarks/speed/run.py [--data movielens_1m] [--rounds 3] [--out runs/speed] [--others PYTHON]
 python benchmarks/speed/run.py --page      writes the table of docs/speed.md from the record alone
 
-Both libraries train a SASRec of the same width, blocks, heads and length on the same events, by a softmax over all
+The libraries train a SASRec of the same width, blocks, heads and length on the same events, by a softmax over all
 items, with as many steps an epoch, on the same cores, in turn: rounds of `EPOCHS` epochs, of which the first one, that
 has what happens once in it, is not counted. Then one training each says how many epochs take it to the validation
 NDCG@10 of `WORK`; they count as long as the middle epoch of the rounds, so that this part needs no idle machine, and
 may be added to the rounds of the record (`--ways-only`). A measurement is a process of its own and a file under --out:
 a benchmark that was stopped goes on where it was. RecTools lives in an environment of its own, which `make
-benchmark-speed` makes.
+benchmark-speed` makes. RecBole lives there too and has rounds alone, which may be added to those of the record
+(`--recbole-only`); where it is not installed, the benchmark runs without it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,10 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import results  # noqa: E402
+from summary import EPOCHS, figures, ratios, table, with_way  # noqa: E402
 
 from tfrec import build, config  # noqa: E402
 from tfrec.data import Dataset  # noqa: E402
@@ -38,10 +39,9 @@ from tfrec.features import ITEM_ID, USER_ID  # noqa: E402
 from tfrec.report import describe  # noqa: E402
 from tfrec.report.environment import cores  # noqa: E402
 
-LIBRARIES = ("tfrec", "rectools")
+LIBRARIES = ("tfrec", "rectools")  # RecBole beside them is optional.
 RECORD, PAGE = results.RESULTS / "speed.json", results.ROOT / "docs" / "speed.md"
 OTHERS = results.ROOT / ".venv-rectools" / "bin" / "python"
-EPOCHS = 3  # Of a round.
 # Of both: 64 wide, two blocks, two heads, 128 sequences a step. `rates` are of tfrec and RecTools, whose own default is
 # 0.001. `target` is a validation NDCG@10 that both reach, and `most` the epochs after which a training gives up.
 SHARED = {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "sequences": 128}
@@ -50,18 +50,28 @@ WORK: dict[str, dict[str, Any]] = {
     "movielens_1m": {"target": 0.16, "most": 40},
 }
 RATES = {"tfrec": 0.002, "rectools": 0.001}
+RECBOLE_STEPS = {"movielens_1m": 30}  # Timed of an epoch where a whole one takes hours.
 
 
 @click.command()
 @click.option("--data", "names", type=click.Choice(sorted(WORK)), multiple=True, default=sorted(WORK))
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=results.ROOT / "runs" / "speed")
-@click.option("--others", default=str(OTHERS), help="The interpreter that has RecTools.")
+@click.option("--others", default=str(OTHERS), help="The interpreter that has RecTools, and RecBole if any.")
 @click.option("--rounds-only", is_flag=True, help="Leave the way to the validation figure for a later call.")
 @click.option("--ways-only", is_flag=True, help="Measure only that, beside the rounds that are recorded.")
+@click.option("--recbole-only", is_flag=True, help="Measure only its rounds, beside those that are recorded.")
 @click.option("--page", is_flag=True, help="Write the page from the record, and measure nothing.")
 def main(
-    names: Sequence[str], rounds: int, out: Path, others: str, *, rounds_only: bool, ways_only: bool, page: bool
+    names: Sequence[str],
+    rounds: int,
+    out: Path,
+    others: str,
+    *,
+    rounds_only: bool,
+    ways_only: bool,
+    recbole_only: bool,
+    page: bool,
 ) -> None:
     """Measure what is not measured yet, and write record and page."""
     if not page:
@@ -69,23 +79,20 @@ def main(
             raise click.ClickException(
                 f"{others} is not there: `make benchmark-speed` makes it, --others names another."
             )
-        if rounds_only and ways_only:
-            raise click.ClickException("--rounds-only and --ways-only leave nothing to measure: give one of them.")
+        if rounds_only + ways_only + recbole_only > 1:
+            raise click.ClickException("--rounds-only, --ways-only and --recbole-only exclude one another: give one.")
         told = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"data": {}}
-        interpreters = {"tfrec": sys.executable, "rectools": others}
+        asked = {} if ways_only else recbole_of(others, needed=recbole_only)
+        if not recbole_only:
+            asked = {"tfrec": sys.executable, "rectools": others, **asked}
         try:
-            if ways_only:
+            if ways_only or recbole_only:
                 rounds_of(told, names)
             works = {name: prepared(name, out / name) for name in names}
-            for name, work in works.items():
-                if not ways_only:
-                    timed(work, out / name, rounds, interpreters)
-                    told["data"][name] = told_of_rounds(work, out / name, rounds)
-                    told |= {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
-            for name, work in works.items():
-                if not rounds_only:
-                    reached(work, out / name, interpreters)
-                told["data"][name] |= told_of_ways(told["data"][name], out / name, work["target"])
+            if not ways_only:
+                add_rounds(told, works, out, rounds, asked)
+            if not recbole_only:
+                add_ways(told, works, out, {} if rounds_only else asked)
         except (OSError, ValueError) as error:  # Tables that are not there, say.
             raise click.ClickException(str(error)) from error
         told["data"] = dict(sorted(told["data"].items()))
@@ -93,19 +100,54 @@ def main(
     results.fill(PAGE, "speed", table(json.loads(RECORD.read_text(encoding="utf-8"))))
 
 
+def recbole_of(interpreter: str, *, needed: bool) -> dict[str, str]:
+    """The interpreter of RecBole; none, and a line that says so, where that one lacks it."""
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('recbole') is None)"
+    if not subprocess.run([interpreter, "-c", look], check=False).returncode:
+        return {"recbole": interpreter}
+    lacking = f"{interpreter} has no RecBole (benchmarks/speed/requirements-recbole.txt)"
+    if needed:
+        raise click.ClickException(f"{lacking}: install it there, or name another interpreter by --others.")
+    click.echo(f"{lacking}: the benchmark runs without it.")
+    return {}
+
+
 def rounds_of(told: Mapping[str, Any], names: Sequence[str]) -> None:
-    """ValueError where the record lacks rounds of the work as it is, beside which a way could be told."""
+    """ValueError where the record lacks rounds of the work as it is, beside which more could be told."""
     for name in names:
         if name not in told["data"] or (told["shared"], told["rates"]) != (SHARED, RATES):
-            raise ValueError(f"{RECORD.name} has no rounds of {name} with these settings: leave --ways-only out.")
+            raise ValueError(f"{RECORD.name} has no rounds of {name} with these settings: measure them first.")
+
+
+def add_rounds(
+    told: dict[str, Any], works: Mapping[str, Mapping[str, Any]], out: Path, rounds: int, asked: Mapping[str, str]
+) -> None:
+    """Measure the rounds of the libraries of `asked`, and tell of them beside what is told of the others."""
+    for name, work in works.items():
+        timed(work, out / name, rounds, asked)
+        if "tfrec" in asked:
+            told["data"][name] = told_of_rounds(work, out / name, rounds)
+            told |= {"commit": results.commit(), "environment": describe(), "shared": SHARED, "rates": RATES}
+        if "recbole" in asked:
+            told["data"][name] |= told_of_recbole(told["data"][name]["tfrec"], out / name, rounds)
+
+
+def add_ways(told: dict[str, Any], works: Mapping[str, Mapping[str, Any]], out: Path, asked: Mapping[str, str]) -> None:
+    """Measure the ways to the targets where libraries are asked, and tell of those that are measured."""
+    for name, work in works.items():
+        if asked:
+            reached(work, out / name, asked)
+        told["data"][name] |= told_of_ways(told["data"][name], out / name, work["target"])
 
 
 def timed(work: Mapping[str, Any], folder: Path, rounds: int, interpreters: Mapping[str, str]) -> None:
     """Measure the rounds of a data set, the libraries in turn."""
     for turn in range(1, rounds + 1):
-        for library in LIBRARIES:
-            more = {"epochs": EPOCHS, "target": None}
-            _process(library, interpreters[library], {**work, **more}, folder / f"{library}_round_{turn}")
+        for library, interpreter in interpreters.items():
+            more: dict[str, Any] = {"epochs": EPOCHS, "target": None}
+            if library == "recbole":
+                more["steps"] = RECBOLE_STEPS.get(folder.name)
+            _process(library, interpreter, {**work, **more}, folder / f"{library}_round_{turn}")
 
 
 def reached(work: Mapping[str, Any], folder: Path, interpreters: Mapping[str, str]) -> None:
@@ -116,18 +158,25 @@ def reached(work: Mapping[str, Any], folder: Path, interpreters: Mapping[str, st
 
 def told_of_rounds(work: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
     """What the rounds say: of each library its figures, and the ratios of the two."""
-    ours, theirs = (
-        figures([json.loads((folder / f"{library}_round_{turn}.json").read_text()) for turn in range(1, rounds + 1)])
-        for library in LIBRARIES
-    )
+    ours, theirs = (measured(library, folder, rounds) for library in LIBRARIES)
     return {
         **{field: work[field] for field in ("users", "items", "events", "max_length", "target")},
         "tfrec": ours,
         "rectools": theirs,
-        "epoch_ratio": theirs["epoch_seconds"]["median"] / ours["epoch_seconds"]["median"],
-        "memory_ratio": theirs["peak_memory_mb"] / ours["peak_memory_mb"],
-        "recommend_ratio": theirs["recommend_seconds"]["median"] / ours["recommend_seconds"]["median"],
+        **ratios(ours, theirs),
     }
+
+
+def told_of_recbole(ours: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
+    """What RecBole's rounds say: its figures, and their ratios to `ours`."""
+    theirs = measured("recbole", folder, rounds)
+    return {"recbole": theirs, **{f"{name}_recbole": ratio for name, ratio in ratios(ours, theirs).items()}}
+
+
+def measured(library: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """A library's figures by the files of its rounds."""
+    paths = (folder / f"{library}_round_{turn}.json" for turn in range(1, rounds + 1))
+    return figures([json.loads(path.read_text()) for path in paths])
 
 
 def told_of_ways(found: Mapping[str, Any], folder: Path, target: float) -> dict[str, Any]:
@@ -187,77 +236,6 @@ def _process(library: str, interpreter: str, work: Mapping[str, Any], path: Path
     ended = subprocess.run(command, env=environment, check=False, cwd=results.ROOT)
     if ended.returncode or not result.exists():
         raise click.ClickException(f"{path.name} ended with status {ended.returncode}")
-
-
-def figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of one library's rounds."""
-    return {
-        "epoch_seconds": _spread([second for part in rounds for second in part["epoch_seconds"][1:]]),
-        "first_epoch_seconds": _spread([part["epoch_seconds"][0] for part in rounds]),
-        "peak_memory_mb": max(part["peak_memory_mb"] for part in rounds),
-        "recommend_seconds": _spread([part["recommend_seconds"] for part in rounds]),
-        "recommended_users": rounds[0]["users"],
-        "ndcg_after_a_round": statistics.fmean(part["ndcg"][-1] for part in rounds),
-        **{name: rounds[0][name] for name in ("padding", "steps", "versions") if name in rounds[0]},
-    }
-
-
-def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A library's figures with its way to the target: the validation's figures, and the seconds by the middle epoch."""
-    if way is None:
-        return {**told, "validation_ndcg@10": None, "seconds_to_target": None}
-    seconds = told["epoch_seconds"]["median"] * len(way["ndcg"])
-    reached = way["ndcg"][-1] >= way["target"]
-    return {**told, "validation_ndcg@10": way["ndcg"], "seconds_to_target": seconds if reached else None}
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values), "count": len(values)}
-
-
-def table(record: Mapping[str, Any]) -> str:
-    """The page's table of a record."""
-    lines = [
-        "| data | | tfrec | RecTools | times |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for name, found in record["data"].items():
-        ours, theirs = (found[library] for library in LIBRARIES)
-        rows = [
-            ("an epoch, s", *(_cell(each["epoch_seconds"]) for each in (ours, theirs)), found["epoch_ratio"]),
-            (
-                f"to validation NDCG@10 {found['target']}, s",
-                *(_reached(each) for each in (ours, theirs)),
-                found["quality_ratio"],
-            ),
-            (
-                "most memory, MiB",
-                *(f"{each['peak_memory_mb']:,.0f}" for each in (ours, theirs)),
-                found["memory_ratio"],
-            ),
-            (
-                f"10 items for each of {ours['recommended_users']:,} users, s",
-                *(_cell(each["recommend_seconds"]) for each in (ours, theirs)),
-                found["recommend_ratio"],
-            ),
-        ]
-        for what, mine, other, ratio in rows:
-            lines.append(f"| {name} | {what} | {mine} | {other} | {'-' if ratio is None else f'{ratio:.1f}'} |")
-    return "\n".join(lines)
-
-
-def _cell(spread: Mapping[str, float]) -> str:
-    return f"{spread['median']:.1f} ({spread['least']:.1f} to {spread['most']:.1f})"
-
-
-def _reached(told: Mapping[str, Any]) -> str:
-    """The way to the target; after a round, where it was not measured."""
-    if told["validation_ndcg@10"] is None:
-        return f"{told['ndcg_after_a_round']:.4f} after {EPOCHS} epochs"
-    epochs = len(told["validation_ndcg@10"])
-    if told["seconds_to_target"] is None:
-        return f"{max(told['validation_ndcg@10']):.4f} in {epochs} epochs"
-    return f"{told['seconds_to_target']:.0f} ({epochs} epochs)"
 
 
 if __name__ == "__main__":
