@@ -8,9 +8,10 @@ items, with as many steps an epoch, on the same cores, in turn: rounds of `EPOCH
 has what happens once in it, is not counted. Then one training each says how many epochs take it to the validation
 NDCG@10 of `WORK`; they count as long as the middle epoch of the rounds, so that this part needs no idle machine, and
 may be added to the rounds of the record (`--ways-only`). A measurement is a process of its own and a file under --out:
-a benchmark that was stopped goes on where it was. RecTools lives in an environment of its own, which `make
-benchmark-speed` makes. RecBole lives there too and has rounds alone, which may be added to those of the record
-(`--recbole-only`); where it is not installed, the benchmark runs without it.
+a benchmark that was stopped goes on where it was, and who stops a way by Ctrl-C has in the record what it takes at
+least. RecTools lives in an environment of its own, which `make benchmark-speed` makes. RecBole lives there too and has
+rounds alone, which may be added to those of the record (`--recbole-only`); where it is not installed, the benchmark
+runs without it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import results  # noqa: E402
-from summary import EPOCHS, figures, ratios, table, with_way  # noqa: E402
+from summary import EPOCHS, figures, ratios, table, way_ratios, with_way  # noqa: E402
 
 from tfrec import build, config  # noqa: E402
 from tfrec.data import Dataset  # noqa: E402
@@ -136,7 +137,10 @@ def add_ways(told: dict[str, Any], works: Mapping[str, Mapping[str, Any]], out: 
     """Measure the ways to the targets where libraries are asked, and tell of those that are measured."""
     for name, work in works.items():
         if asked:
-            reached(work, out / name, asked)
+            try:
+                reached(work, out / name, asked)
+            except KeyboardInterrupt:
+                click.echo(f"{name}: stopped before the target; the record has how far it came.")
         told["data"][name] |= told_of_ways(told["data"][name], out / name, work["target"])
 
 
@@ -180,13 +184,13 @@ def measured(library: str, folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def told_of_ways(found: Mapping[str, Any], folder: Path, target: float) -> dict[str, Any]:
-    """The figures of `found` with the ways to the target, and the ratio; None where unmeasured."""
+    """The figures of `found` with the ways to the target, as far as they were gone, and what the ratio is at least."""
     told: dict[str, Any] = {"target": target}
     for library in LIBRARIES:
-        path = folder / f"{library}_quality.json"
-        told[library] = with_way(found[library], json.loads(path.read_text()) if path.exists() else None)
-    seconds = [told[library]["seconds_to_target"] for library in LIBRARIES]
-    return {**told, "quality_ratio": None if None in seconds else seconds[1] / seconds[0]}
+        files = [folder / f"{library}_quality{end}" for end in (".json", ".partial.json")]
+        ways = [json.loads(path.read_text()) for path in files if path.exists()]
+        told[library] = with_way(found[library], ways[0] if ways else None, target)
+    return {**told, **way_ratios(*(told[library] for library in LIBRARIES))}
 
 
 def prepared(name: str, folder: Path) -> dict[str, Any]:

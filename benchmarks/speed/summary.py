@@ -25,13 +25,33 @@ def figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A library's figures with its way to the target: the validation's figures, and the seconds by the middle epoch."""
+def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None, target: float) -> dict[str, Any]:
+    """A library's figures with its way to the target: the validation's figures, and the seconds by the middle epoch.
+
+    A way that was given up or stopped before the target takes at least one epoch more; so does one of which there are
+    rounds alone, if they end before it.
+    """
+    epoch, after = told["epoch_seconds"]["median"], told["ndcg_after_a_round"]
     if way is None:
-        return {**told, "validation_ndcg@10": None, "seconds_to_target": None}
-    seconds = told["epoch_seconds"]["median"] * len(way["ndcg"])
-    reached = way["ndcg"][-1] >= way["target"]
-    return {**told, "validation_ndcg@10": way["ndcg"], "seconds_to_target": seconds if reached else None}
+        least = epoch * (EPOCHS + 1) if after is not None and after < target else None
+        return {**told, "validation_ndcg@10": None, "seconds_to_target": None, "least_seconds_to_target": least}
+    reached, epochs = way["ndcg"][-1] >= target, len(way["ndcg"])
+    return {
+        **told,
+        "validation_ndcg@10": way["ndcg"],
+        "seconds_to_target": epoch * epochs if reached else None,
+        "least_seconds_to_target": epoch * (epochs + (not reached)),
+    }
+
+
+def way_ratios(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float | None]:
+    """How many times as long the other library's way takes; at least, where it did not come to the target."""
+    mine = ours["seconds_to_target"]
+    wholly, least = theirs["seconds_to_target"], theirs["least_seconds_to_target"]
+    return {
+        "quality_ratio": None if None in (mine, wholly) else wholly / mine,
+        "quality_ratio_at_least": None if None in (mine, least) else least / mine,
+    }
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -64,7 +84,7 @@ def table(record: Mapping[str, Any]) -> str:
         )
         for row, (title, ratio) in enumerate(what):
             beside = "".join(
-                f" {shown[other][row]} | {_times(found.get(ratio if other == 'rectools' else f'{ratio}_{other}'))} |"
+                f" {shown[other][row]} | {_times(found, ratio if other == 'rectools' else f'{ratio}_{other}')} |"
                 for other in others
             )
             lines.append(f"| {name} | {title} | {shown['tfrec'][row]} |{beside}")
@@ -84,8 +104,11 @@ def _cells(told: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
     )
 
 
-def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.1f}"
+def _times(found: Mapping[str, Any], ratio: str) -> str:
+    if found.get(ratio) is not None:
+        return f"{found[ratio]:.1f}"
+    least = found.get(f"{ratio}_at_least")
+    return "-" if least is None else f"at least {least:.1f}"
 
 
 def _cell(spread: Mapping[str, float]) -> str:

@@ -86,6 +86,8 @@ def main(work_file: str, result_file: str) -> None:
             continue
         measure(told, model, data, truth)
         print(f"rectools: epoch {len(SECONDS)}, {sum(SECONDS):.0f} s, NDCG@10 {told['ndcg'][-1]:.4f}", flush=True)
+        partial = Path(result_file).with_suffix(".partial.json")  # For who stops here: how far it came.
+        partial.write_text(json.dumps({"ndcg": told["ndcg"], "target": work["target"]}))
         if told["ndcg"][-1] >= work["target"]:
             break
     told["peak_memory_mb"] = peak_memory_mb()  # Of training, the validations in between included.
