@@ -38,13 +38,12 @@ def test_epochs_to_the_target_count_as_the_middle_one_of_the_rounds():
     found = script.figures([part([50.0, 3.0, 5.0]), part([70.0, 4.0, 9.0], memory=120.0)])
     assert found["epoch_seconds"] == {"median": 4.5, "least": 3.0, "most": 9.0, "count": 4}
     assert found["first_epoch_seconds"]["median"] == 60.0 and found["peak_memory_mb"] == 120.0
-    quality = part([9.0, 1.0], ndcg=(0.1, 0.3), target=0.2)
-    assert script.with_way(found, quality, 0.2)["seconds_to_target"] == 9.0
+    assert script.with_way(found, [0.1, 0.3], 0.2)["seconds_to_target"] == 9.0
 
 
 def test_a_target_that_was_not_reached_has_no_seconds():
-    script, quality = speed_script("run"), part([9.0, 1.0], ndcg=(0.1, 0.15), target=0.2)
-    assert script.with_way(script.figures([part([5.0, 3.0])]), quality, 0.2)["seconds_to_target"] is None
+    script = speed_script("run")
+    assert script.with_way(script.figures([part([5.0, 3.0])]), [0.1, 0.15], 0.2)["seconds_to_target"] is None
 
 
 def test_the_way_to_the_target_may_come_later(tmp_path):
@@ -77,6 +76,8 @@ def test_a_way_that_was_stopped_takes_at_least_an_epoch_more(tmp_path):
     written(tmp_path, "rectools_quality", part([9.0], ndcg=[0.1] * 9 + [0.3], target=target))
     whole = script.told_of_ways(rounds, tmp_path, target)
     assert whole["quality_ratio"] == whole["quality_ratio_at_least"] == 10 * 40.0 / 4.0
+    elsewhere = tmp_path / "elsewhere"  # Where nothing is measured, what the record has of the ways stays.
+    assert script.told_of_ways(whole, elsewhere, target) == whole
 
 
 def recorded(script, tmp_path, monkeypatch, *, shared):
@@ -122,8 +123,8 @@ def test_what_is_added_asks_for_rounds_of_the_same_work(added, tmp_path, monkeyp
 def test_the_page_shows_the_record():
     script = speed_script("run")
     ours, theirs = script.figures([part([5.0, 2.0])]), script.figures([part([5.0, 40.0])])
-    told = {"tfrec": script.with_way(ours, part([4.0], ndcg=(0.3,), target=0.2), 0.2)}
-    told["rectools"] = script.with_way(theirs, part([50.0], ndcg=(0.1,), target=0.2), 0.2)
+    told = {"tfrec": script.with_way(ours, [0.3], 0.2)}
+    told["rectools"] = script.with_way(theirs, [0.1], 0.2)
     ratios = {"epoch_ratio": 20.0, "quality_ratio": None, "memory_ratio": 1.0, "recommend_ratio": 1.0}
     lines = script.table({"data": {"shop": {"target": 0.2, **told, **ratios}}}).splitlines()
     assert lines[2] == "| shop | an epoch, s | 2.0 (2.0 to 2.0) | 40.0 (40.0 to 40.0) | 20.0 |"

@@ -188,8 +188,9 @@ def told_of_ways(found: Mapping[str, Any], folder: Path, target: float) -> dict[
     told: dict[str, Any] = {"target": target}
     for library in LIBRARIES:
         files = [folder / f"{library}_quality{end}" for end in (".json", ".partial.json")]
-        ways = [json.loads(path.read_text()) for path in files if path.exists()]
-        told[library] = with_way(found[library], ways[0] if ways else None, target)
+        ways = [json.loads(path.read_text())["ndcg"] for path in files if path.exists()]
+        recorded = found[library].get("validation_ndcg@10")  # None with rounds that have just been measured.
+        told[library] = with_way(found[library], ways[0] if ways else recorded, target)
     return {**told, **way_ratios(*(told[library] for library in LIBRARIES))}
 
 

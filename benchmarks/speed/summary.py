@@ -25,8 +25,8 @@ def figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None, target: float) -> dict[str, Any]:
-    """A library's figures with its way to the target: the validation's figures, and the seconds by the middle epoch.
+def with_way(told: Mapping[str, Any], way: Sequence[float] | None, target: float) -> dict[str, Any]:
+    """A library's figures with its way to the target: validation NDCG@10 by epoch, and the seconds by the middle epoch.
 
     A way that was given up or stopped before the target takes at least one epoch more; so does one of which there are
     rounds alone, if they end before it.
@@ -35,10 +35,10 @@ def with_way(told: Mapping[str, Any], way: Mapping[str, Any] | None, target: flo
     if way is None:
         least = epoch * (EPOCHS + 1) if after is not None and after < target else None
         return {**told, "validation_ndcg@10": None, "seconds_to_target": None, "least_seconds_to_target": least}
-    reached, epochs = way["ndcg"][-1] >= target, len(way["ndcg"])
+    reached, epochs = way[-1] >= target, len(way)
     return {
         **told,
-        "validation_ndcg@10": way["ndcg"],
+        "validation_ndcg@10": list(way),
         "seconds_to_target": epoch * epochs if reached else None,
         "least_seconds_to_target": epoch * (epochs + (not reached)),
     }
