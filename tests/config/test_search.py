@@ -66,7 +66,7 @@ def test_what_is_no_space_is_one_line_that_names_it(space, words, tmp_path):
 
 
 def of_two_stages(folder, space):
-    (folder / "p.yaml").write_text("name: p\ndata: {simulated: {users: 10}}\nranking: {recall: 20}\n")
+    (folder / "p.yaml").write_text(TWO_STAGES)
     (folder / "s.yaml").write_text(f"space: {space}\n")
     return config.load_search(folder / "s.yaml", folder / "p.yaml", [])
 
@@ -81,6 +81,7 @@ def test_what_changes_the_measure_of_a_second_stage_or_no_training_is_not_search
         of_two_stages(tmp_path, "{" + space + "}")
 
 
+TWO_STAGES = "name: p\ndata: {simulated: {users: 10}}\nranking: {recall: 20}\n"
 LABELLED = """\
 name: p
 data:
@@ -100,6 +101,10 @@ ranking: {}
         (LABELLED, "ranking.monitor: [log_loss, auc]"),
         (LABELLED, "ranking: [{heads: 4}, {monitor: auc}]"),
         (LABELLED, "ranking: [{heads: 4}, null]"),
+        (TWO_STAGES, "ranking.learning: [{share: 0.5}, {share: 0.8}]"),
+        (TWO_STAGES, "ranking: [{recall: 20}, {recall: 20, learning: {events: training}}]"),
+        (TWO_STAGES, "ranking: [{recall: 20}, null]"),
+        (PIPELINE, "ranking: [{recall: 50}, {recall: 100}]"),
         (PIPELINE, "training.monitor: [val_ndcg@10, val_hr@10]"),
         (PIPELINE, "training: [{epochs: 3}, {epochs: 3, monitor: val_hr@10}]"),
     ],

@@ -149,7 +149,9 @@ def load_search(space: str | os.PathLike[str], pipeline: str | os.PathLike[str],
 
 
 def _goes_by(pipeline: Pipeline) -> tuple[Any, ...]:
-    """The settings that name the validation figure of a training, and the labels that it is measured with."""
-    ranking = pipeline.ranking
-    named = None if ranking is None or pipeline.two_stages else (ranking.labels, ranking.monitor)
-    return pipeline.training.monitor, named
+    """The settings that name the validation figure of a training, and what it is measured with: labels, or events."""
+    ranking, measured = pipeline.ranking, None
+    if ranking is not None:
+        learning = ranking.learning
+        measured = (learning.events, learning.share) if pipeline.two_stages else (ranking.labels, ranking.monitor)
+    return pipeline.training.monitor, pipeline.two_stages, measured
