@@ -246,9 +246,11 @@ def test_a_commit_is_one_of_the_repository(results, monkeypatch, tmp_path):
 def test_what_the_defaults_make_of_data_alone_is_declared_by_data_alone():
     folder = ROOT / "benchmarks" / "data_alone"
     assert {path.stem for path in folder.iterdir()} == {"amazon_beauty", "movielens_1m", "movielens_100k"}
-    measured = {line["pipeline"] for line in script("experiments").log() if line["note"] == "data alone"}
-    assert measured == {path.stem for path in folder.iterdir()}
+    experiments = script("experiments")
+    measured = {line["pipeline"]: line["settings"] for line in experiments.log() if line["note"] == "data alone"}
+    assert set(measured) == {path.stem for path in folder.iterdir()}
     for path in folder.iterdir():
         pipeline, tuned = config.load(path), config.load(ROOT / "pipelines" / path.name)
         assert (pipeline.model, pipeline.training) == (config.Model(), config.Training())
+        assert not list(experiments.changes(experiments.kept(pipeline), measured[path.stem])), "measure it again"
         assert pipeline.data.events == tuned.data.events and pipeline.data.items.path == tuned.data.items.path
