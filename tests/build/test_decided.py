@@ -1,4 +1,4 @@
-"""What settings leave to the data: whether texts are read, and how many epochs there are."""
+"""What settings leave to the data: whether texts are read, how many epochs there are, what the softmax is over."""
 
 import types
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from tests import tiny_shop
 from tfrec import build, config
 from tfrec.build import text as module
 from tfrec.data import EventColumns, ItemColumns, PrepareOptions, prepare
+from tfrec.retrieval import FullSoftmax, SampledSoftmax
 from tfrec.towers.text import MINILM_PACKAGE
 
 
@@ -90,3 +91,10 @@ def test_few_events_an_item_are_passed_less_often(events, trained, expected):
     assert build.epochs(data, config.Training()) == expected and build.epochs(data, config.Training(epochs=7)) == 7
     with pytest.raises(ValueError, match="`training.epochs` must be a number for schedule: cosine: `build.epochs`"):
         build.optimizer(config.Training(), 10)
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(12_102, FullSoftmax), (100_000, FullSoftmax), (100_001, SampledSoftmax)])
+def test_a_catalogue_of_many_rows_is_sampled_though_few_are_trained(rows, kind):
+    items = pd.DataFrame({"trained": np.arange(rows) % 4 == 1, "count": 1})
+    data = types.SimpleNamespace(items=items, seen="remove", manifest={"counts": {"train_targets": 10**6}})
+    assert type(build.model._objective(data, config.Training())) is kind

@@ -7,7 +7,6 @@ import warnings
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 import tfrec
@@ -138,13 +137,6 @@ def test_a_catalogue_too_large_for_the_full_softmax_is_sampled(data, monkeypatch
     sampled = build.two_tower(data, dim=8, text="none", training=whole).objective
     assert type(sampled) is SampledSoftmax and sampled.negatives == 2048
     assert type(build.two_tower(data, dim=8, text="none", training=half).objective) is FullSoftmax
-
-
-@pytest.mark.parametrize(("rows", "kind"), [(12_102, FullSoftmax), (100_000, FullSoftmax), (100_001, SampledSoftmax)])
-def test_a_catalogue_of_many_rows_is_sampled_though_few_are_trained(rows, kind):
-    items = pd.DataFrame({"trained": np.arange(rows) % 4 == 1, "count": 1})
-    data = types.SimpleNamespace(items=items, seen="remove", manifest={"counts": {"train_targets": 10**6}})
-    assert type(build.model._objective(data, config.Training())) is kind
 
 
 def test_the_monitored_figure_sets_the_cutoff(data):

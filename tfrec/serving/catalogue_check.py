@@ -35,9 +35,9 @@ from tfrec.serving.names import (
     SUFFIX,
     VECTOR,
 )
-from tfrec.serving.requests import padded
+from tfrec.serving.requests import padded, spread
 from tfrec.serving.second_check import SecondCheck
-from tfrec.serving.selfcheck import HISTORIES, Check, spread
+from tfrec.serving.selfcheck import HISTORIES, Check
 from tfrec.serving.session import SessionModel
 from tfrec.serving.signatures import NO_ITEM_SCORE
 

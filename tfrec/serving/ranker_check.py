@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfrec.features import CANDIDATES, HISTORY, PAD
 from tfrec.serving.names import KNOWN, KNOWN_EVENTS, PREDICT_FULL, SERVING_DEFAULT
-from tfrec.serving.requests import padded
-from tfrec.serving.selfcheck import ANSWERED, HISTORIES, Check, spread
+from tfrec.serving.requests import padded, spread
+from tfrec.serving.selfcheck import ANSWERED, HISTORIES, Check
 from tfrec.serving.session import SessionModel
 
 JUDGED = 12  # candidates of a row, some of them unknown, empty or there twice

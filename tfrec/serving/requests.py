@@ -64,3 +64,8 @@ def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
 def decoded(ids: np.ndarray) -> np.ndarray:
     """Texts of bytes, of the same shape."""
     return np.array([item.decode() for item in ids.ravel()], object).reshape(ids.shape)
+
+
+def spread(values: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the values, evenly spread over them."""
+    return [values[place] for place in np.unique(np.linspace(0, len(values) - 1, min(len(values), count)).astype(int))]

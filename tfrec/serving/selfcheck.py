@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.contract import Contract
 from tfrec.serving.names import ITEM_IDS, KNOWN_EVENTS, RECOMMEND_FULL, SCORES, SERVING_DEFAULT
-from tfrec.serving.requests import drawn_vectors, padded
+from tfrec.serving.requests import drawn_vectors, padded, spread
 from tfrec.serving.session import SessionModel, open_session
 from tfrec.serving.signatures import NO_ITEM_SCORE
 
@@ -290,11 +290,6 @@ class Check:
                 values = dense
             features[self.contract.features[name]] = values
         return features
-
-
-def spread(values: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the values, evenly spread over them."""
-    return [values[place] for place in np.unique(np.linspace(0, len(values) - 1, min(len(values), count)).astype(int))]
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:

@@ -18,7 +18,8 @@ from tfrec.serving.contract import Contract, ServedData
 from tfrec.serving.delimited import joined
 from tfrec.serving.names import RECOMMEND_DELIMITED, SERVING_DEFAULT
 from tfrec.serving.options import ExportOptions
-from tfrec.serving.selfcheck import Check, spread
+from tfrec.serving.requests import spread
+from tfrec.serving.selfcheck import Check
 from tfrec.serving.served_categories import ServedCategories
 from tfrec.serving.session import SessionModel, load_text_ops
 from tfrec.serving.text_signatures import EMBED_TEXT, RECOMMEND, VECTOR, TextGraph, Words

@@ -17,7 +17,8 @@ from tfrec.serving.catalogue_check import MEASURED
 from tfrec.serving.contract import CANDIDATE, Contract
 from tfrec.serving.index.vectors import VectorTable
 from tfrec.serving.options import ExportOptions
-from tfrec.serving.selfcheck import Check, spread
+from tfrec.serving.requests import spread
+from tfrec.serving.selfcheck import Check
 from tfrec.serving.signatures import ID_FILE
 from tfrec.serving.versions import building, place
 
