@@ -77,3 +77,12 @@ def run(folder: Path, *, seed: int, hit: float, length: int = 50, last: str = "a
     few = pd.DataFrame({"user_id": users, "few_events": [number < 4 for number in range(40)]})
     few.to_parquet(folder / "slices_test.parquet")
     return folder
+
+
+def results_in(folder, monkeypatch):
+    """The command that records runs of a row: into a folder, where all rows are of one small pipeline."""
+    module = script("results")
+    monkeypatch.setattr("scorer.SCORER", folder / "none")
+    monkeypatch.setattr(module, "RESULTS", folder / "results")
+    small_rows(module, monkeypatch, folder)
+    return module

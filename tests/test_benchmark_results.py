@@ -7,17 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.benchmark_scripts import PIPELINE, dataset, run, script, small_rows
+from tests.benchmark_scripts import PIPELINE, dataset, results_in, run, script
 from tfrec import config
 
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
-    module = script("results")
-    monkeypatch.setattr("scorer.SCORER", tmp_path / "none")
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    small_rows(module, monkeypatch, tmp_path)
-    return module
+    return results_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -6,18 +6,14 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from tests.benchmark_scripts import run, script, small_rows
+from tests.benchmark_scripts import results_in, run, script
 from tfrec import config
 
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
     """The command that records runs of a row, where all rows are of one small pipeline."""
-    module = script("results")
-    monkeypatch.setattr("scorer.SCORER", tmp_path / "none")
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    small_rows(module, monkeypatch, tmp_path)
-    return module
+    return results_in(tmp_path, monkeypatch)
 
 
 def changed(folder, *overrides):

@@ -120,6 +120,19 @@ def test_what_is_added_asks_for_rounds_of_the_same_work(added, tmp_path, monkeyp
     assert ended.exit_code == 1 and "no rounds of amazon_beauty with these settings" in ended.output
 
 
+def test_a_way_that_is_stopped_by_hand_is_in_the_record(tmp_path, monkeypatch):
+    script, command = speed_script("run"), ["--ways-only", "--data", "amazon_beauty", "--others", sys.executable]
+    recorded(script, tmp_path, monkeypatch, shared=script.SHARED)
+    written(tmp_path, "tfrec_quality", part([9.0], ndcg=[0.05], target=0.04))
+    written(tmp_path, "rectools_quality.partial", {"ndcg": [0.01, 0.02], "target": 0.04})
+    monkeypatch.setattr(script, "reached", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    (tmp_path / "amazon_beauty").symlink_to(tmp_path)
+    ended = CliRunner().invoke(script.main, [*command, "--out", str(tmp_path)])
+    assert ended.exit_code == 0 and "amazon_beauty: stopped before the target" in ended.output
+    record = json.loads((tmp_path / "speed.json").read_text())["data"]["amazon_beauty"]
+    assert (record["quality_ratio"], record["quality_ratio_at_least"]) == (None, 60.0)
+
+
 def test_the_page_shows_the_record():
     script = speed_script("run")
     ours, theirs = script.figures([part([5.0, 2.0])]), script.figures([part([5.0, 40.0])])
