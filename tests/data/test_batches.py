@@ -16,7 +16,8 @@ def windows_of(lengths):
     rows = np.arange(1, offsets[-1] + 1, dtype=np.int32)
     whole = np.arange(len(lengths)) % 2 == 0
     times = {"timestamp": rows.astype(np.int64) * 10**9}
-    return Windows(np.arange(len(lengths)), offsets[:-1], lengths, whole, 0 * lengths, rows, rows, times)
+    first = np.zeros(len(lengths), bool)
+    return Windows(np.arange(len(lengths)), offsets[:-1], lengths, whole, 0 * lengths, first, rows, rows, times)
 
 
 def skewed(users=3000, seed=0):

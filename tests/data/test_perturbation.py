@@ -80,7 +80,7 @@ def windows(targets=None):
     rows = np.arange(20, 32, dtype=np.int32)
     return Windows(
         owners=np.array([0, 1]), starts=np.array([0, 5]), lengths=np.array([4, 6]), whole=np.array([True, False]),
-        slack=np.array([0, 0]), rows=rows, targets=rows if targets is None else targets,
+        slack=np.array([0, 0]), first=np.array([False, False]), rows=rows, targets=rows if targets is None else targets,
         events={"timestamp": np.arange(100, 112)},
     )  # fmt: skip
 

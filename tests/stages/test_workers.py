@@ -111,6 +111,8 @@ def test_two_workers_learn_what_one_does_and_a_kill_costs_no_more_than_an_epoch(
     assert statuses == [0, 0], said
     assert all("training goes on after epoch" in text for text in said)
     assert weights_told(said[0]) == weights_told(said[1]) != []
+    held = [re.search(r"this worker holds (\d+) of 60 users", text) for text in said]
+    assert sum(int(each[1]) for each in held if each) == 60 and all(each and each[1] != "0" for each in held)
     assert before != (tmp_path / "run" / "checkpoints" / "last.npz").stat().st_ino
     stages.run(pipeline, tmp_path / "one", only="train")
     both, one = history(tmp_path / "run"), history(tmp_path / "one")
@@ -150,6 +152,7 @@ def test_devices_of_one_machine_learn_what_one_does_though_batches_have_fewer_ro
         ("training.adversarial=0.5", r"training under attack \(training.adversarial: 0.5\) is for one device"),
         ("model.text={source: minilm, tuning: lora}", r"a text model that trains too \(model.text.tuning: lora\)"),
         ("training.devices=2", "training.devices is 2, and TF_CONFIG names several machines.*CUDA_VISIBLE_DEVICES"),
+        ("data.shards=1", "data.shards is 1, and TF_CONFIG names 2 workers, each of which .*: set data.shards=2"),
         ("training.worker_seconds=0.3", r"worker 1 \(127.0.0.1:\d+\) did not come within 0.3 seconds"),
     ],
 )
@@ -160,6 +163,18 @@ def test_what_several_machines_do_not_do_is_one_line(shop, tmp_path, monkeypatch
         stages.run(config.load(shop / "tiny.yaml", [change]), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_shards_that_workers_cannot_divide_alike_are_a_warning(shop, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("TFREC_DATA", raising=False)
+    monkeypatch.setenv("TF_CONFIG", tf_config([f"127.0.0.1:{port}" for port in ports(2)], 0))
+    for shards in (4, 3):
+        changes = ["training.worker_seconds=0.3", f"data.shards={shards}"]
+        with pytest.raises(TimeoutError):
+            stages.run(config.load(shop / "tiny.yaml", changes), tmp_path / "run")
+    assert re.findall(r"data.shards is .*", caplog.text) == [
+        "data.shards is 3, of which some of 2 workers hold more than others: set data.shards=4, or a multiple."
+    ]
 
 
 def test_a_text_model_that_trains_does_so_on_one_device(shop, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from tfrec.data.batches import EpochPlan, EvaluationUsers
 from tfrec.data.candidate_lists import CandidatePlan, NegativeDraws, RecalledLists
 from tfrec.data.cluster.beam_runner import BeamRunner
 from tfrec.data.datasets import Dataset
+from tfrec.data.divided import DividedDataset
 from tfrec.data.events import read_events
 from tfrec.data.example_batches import ExamplePlan
 from tfrec.data.folders import content_hash
@@ -22,6 +23,7 @@ __all__ = [
     "BeamRunner",
     "CandidatePlan",
     "Dataset",
+    "DividedDataset",
     "EpochPlan",
     "EvaluationUsers",
     "EventColumns",

@@ -69,6 +69,14 @@ def text_table(vectors: np.ndarray, variants: np.ndarray | None) -> tuple[np.nda
 Users = Mapping[str, np.ndarray | TextVectors]
 
 
+def features_of(features: Users, users: np.ndarray) -> Users:
+    """The features of some users, int64 [B]."""
+    return {
+        name: values.of(users) if isinstance(values, TextVectors) else values[users]
+        for name, values in features.items()
+    }
+
+
 def drawn_users(users: Users, seed: int, epoch: int) -> Users:
     """The features of the users as an epoch trains them."""
     rng = np.random.default_rng([seed, epoch, 3])
@@ -84,6 +92,8 @@ class EpochPlan(LengthBuckets):
         tokens_per_batch: most events of a batch, padding included: rows x longest window.
         seed: of the shuffling; epoch `e` depends on (seed, e) alone.
         disturb: (windows of an epoch, generator) -> what is trained in their place; None for themselves.
+        held: bool [W], the windows that batches are made of in this process; None for all. It decides nothing about
+            which windows a batch has, so that several processes that hold different ones play the same batches.
 
     Attributes:
         epoch: the epoch that the next pass over `dataset()` plays; each pass raises it by one. Set it to resume.
@@ -97,11 +107,12 @@ class EpochPlan(LengthBuckets):
         tokens_per_batch: int = 4096,
         seed: int = 0,
         disturb: Callable[[Windows, np.random.Generator], Windows] | None = None,
+        held: np.ndarray | None = None,
     ) -> None:
         """See the class."""
         super().__init__(windows.lengths + 1, tokens_per_batch, seed)
         self.epoch = 0
-        self._windows, self._users, self._disturb = windows, users, disturb
+        self._windows, self._users, self._disturb, self._held = windows, users, disturb, held
 
     def dataset(self, share: Share = WHOLE) -> tf.data.Dataset:
         """Batches of `HISTORY` [B, T], `TARGET` [B, T + 1], the event features [B, T] and the user features [B].
@@ -122,13 +133,15 @@ class EpochPlan(LengthBuckets):
             windows = self._disturb(windows, np.random.default_rng([self._seed, epoch, 2]))
         users = drawn_users(self._users, self._seed, epoch)
         for members in self.batches(epoch):
-            for part in share.cut(members):
-                yield training_batch(windows, users, part) if len(part) else nothing(windows, users, members)
+            for part in share.cut(members if self._held is None else members[self._held[members]]):
+                yield training_batch(windows, users, part) if len(part) else nothing(windows, users)
 
 
-def nothing(windows: Windows, users: Users, members: np.ndarray) -> Batch:
+def nothing(windows: Windows, users: Users) -> Batch:
     """A batch of one row that is all padding, in place of some members of which none is this process's."""
-    return {name: np.zeros_like(values) for name, values in training_batch(windows, users, members[:1]).items()}
+    batch = {HISTORY: np.zeros((1, 1), np.int32), TARGET: np.zeros((1, 2), np.int32)}
+    batch |= {name: np.zeros((1, 1), values.dtype) for name, values in windows.events.items()}
+    return batch | {name: np.zeros_like(codes[np.zeros(1, np.int64)]) for name, codes in users.items()}
 
 
 def training_batch(windows: Windows, users: Users, members: np.ndarray) -> Batch:
@@ -181,13 +194,16 @@ class EvaluationUsers:
         chosen = np.arange(len(self.histories.user_ids)) if members is None else members
         return chosen[np.argsort(self.histories.lengths[chosen], kind="stable")]
 
-    def dataset(self, batch_size: int, members: np.ndarray | None = None, *, share: Share = WHOLE) -> tf.data.Dataset:
+    def dataset(
+        self, batch_size: int, members: np.ndarray | None = None, *, share: Share = WHOLE, least: int = 0
+    ) -> tf.data.Dataset:
         """Batches of similar lengths, the same each time: `HISTORY` [B, T], `SEEN` [B, S], `RELEVANT` [B, R] and more.
 
         Args:
             batch_size: users of a batch.
             members: int64, some of the users; all where None.
             share: which parts of each batch; one may be without users.
+            least: batches at least; those beyond the last user are empty.
 
         Returns:
             Also the event features [B, T], the user features [B], `USER_ID`, string [B], and `BARRED`, the same rows in
@@ -202,11 +218,11 @@ class EvaluationUsers:
         if len(self.barred):
             spec[BARRED] = tf.TensorSpec([len(self.barred)], tf.int32, BARRED)
         order = self.order(members)
-        count = math.ceil(len(order) / batch_size)
+        count = max(math.ceil(len(order) / batch_size), least)
 
         def play() -> Iterator[Batch]:
-            for start in range(0, len(order), batch_size):
-                yield from map(self.batch, share.cut(order[start : start + batch_size]))
+            for place in range(count):
+                yield from map(self.batch, share.cut(order[place * batch_size :][:batch_size]))
 
         return streamed(play, spec, count * len(share.parts))
 

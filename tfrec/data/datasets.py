@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
-from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, Users, text_table
+from tfrec.data.batches import EpochPlan, EvaluationUsers, TextVectors, features_of, text_table
 from tfrec.data.folders import read_manifest
 from tfrec.data.labels import Label
-from tfrec.data.perturbation import Noise, disturbed_windows, perturbed
+from tfrec.data.perturbation import disturber, perturbed
 from tfrec.data.positions import training_positions
 from tfrec.data.records import read_records, shard_name
 from tfrec.data.sequences import (
@@ -27,7 +28,7 @@ from tfrec.data.sequences import (
     training_events,
     training_windows,
 )
-from tfrec.data.vocabulary import Vocabulary
+from tfrec.data.vocabulary import Vocabulary, vocabulary_file
 from tfrec.features import ITEM_ID, TIMESTAMP, USER_ID, USER_TEXT, USER_WORDS, event_feature, user_feature
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Dataset:
         self.folder = Path(folder)
         self.manifest: dict[str, Any] = read_manifest(self.folder)
         self._temporary = temporary
+        self._shards: Iterable[int] = range(self.manifest["options"]["shards"])
         self._parts: dict[str, tuple[np.ndarray, Ragged]] = {}
         self._texts: dict[str, tuple[np.ndarray, int]] = {}
         self.items = pd.read_parquet(self.folder / ITEMS)
@@ -166,10 +168,17 @@ class Dataset:
 
     @functools.cached_property
     def sequences(self) -> Sequences:
-        """All users' events, read from the shards once."""
+        """The users' events, read from the shards once."""
         shards = self.manifest["options"]["shards"]
-        paths = [self.folder / shard_name(shard, shards) for shard in range(shards)]
+        paths = [self.folder / shard_name(shard, shards) for shard in self._shards]
         return read_records(paths, self.manifest["event_features"], self._user_features, list(self.labels))
+
+    def part(self, shards: Iterable[int]) -> Dataset:
+        """The data set with the users of some shards alone; what `set_text_vectors` has set is set there too."""
+        part = copy.copy(self)
+        part._shards, part._parts = list(shards), {}
+        part.__dict__.pop("sequences", None)
+        return part
 
     def train(self, tokens_per_batch: int = 4096, seed: int = 0) -> tf.data.Dataset:
         """Training batches; each pass is a new epoch. See `EpochPlan.dataset`."""
@@ -187,8 +196,7 @@ class Dataset:
             insert: share of the events before which each epoch puts a popular item in.
         """
         windows = training_windows(self.sequences, self.held_out > 0, self.max_length, drawn=self.draws_windows)
-        noise = Noise(self.items["count"].to_numpy(), delete, insert)
-        disturb = functools.partial(disturbed_windows, noise) if delete or insert else None
+        disturb = disturber(self.items["count"].to_numpy(), delete, insert)
         return EpochPlan(windows, self.user_features(), tokens_per_batch=tokens_per_batch, seed=seed, disturb=disturb)
 
     def validation(self, batch_size: int = 256) -> tf.data.Dataset:
@@ -221,6 +229,10 @@ class Dataset:
         """Whole histories of the users of `truth(split)`, oldest first: `user_id`, `item_id`."""
         return self._pairs(self.histories(split))
 
+    def target_users(self, split: str) -> int:
+        """How many users `truth(split)` has."""
+        return len(self._part(split)[0])
+
     def histories(self, split: str) -> Ragged:
         """Whole histories of the users of `truth(split)`, as item rows."""
         return histories(self.sequences, self._part(split)[0], split)[1]
@@ -230,9 +242,9 @@ class Dataset:
         index, offsets = training_events(self.sequences, self.held_out > 0)
         return Ragged(self.sequences.user_ids, self.sequences.rows[index], offsets)
 
-    def user_features(self) -> dict[str, np.ndarray | TextVectors]:
-        """Feature name -> codes [U], the features of all users; vectors of their texts, where those are known."""
-        users: dict[str, Any] = dict(self.sequences.users)
+    def user_features(self, codes_of: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray | TextVectors]:
+        """Feature name -> codes [U], of all users or of `codes_of`; vectors of their texts, where those are known."""
+        users: dict[str, Any] = dict(self.sequences.users if codes_of is None else codes_of)
         codes = users.pop(USER_TEXT, None)
         texts = {} if codes is None else self._texts
         return users | {name: TextVectors(codes, *table) for name, table in texts.items()}
@@ -281,20 +293,7 @@ class Dataset:
             seen=nothing if keep else distinct(lists, len(self.items)),
             relevant=relevant,
             events={name: values[index] for name, values in self.sequences.events.items()},
-            users=_of(self.user_features(), users),
+            users=features_of(self.user_features(), users),
             max_length=self.max_length,
             barred=np.flatnonzero(self.held_back(split)).astype(np.int32),
         )
-
-
-def _of(features: Users, users: np.ndarray) -> Users:
-    """The features of some users."""
-    return {
-        name: values.of(users) if isinstance(values, TextVectors) else values[users]
-        for name, values in features.items()
-    }
-
-
-def vocabulary_file(name: str) -> str:
-    """File name of a vocabulary, whatever the column is called."""
-    return quote(name, safe="") + ".txt"

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from tfrec.data.datasets import ITEM_FEATURES, ITEMS, VOCABULARIES, vocabulary_file
+from tfrec.data.datasets import ITEM_FEATURES, ITEMS, VOCABULARIES
 from tfrec.data.items import category_codes, item_rows, read_item_ids, standardised
 from tfrec.data.options import ItemColumns, PrepareOptions
 from tfrec.data.records import ShardWriter
@@ -24,7 +24,7 @@ from tfrec.data.tally import Tally, Teller
 from tfrec.data.timestamps import NO_TIME
 from tfrec.data.totals import either
 from tfrec.data.user_table import UserTable
-from tfrec.data.vocabulary import Vocabulary
+from tfrec.data.vocabulary import Vocabulary, vocabulary_file
 from tfrec.features import (
     EVENT_TYPE,
     ITEM_ID,

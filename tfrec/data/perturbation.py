@@ -6,6 +6,8 @@ The same noise in training teaches a model to live with it.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +86,18 @@ def perturbed(
     lengths = np.bincount(lists.owners, kept.astype(np.int64) + added, len(lists.user_ids)).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return dataclasses.replace(users, histories=Ragged(lists.user_ids, rows, offsets), events=events)
+
+
+def disturber(
+    counts: np.ndarray, delete: float, insert: float
+) -> Callable[[Windows, np.random.Generator], Windows] | None:
+    """What disturbs the windows of an epoch by a generator, see `disturbed_windows`; None where it is no noise.
+
+    Raises:
+        ValueError: a probability outside 0 to 1.
+    """
+    noise = Noise(counts, delete, insert)
+    return functools.partial(disturbed_windows, noise) if delete or insert else None
 
 
 def disturbed_windows(noise: Noise, windows: Windows, rng: np.random.Generator) -> Windows:

@@ -106,7 +106,7 @@ def read_records(
     features = _features(event_names, user_names, labels)
     parsed = records.map(lambda batch: tf.io.parse_example(batch, features))
     try:
-        batches = list(parsed)
+        batches = list(parsed) or [tf.io.parse_example(tf.constant([], tf.string), features)]
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = " ".join(re.sub(r"\{\{function_node .*?\}\}|\[Op:.*", "", str(error.message), flags=re.DOTALL).split())
         shard = next((path for path in paths if not _is_whole(path)), paths[0])

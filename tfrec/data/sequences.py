@@ -109,6 +109,7 @@ class Windows:
         lengths: int64 [W], length of the history.
         whole: bool [W], whether w[0] is a target.
         slack: int64 [W], how many events earlier a window may begin; 0 where it is the newest in each epoch.
+        first: bool [W], whether it is the first event of a long history.
         rows: int32 [M], the items of all training events.
         targets: int32 [M], the same, PAD where the event's type is not predicted.
         events: feature name -> values [M].
@@ -119,6 +120,7 @@ class Windows:
     lengths: np.ndarray
     whole: np.ndarray
     slack: np.ndarray
+    first: np.ndarray
     rows: np.ndarray
     targets: np.ndarray
     events: Mapping[str, np.ndarray]
@@ -224,6 +226,7 @@ def training_windows(sequences: Sequences, held_out: np.ndarray, max_length: int
         np.concatenate([lengths[users], np.zeros(len(long), lengths.dtype)]),
         np.concatenate([whole[users], np.ones(len(long), bool)]),
         np.concatenate([slack[users], np.zeros(len(long), slack.dtype)]),
+        np.repeat([False, True], [len(users), len(long)]),
         rows,
         targets,
         events,

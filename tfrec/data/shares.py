@@ -1,4 +1,4 @@
-"""How a batch is divided among the replicas that train on it together; the last step before `fit` on several."""
+"""How a batch is divided among the devices of a process that train on it together; the last step before `fit`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import numpy as np
 class Share:
     """The parts of each batch that one process plays, one after the other.
 
-    Every process makes the same batches and cuts each of them in the same way, so that all parts together are the
-    batch that one process alone would have played.
+    A batch is cut in the same way whoever cuts it, so that all parts together are the batch.
 
     Attributes:
         parts: numbers of the parts, one for each replica of this process.
-        of: how many parts a batch is cut into, one for each replica of all processes.
+        of: how many parts a batch is cut into.
 
     Raises:
         ValueError: a part that is none of them, or no part.

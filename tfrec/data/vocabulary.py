@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -72,3 +73,8 @@ class Vocabulary:
     def __len__(self) -> int:
         """Number of values, the missing one not counted."""
         return len(self._index)
+
+
+def vocabulary_file(name: str) -> str:
+    """File name of a vocabulary, whatever the column is called."""
+    return quote(name, safe="") + ".txt"

@@ -9,7 +9,7 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfrec import build, config
 from tfrec.build import starting
-from tfrec.data import Dataset
+from tfrec.data import Dataset, DividedDataset
 from tfrec.ranking import Ranker
 from tfrec.report.summaries import ThroughputSummary
 from tfrec.retrieval import TwoTower
@@ -121,22 +121,29 @@ def _batches(run: Run, data: Dataset, replicas: Replicas | None) -> tuple[Any, A
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
     if ranking is None or run.pipeline.two_stages:
-        _refuse_without_targets(data)
         noise = run.pipeline.training.disturbed
         shares = noise.model_dump() if noise is not None else {}
-        plan = data.train_plan(tokens, run.pipeline.seed, **shares)
         if replicas is None:
-            return plan, data.validation()
-        users = data.evaluation_users("validation")
-        return replicas.plan(plan), replicas.dataset(lambda share: users.dataset(VALIDATION_BATCH, share=share))
+            _refuse_without_targets(data, data.target_users)
+            return data.train_plan(tokens, run.pipeline.seed, **shares), data.validation()
+        divided = DividedDataset(data, replicas.worker, replicas.workers)
+        _refuse_without_targets(data, divided.users)
+        if replicas.workers > 1:
+            held = len(divided.own.sequences.user_ids)
+            logger.info("train: this worker holds %d of %d users", held, divided.user_count)
+        validation = replicas.dataset(lambda share: divided.validation(VALIDATION_BATCH, share))
+        return replicas.plan(divided.train_plan(tokens, run.pipeline.seed, **shares)), validation
     labelled = build.ranking_data(data, ranking)
     return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
 
 
-def _refuse_without_targets(data: Dataset) -> None:
-    """Refuse data that hold no next item to ask for; where there are labels, `prepare` counts those alone."""
+def _refuse_without_targets(data: Dataset, users: Callable[[str], int]) -> None:
+    """Refuse data that hold no next item to ask for, by how many users a split has.
+
+    Where there are labels, `prepare` counts those alone.
+    """
     for split in ("validation", "test"):
-        if not len(data.truth(split)):
+        if not users(split):
             raise ValueError(
                 f"The split {data.manifest['split']['kind']!r} leaves no next item for {split}: with labels, a pipeline"
                 " predicts them with the section ranking; for next items move the cuts."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def gathered(run: Run, cluster: Cluster, checkpoints: Path) -> Replicas:
         )
     if problem:
         raise ValueError(f"TF_CONFIG names several machines, and {problem}.")
+    _check_shards(run.pipeline.data.shards, len(cluster.addresses))
     about = {
         "the version of tfrec": tfrec.__version__,
         "the version of TensorFlow": tf.__version__,
@@ -76,6 +78,21 @@ def gathered(run: Run, cluster: Cluster, checkpoints: Path) -> Replicas:
     elif not rendezvous.join(cluster, about, checkpoints, settings.worker_seconds):
         raise NothingToTrain
     return Replicas.of_cluster(cluster)
+
+
+def _check_shards(shards: int, workers: int) -> None:
+    """Refuse fewer shards than workers, each of which holds its own; a warning where some hold more than others."""
+    fair = math.ceil(shards / workers) * workers
+    if shards < workers:
+        raise ValueError(
+            f"data.shards is {shards}, and TF_CONFIG names {workers} workers, each of which needs a shard of its own: "
+            f"set data.shards={fair}, or a multiple of it."
+        )
+    if shards % workers:
+        logger.warning(
+            "data.shards is %d, of which some of %d workers hold more than others: set data.shards=%d, or a multiple.",
+            shards, workers, fair,
+        )  # fmt: skip
 
 
 class NothingToTrain(Exception):

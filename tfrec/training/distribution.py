@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class SharedPlan:
-    """An epoch plan as several replicas play it.
+    """An epoch plan as the devices of this process play it.
 
     Attributes:
         epoch: the epoch that the next pass plays.
@@ -55,17 +55,19 @@ class Replicas:
 
     Attributes:
         strategy: the `tf.distribute` strategy. A model is built and compiled in its `scope()`.
-        share: the parts of each batch that this process plays.
+        share: the parts, one for each device, of what this process plays of a batch.
+        worker: which of the processes this is.
+        workers: how many processes there are.
         cluster: who else trains; None where it is this process alone.
         writes: whether this process is the one that writes.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None = None) -> None:
         """Take a strategy, and the processes that it spans, each of which has as many devices."""
-        workers, index = (1, 0) if cluster is None else (len(cluster.addresses), cluster.index)
-        local = strategy.num_replicas_in_sync // workers
-        self.strategy, self.cluster, self.writes = strategy, cluster, index == 0
-        self.share = Share(range(index * local, (index + 1) * local), strategy.num_replicas_in_sync)
+        self.strategy, self.cluster = strategy, cluster
+        self.workers, self.worker = (1, 0) if cluster is None else (len(cluster.addresses), cluster.index)
+        self.writes, devices = self.worker == 0, strategy.num_replicas_in_sync // self.workers
+        self.share = Share(range(devices), devices)
 
     @classmethod
     def of_cluster(cls, cluster: Cluster) -> Replicas:
