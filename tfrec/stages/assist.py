@@ -52,7 +52,8 @@ def assist(run: Run, cluster: Cluster, key: str, *, prepared: bool) -> None:
                 prepare_stage.perform(own, key)
         logger.info("train ... (with the chief, who writes)")
         with disk_errors_told(own, "train"):
-            train_all(own, open_dataset(own), replicas)
+            data = open_dataset(run if prepared else own)  # Not by the link, which no message should name.
+            train_all(own, data, replicas)
 
 
 @contextlib.contextmanager
