@@ -1,6 +1,7 @@
 """`prepare` through Apache Beam gives the same bytes, and its mistakes are one line; `make test-beam` runs this."""
 
 import re
+import socket
 
 import pytest
 
@@ -110,3 +111,10 @@ def test_a_worker_that_breaks_is_one_line(shop, capsys, monkeypatch):
 )
 def test_what_beam_does_not_know_is_one_line(shop, capsys, options, told):
     assert re.search(told, refused(shop, capsys, *options))
+
+
+def test_a_job_server_that_nobody_started_is_one_line(shop, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+    line = refused(shop, capsys, "--runner", "portable", "--runner-option", f"job_endpoint={endpoint}")
+    assert line == f"tfrec: error: No job server answers at {endpoint} (option job_endpoint): Connection refused."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.runners import create_runner
 
 from tfrec.data.cluster import work
@@ -22,6 +23,7 @@ from tfrec.data.totals import Merge, joint
 AT_ONCE = 16
 # Beam's direct runner fetches a program to run on, each time, and falls back on this one, which runs in this process.
 IN_PROCESS = "FnApiRunner"
+ANSWERS_WITHIN = 10.0  # Seconds; of a job server.
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
@@ -30,6 +32,7 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
     Raises:
         ImportError: the runner needs something that is not installed.
         ValueError: there is no such runner, or an option has a value that it does not take.
+        ConnectionError: no job server answers where one is named.
     """
     runner = IN_PROCESS if name.lower() in ("direct", "directrunner") else name
     create_runner(runner)
@@ -41,7 +44,20 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
     except SystemExit:  # Beam reads options as a command does.
         told = printed.getvalue().strip().rpartition("error: ")[2]
         raise ValueError(f"The options of the runner {name!r} are refused by Beam: {told}.") from None
+    _check_answers(made.view_as(PortableOptions).job_endpoint)
     return made
+
+
+def _check_answers(endpoint: str | None) -> None:
+    """Refuse a job server, HOST:PORT, that nobody listens at: Beam would wait for it for ever."""
+    host, _, port = (endpoint or "").rpartition(":")
+    if not host:  # None, or a server within this process.
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConnectionError(f"No job server answers at {endpoint} (option job_endpoint): {reason}.") from error
 
 
 def total(options: PipelineOptions, things: Sequence[tuple[int, Any]], step: Path, merge: Merge, result: Path) -> None:
