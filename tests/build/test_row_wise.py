@@ -1,7 +1,5 @@
 """Which trainings update the items' ids by row: what is set, or what the objective and the catalogue say."""
 
-from types import SimpleNamespace
-
 import keras
 import pytest
 
@@ -35,14 +33,6 @@ def test_a_large_one_is_updated_by_row_where_the_objective_samples(models, name,
     assert chosen(models[name], row_wise=False) is dense
     assert chosen(models[name], accumulate=2) is dense
     assert chosen(models[name], adversarial=0.1) is dense
-
-
-def test_what_several_replicas_train_is_updated_whole(models, monkeypatch):
-    monkeypatch.setattr(optimization, "ROW_WISE_ITEMS", cycles.ITEMS)
-    monkeypatch.setattr(optimization.tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
-    assert chosen(models["gbce"]) is keras.optimizers.AdamW
-    with pytest.raises(ValueError, match="row_wise is true, and several workers or devices train together"):
-        chosen(models["gbce"], row_wise=True)
 
 
 def test_the_settings_are_the_optimizers(models):

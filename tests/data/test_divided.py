@@ -51,7 +51,7 @@ def test_all_workers_together_play_the_batches_of_one_process(data, workers, tok
         each.set_text_vectors(vectors, variants=vectors[None] + 0.5)
     whole = played(one.train_plan(tokens, seed=2))
     parts = [played(DividedDataset(fresh, worker, workers).train_plan(tokens, seed=2)) for worker in range(workers)]
-    assert "sequences" not in vars(fresh)  # Nobody has read all shards into memory.
+    assert workers == 1 or "sequences" not in vars(fresh)  # Nobody has read all shards into memory.
     assert {len(batches) for batches in parts} == {len(whole)}
     for place, batch in enumerate(whole):
         for name in (HISTORY, TARGET):
@@ -89,6 +89,12 @@ def test_validation_has_all_users_once_and_as_many_batches_on_every_worker(data)
     assert any(not len(batch[USER_ID]) for batches in parts for batch in batches)
     divided = DividedDataset(data, 0, 3)
     assert {split: divided.users(split) for split in ("validation", "test")} == {"validation": 59, "test": 60}
+
+
+def test_workers_can_tell_whether_they_divide_the_same_data(data, tmp_path):
+    marks = {DividedDataset(data, worker, 3).mark() for worker in range(3)}
+    assert marks == {DividedDataset(data, 0, 1).mark()} and len(*marks) == 32
+    assert DividedDataset(prepared(tmp_path, min_item_events=6), 0, 3).mark() not in marks
 
 
 def test_noise_disturbs_what_a_worker_holds(data):

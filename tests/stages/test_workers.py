@@ -125,10 +125,30 @@ def test_two_workers_learn_what_one_does_and_a_kill_costs_no_more_than_an_epoch(
 
 
 @pytest.mark.long
-def test_devices_of_one_machine_learn_what_one_does_though_batches_have_fewer_rows(shop, tmp_path, monkeypatch):
+def test_a_damaged_shard_is_one_line_of_every_worker_that_reads_it(shop, tmp_path, monkeypatch):
     for variable in ("TF_CONFIG", "TFREC_DATA"):
         monkeypatch.delenv(variable, raising=False)
-    changes = [*CHANGES, "training.tokens_per_batch=14", "training.epochs=2"]
+    stages.run(config.load(shop / "tiny.yaml", CHANGES), tmp_path / "run", only="prepare")
+    shard = tmp_path / "run" / "dataset" / "users-00001-of-00002.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    statuses, said = Workers(shop, tmp_path).start().finished()
+    assert statuses == [1, 1]
+    for text in said:
+        assert re.search(rf"^tfrec: error: The shard {shard} is damaged: .*`tfrec prepare", text, re.MULTILINE), text
+        assert "Traceback" not in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("objective", ["softmax", "{name: gbce, negatives: 8}", "{name: gbce, negatives: 8} by row"])
+def test_devices_of_one_machine_learn_what_one_does_though_batches_have_fewer_rows(
+    shop, tmp_path, monkeypatch, objective
+):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    how = [f"training.objective={objective.removesuffix(' by row')}", f"training.row_wise={'row' in objective}"]
+    changes = [*CHANGES, *how, "training.tokens_per_batch=14", "training.epochs=2", "training.clip_norm=0.01"]
     pipeline, found = config.load(shop / "tiny.yaml", changes), []
     stages.run(pipeline, tmp_path / "one", only="prepare")
     stages.run(pipeline, tmp_path / "one", only="train")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfrec import config
 from tfrec.build.text import text_rate
@@ -141,8 +140,6 @@ def row_wise(training: config.Training, model: TwoTower) -> bool:
         reason = "the objective is the full softmax: name one that samples in training.objective"
     elif not model.item_tower.ids:
         reason = "items have no ids: model.ids is false"
-    elif tf.distribute.get_strategy().num_replicas_in_sync > 1:  # Each would bring other rows up to date.
-        reason = "several workers or devices train together"
     else:
         reason = None
     if training.row_wise and reason:

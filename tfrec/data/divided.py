@@ -7,6 +7,7 @@ them. A worker plays those of its own users. It reads the others' shards one at 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import tensorflow as tf
 from tfrec.data.batches import EpochPlan
 from tfrec.data.datasets import Dataset
 from tfrec.data.perturbation import disturber
+from tfrec.data.records import shard_name
 from tfrec.data.sequences import Sequences, Windows, training_windows
 from tfrec.data.shares import WHOLE, Share
 
@@ -53,7 +55,7 @@ class DividedDataset:
             raise ValueError(f"{data.folder} has {shards} shards, which {workers} workers cannot divide.")
         self._data, self._workers = data, workers
         self._targets = {split: np.zeros(workers, np.int64) for split in ("validation", "test")}
-        self.own = data.part(range(worker, shards, workers))
+        self.own = data.part(range(worker, shards, workers)) if workers > 1 else data
         windows = self._windows(self.own.sequences)
         found = [self._kept(self.own, windows, worker)]
         others = [shard for shard in range(shards) if shard % workers != worker]
@@ -62,6 +64,14 @@ class DividedDataset:
         self.user_count = sum(len(each.user_ids) for each in found)
         by_id = np.argsort(np.concatenate([each.user_ids for each in found]), kind="stable")
         self._users = {name: np.concatenate([each.users[name] for each in found])[by_id] for name in found[0].users}
+
+    def mark(self) -> bytes:
+        """A hash of all shards, by which workers tell whether they divide the same ones; 32 bytes."""
+        whole, shards = hashlib.sha256(), self._data.manifest["options"]["shards"]
+        for shard in range(shards):
+            with open(self._data.folder / shard_name(shard, shards), "rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        return whole.digest()
 
     def users(self, split: str) -> int:
         """How many users all workers together have in "validation" or "test"."""

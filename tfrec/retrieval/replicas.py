@@ -43,6 +43,13 @@ def totals(values: Sequence[Any]) -> list[Any]:
     ]
 
 
+def distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same gradient with each row once."""
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
 def _are_of_the_catalogue(value: Any) -> bool:
     """Whether a gradient has slices whose number is known before any batch is: batches differ in theirs."""
     return isinstance(value, tf.IndexedSlices) and value.indices.shape.is_fully_defined()

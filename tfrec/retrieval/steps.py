@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from tfrec.features import HISTORY, SHIFT
-from tfrec.retrieval.replicas import total, totals
+from tfrec.retrieval.replicas import distinct_rows, total, totals
 
 ATTACKS = ("items", "history")
 
 
-def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict[str, Any]:
+def training_step(model: Any, features: Mapping[str, Any], counted: Any, *, draws: bool = False) -> dict[str, Any]:
     """One step of the optimizer on a batch of features.
 
     Args:
@@ -22,6 +22,8 @@ def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict
             `attack`.
         features: the batch.
         counted: bool tensor; how many of it are true is the weight of the batch's loss in the epoch's mean.
+        draws: whether the objective draws items: replicas draw the same, whose gradients are then summed by row, or
+            the norm by which an optimizer clips would depend on how many replicas there are.
 
     Where the batch is divided among replicas, each has its part of it, and all take the same step: that of the whole.
 
@@ -35,7 +37,10 @@ def training_step(model: Any, features: Mapping[str, Any], counted: Any) -> dict
         loss, gradients = _against_history(model, features, weights)
     else:
         loss, gradients = _against_items(model, features, weights)
-    model.optimizer.apply_gradients(zip(totals(gradients), weights, strict=True))
+    gradients = totals(gradients)
+    if draws:
+        gradients = [distinct_rows(each) if isinstance(each, tf.IndexedSlices) else each for each in gradients]
+    model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
     weight = tf.reduce_sum(tf.cast(counted, tf.float32))
     model._loss_tracker.update_state(total(loss), sample_weight=total(weight))
     return {"loss": model._loss_tracker.result()}

@@ -245,7 +245,7 @@ class TwoTower(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of features."""
         features = data[0] if isinstance(data, tuple) else data
-        return training_step(self, features, features[TARGET] != PAD)
+        return training_step(self, features, features[TARGET] != PAD, draws=not isinstance(self.objective, FullSoftmax))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Ranking metrics of a batch that carries `RELEVANT`."""

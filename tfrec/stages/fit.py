@@ -53,14 +53,22 @@ class Trained:
         return sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
 
 
-def fitted(run: Run, data: Dataset, parts: Sequence[str], replicas: Replicas | None = None) -> Trained:
+def fitted(
+    run: Run, data: Dataset, parts: Sequence[str], divided: tuple[Replicas, DividedDataset] | None = None
+) -> Trained:
     """One training, from the seed's initial weights, or from where it was interrupted, to its best epoch.
 
-    Of several `replicas`, one process writes; the others do the same work and write nothing.
+    Args:
+        run: the run.
+        data: its data set.
+        parts: where the training's own checkpoints and summaries lie below those of the run.
+        divided: the replicas that share the training, and what this process holds of the data; None where it is alone.
+            Of several processes one writes; the others do the same work and write nothing.
     """
     settings, seed = run.pipeline.training, run.pipeline.seed
+    replicas = divided[0] if divided else None
     epochs, writes = build.epochs(data, settings), replicas is None or replicas.writes
-    plan, validation = _batches(run, data, replicas)
+    plan, validation = _batches(run, data, divided)
     with contextlib.nullcontext() if replicas is None else replicas.strategy.scope():
         model = compiled(run, data, len(plan))
     run.begin("train")
@@ -117,22 +125,19 @@ def watched(
         )
 
 
-def _batches(run: Run, data: Dataset, replicas: Replicas | None) -> tuple[Any, Any]:
+def _batches(run: Run, data: Dataset, divided: tuple[Replicas, DividedDataset] | None) -> tuple[Any, Any]:
     """The plan of the training batches, and those that validate: of next items, or of labelled events."""
     tokens, ranking = build.batch_tokens(data, run.pipeline.training), run.pipeline.ranking
     if ranking is None or run.pipeline.two_stages:
         noise = run.pipeline.training.disturbed
         shares = noise.model_dump() if noise is not None else {}
-        if replicas is None:
+        if divided is None:
             _refuse_without_targets(data, data.target_users)
             return data.train_plan(tokens, run.pipeline.seed, **shares), data.validation()
-        divided = DividedDataset(data, replicas.worker, replicas.workers)
-        _refuse_without_targets(data, divided.users)
-        if replicas.workers > 1:
-            held = len(divided.own.sequences.user_ids)
-            logger.info("train: this worker holds %d of %d users", held, divided.user_count)
-        validation = replicas.dataset(lambda share: divided.validation(VALIDATION_BATCH, share))
-        return replicas.plan(divided.train_plan(tokens, run.pipeline.seed, **shares)), validation
+        replicas, held = divided
+        _refuse_without_targets(data, held.users)
+        validation = replicas.dataset(lambda share: held.validation(VALIDATION_BATCH, share))
+        return replicas.plan(held.train_plan(tokens, run.pipeline.seed, **shares)), validation
     labelled = build.ranking_data(data, ranking)
     return labelled.train_plan(tokens, run.pipeline.seed), labelled.judged("validation", tokens)[0]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tfrec import build, config
-from tfrec.data import Dataset
+from tfrec.data import Dataset, DividedDataset
 from tfrec.features import ITEM_ID, TEXT, TITLE
 from tfrec.ranking import Ranker, RankerEnsemble, load_ranker
 from tfrec.report import peak_memory_mb
@@ -89,12 +89,35 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 
 def train_all(run: Run, data: Dataset, replicas: Replicas | None) -> list[Trained]:
     """The trainings of a run, one after the other; on several `replicas` each process calls this."""
-    number = run.pipeline.training.ensemble
+    number, divided = run.pipeline.training.ensemble, None
+    if run.pipeline.ranking is not None:  # What cannot be learnt or measured is said before a long training.
+        check = build.positions if run.pipeline.two_stages else build.check_labels
+        check(data if replicas is None else data.part(), run.pipeline.ranking)  # Of several, none keeps what it read.
     if replicas is not None:  # Text vectors are made here and stored: under a strategy, all workers would have to.
         build.text_vectors(data.items[TEXT], build.decided_text(run.pipeline.model.text, data))
     build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation, run.pipeline.ranking)
     with lost_workers_told(None if replicas is None else replicas.cluster):
-        return [fitted(_member(run, place), data, _parts(number, place), replicas) for place in range(number)]
+        if replicas is not None:
+            divided = replicas, _held(data, replicas)
+        return [fitted(_member(run, place), data, _parts(number, place), divided) for place in range(number)]
+
+
+def _held(data: Dataset, replicas: Replicas) -> DividedDataset:
+    """What this process holds of the data set.
+
+    Raises:
+        ValueError: other workers have prepared another data set.
+    """
+    held = DividedDataset(data, replicas.worker, replicas.workers)
+    if replicas.cluster is not None:
+        mine = len(held.own.sequences.user_ids)
+        logger.info("train: this worker holds %d of %d users", mine, held.user_count)
+        replicas.agree(
+            held.mark(),
+            "the workers' data sets differ, though their tables and settings do not: were they prepared by the same "
+            "versions of pandas, NumPy and PyArrow? Let all read one folder, or remove them and prepare them anew.",
+        )
+    return held
 
 
 def train_on(replicas: Replicas) -> Stage:
@@ -104,9 +127,6 @@ def train_on(replicas: Replicas) -> Stage:
 
 def _perform(run: Run, key: str, replicas: Replicas | None = None) -> None:
     data, number = open_dataset(run), run.pipeline.training.ensemble
-    if run.pipeline.ranking is not None:  # What cannot be learnt or measured is said before a long training.
-        check = build.positions if run.pipeline.two_stages else build.check_labels
-        check(data, run.pipeline.ranking)
     trained = train_all(run, data, replicas)
     model = _as_one(trained)
     files = _save(run, model)

@@ -117,26 +117,17 @@ class Replicas:
         """The epoch plan of the training data, of which this process plays its share."""
         return SharedPlan(self, plan)
 
-    def agree(self, model: keras.Model) -> str:
-        """Make sure that all workers hold the same weights.
-
-        Returns:
-            The first digits of their hash.
+    def agree(self, digest: bytes, otherwise: str) -> None:
+        """Make sure that all workers have the same digest, of 32 bytes.
 
         Raises:
-            ValueError: they do not.
+            ValueError: they do not; the message is `otherwise`.
         """
-        values = b"".join(keras.ops.convert_to_numpy(weight.value).tobytes() for weight in model.weights)
-        digest = hashlib.sha256(values).digest()
         mine = tf.constant(np.frombuffer(digest, np.uint32).astype(np.int64))
         found = tf.function(self.strategy.run)(lambda: tf.distribute.get_replica_context().all_reduce("SUM", mine))
         total = self.strategy.experimental_local_results(found)[0]
         if not bool(tf.reduce_all(total == mine * self.strategy.num_replicas_in_sync)):
-            raise ValueError(
-                "the workers ended with different weights, which must not be: does each of them run the same versions "
-                "of tfrec and TensorFlow, on the same kind of machine?"
-            )
-        return digest.hex()[:12]
+            raise ValueError(otherwise)
 
     def adapt(self, model: keras.Model) -> None:
         """Make a compiled model, built in the strategy's scope, fit to be trained by `fit`.
@@ -194,5 +185,11 @@ class OneModel(keras.callbacks.Callback):
             ValueError: they do not.
         """
         if self._replicas.cluster is not None:
-            workers, digest = len(self._replicas.cluster.addresses), self._replicas.agree(self.model)
-            logger.info("train: %d workers hold the same weights: %s", workers, digest)
+            values = b"".join(keras.ops.convert_to_numpy(weight.value).tobytes() for weight in self.model.weights)
+            digest = hashlib.sha256(values).digest()
+            self._replicas.agree(
+                digest,
+                "the workers ended with different weights, which must not be: does each of them run the same versions "
+                "of tfrec and TensorFlow, on the same kind of machine?",
+            )
+            logger.info("train: %d workers hold the same weights: %s", self._replicas.workers, digest.hex()[:12])

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrec.retrieval.replicas import distinct_rows
+
 # Rows that are brought up to date at a time where all are: 32 MB of each table that is 128 wide.
 ROWS_AT_ONCE = 2**16
 _UNSUPPORTED = {"gradient_accumulation_steps": None, "use_ema": False, "clipvalue": None, "loss_scale_factor": None}
@@ -71,9 +73,26 @@ class RowWiseAdamW(keras.optimizers.AdamW):
         }
 
     def catch_up(self, variable: Any, rows: Any) -> None:
-        """Let rows of a table, int [N], take the steps that they missed; before they are read. Nothing of others."""
-        if self.built and self._var_key(variable) in self._keys:
-            self._write(variable, rows, *self._current(variable, rows), self.iterations)
+        """Let rows of a table, int [N], take the steps that they missed; before they are read. Nothing of others.
+
+        Of several replicas, each moves the rows that it names in its own copy. Those that others name it moves as the
+        step takes their gradients; the copies are then alike again.
+        """
+        if not self.built or self._var_key(variable) not in self._keys:
+            return
+        table = variable.value if isinstance(variable, keras.Variable) else variable
+
+        def move(copy: Any, rows: Any) -> None:
+            self._write(copy, rows, *self._current(copy, rows), self.iterations)
+
+        def move_all(strategy: Any, rows: Any) -> None:
+            strategy.extended.update(table, move, args=(rows,), group=False)
+
+        context = tf.distribute.get_replica_context()  # None where what is done is done to all copies.
+        if context is None or context.num_replicas_in_sync == 1:
+            move(table, rows)
+        else:
+            tf.__internal__.distribute.interim.maybe_merge_call(move_all, context.strategy, rows)
 
     def settle(self) -> None:
         """Let all rows of all tables take the steps that they missed; before the tables are read as they are."""
@@ -94,7 +113,6 @@ class RowWiseAdamW(keras.optimizers.AdamW):
         if self._var_key(variable) not in self._keys:
             super().update_step(gradient, variable, learning_rate)
             return
-        gradient = _distinct(gradient)  # Again: other replicas had their own.
         rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
         places, momentum, velocity = self._current(variable, rows)
         momentum += (values - momentum) * (1 - self.beta_1)
@@ -125,7 +143,7 @@ class RowWiseAdamW(keras.optimizers.AdamW):
                 f"{variable.path} is updated by row, and its gradient is of all {variable.shape[0]} rows: the step "
                 "reads them all. Use keras.optimizers.AdamW, or an objective that samples."
             )
-        return None if gradient is None else _distinct(gradient)
+        return None if gradient is None else distinct_rows(gradient)
 
     def _current(self, variable: Any, rows: Any) -> tuple[Any, Any, Any]:
         """Rows of a table and of its moments, [N, D] each, as they are once they have taken the steps they missed."""
@@ -157,10 +175,3 @@ class RowWiseAdamW(keras.optimizers.AdamW):
         place, last = self._get_variable_index(variable), self._last[self._var_key(variable)]
         parts = variable, self._momentums[place], self._velocities[place], last
         return tuple(part.value if isinstance(part, keras.Variable) else part for part in parts)
-
-
-def _distinct(gradient: Any) -> Any:
-    """The same gradient with each row once."""
-    rows, places = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
