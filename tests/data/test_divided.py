@@ -94,7 +94,7 @@ def test_validation_has_all_users_once_and_as_many_batches_on_every_worker(data)
 def test_workers_can_tell_whether_they_divide_the_same_data(data, tmp_path):
     marks = {DividedDataset(data, worker, 3).mark() for worker in range(3)}
     assert marks == {DividedDataset(data, 0, 1).mark()} and len(*marks) == 32
-    assert DividedDataset(prepared(tmp_path, min_item_events=6), 0, 3).mark() not in marks
+    assert DividedDataset(prepared(tmp_path, min_user_events=6), 0, 3).mark() not in marks
 
 
 def test_noise_disturbs_what_a_worker_holds(data):

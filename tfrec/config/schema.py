@@ -81,7 +81,7 @@ class Training(Settings):
     row_wise: bool | None = Field(
         None,
         description="a step updates of the items' id vectors only those that it reads, so that it takes no longer the "
-        "more items there are: for objectives that sample, in one process, without `accumulate` and `adversarial`; "
+        "more items there are: for objectives that sample, without `accumulate` and `adversarial`; "
         "`null`: there, from 20,000 items on (docs/large_catalogues.md)",
     )
     clip_norm: Positive | None = Field(1.0, description="the gradient's norm is clipped to this; `null`: not at all")

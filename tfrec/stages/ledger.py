@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -134,9 +135,13 @@ class Run:
             self._write_ledger()
 
     def finish(self, stage: str, key: str, files: Iterable[Path], **figures: Any) -> None:
-        """Remember that the stage is done, its files (a folder stands for all in it), and its figures."""
+        """Remember that the stage is done, its files (a folder stands for all in it), and its figures.
+
+        All of them are on the disk before the ledger says so, whatever becomes of the machine.
+        """
         self._stages[stage] = {KEY: key, **figures, FILES: dict(self._sizes(files))}
         self._write_config(stage)
+        _flush(self.files(stage))
         self._write_ledger()
 
     def adopt(self, stage: str, other: Run) -> None:
@@ -229,6 +234,20 @@ def _link(file: Path, place: Path) -> None:
         shutil.copyfile(file, place)
 
 
+def _flush(files: Iterable[Path]) -> None:
+    """Wait until the disk has files, and their names."""
+    files = list(files)
+    for place in [*files, *sorted({file.parent for file in files})]:
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # A file system that knows no such thing.
+                raise
+        finally:
+            os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
     with replaced(path) as temporary:
@@ -241,7 +260,9 @@ def replaced(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".writing-{path.name}")
     try:
         yield temporary
+        _flush([temporary])  # Else a machine that goes down may leave an empty file of the new name.
         os.replace(temporary, path)
+        _flush([path])
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
