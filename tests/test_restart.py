@@ -25,6 +25,16 @@ def test_a_run_that_is_killed_and_started_again_ends_as_an_undisturbed_one(tmp_p
     assert problems + restart.differences(tmp_path / "trial" / "run", tmp_path / "undisturbed" / "run") == []
 
 
+@pytest.mark.slow
+def test_what_prepares_in_parts_and_is_killed_ends_with_the_same_bytes(tmp_path):
+    restart.write_log(tmp_path / "log.parquet", events=restart.EVENTS)
+    whole, rng = restart.undisturbed(tmp_path / "undisturbed", "prepare"), random.Random(2)
+    for name in ("one", "other"):
+        problems, killed, _ = restart.trial(tmp_path / name, 3, whole, rng, "prepare")
+        assert problems + restart.differences(tmp_path / name / "run", tmp_path / "undisturbed" / "run") == []
+        assert sum(killed.values()) >= 1
+
+
 def run_in(folder):
     return Run(config.parse("name: shop\ndata: {simulated: {users: 200}}\n"), folder)
 
