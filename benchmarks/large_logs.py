@@ -4,8 +4,9 @@ python benchmarks/large_logs.py measure EVENTS [EVENTS ...] [--memory 2] [--kind
 python benchmarks/large_logs.py plot
 
 Each size is prepared in a process of its own. `measure` adds to benchmarks/results/large_logs.json, `plot` draws
-docs/large_logs.png from it. A process's own time (user and system) is what its wall clock shows where no other work
-shares the cores; of both, the share that the process got of its cores is told beside them.
+docs/large_logs.png from it and writes the table of docs/large_logs.md. A process's own time (user and system) is what
+its wall clock shows where no other work shares the cores; of both, the share that the process got of its cores is told
+beside them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import results
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "large_logs.json"
-PLOT = ROOT / "docs" / "large_logs.png"
+PLOT, PAGE = ROOT / "docs" / "large_logs.png", ROOT / "docs" / "large_logs.md"
 
 
 @click.group()
@@ -86,7 +87,7 @@ def one(log: Path, folder: Path, memory: float) -> None:
 
 @command.command()
 def plot() -> None:
-    """Draw the seconds and the memory by the number of events."""
+    """Draw the seconds and the memory by the number of events, and write them into the page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -104,6 +105,24 @@ def plot() -> None:
         panel.legend()
     canvas.draw()
     figure.savefig(PLOT, format="png", facecolor="white")
+    results.fill(PAGE, "large logs", table(found))
+
+
+def table(found: Iterable[dict[str, Any]]) -> str:
+    """The page's table of what was measured."""
+    lines = [
+        "| events | file | users | items | seconds | processor's seconds | µs an event | peak memory | data set |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for each in found:
+        cells = [
+            f"{each['events'] / 1e6:g} M", f".{each['kind']}", f"{each['users']:,}", f"{each['items']:,}",
+            f"{each['seconds']:.1f}", f"{each['processor_seconds']:.1f}",
+            f"{1e6 * each['processor_seconds'] / each['events']:.1f}", f"{each['peak_memory_mb'] / 1024:.2f} GB",
+            f"{each['dataset_bytes'] / 1e6:,.0f} MB",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def record(found: dict[str, Any]) -> None:
