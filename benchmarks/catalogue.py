@@ -1,6 +1,7 @@
 """What a training step and an evaluation take as the catalogue grows; docs/large_catalogues.md has the figures.
 
     python benchmarks/catalogue.py --output benchmarks/results/large_catalogues.json
+    python benchmarks/catalogue.py --page      writes the tables of docs/large_catalogues.md from that record alone
 
 Users and items are made up and weights untrained, neither of which changes the time. Each measurement is a process of
 its own, so that its peak memory is too, and has one thread; those to be compared alternate. The processor's time is
@@ -170,28 +171,47 @@ def softmax_steps(items: int) -> list[Figures]:
     return [measured("step", users=users, **shared) for users in (USERS_A_STEP // 5, USERS_A_STEP)]
 
 
-def shown(found: Figures) -> None:
-    """Print what was measured."""
+def tables(found: Figures) -> dict[str, list[list[str]]]:
+    """What was measured, by part: a heading and rows of cells."""
     steps = found.get("steps", [])
     sizes = sorted({row["items"] for row in steps})
-    title = "processor ms a step, of each repeat, and the ratio of their medians"
-    table = Table("objective", "optimizer", *(f"{size:,} items" for size in sizes), "ratio", title=title)
+    made = {"steps": [["objective", *(f"{size:,} items" for size in sizes), "ratio", "peak, GiB"]]}
     for objective, row_wise in itertools.product(OBJECTIVES, (True, False)) if steps else ():
         kept = {row["items"]: row for row in steps if (row["objective"], row["row_wise"]) == (objective, row_wise)}
         took = [kept[size]["processor_ms"] for size in sizes]
-        cells = [" ".join(f"{value:.0f}" for value in kept[size]["processor_ms_of_repeats"]) for size in sizes]
-        table.add_row(objective, "by row" if row_wise else "AdamW", *cells, f"{took[-1] / took[0]:.2f}")
-    whole = Table("full softmax: items", "positions", "processor s a step", "peak MiB")
+        each = [", ".join(f"{value:.0f}" for value in kept[size]["processor_ms_of_repeats"]) for size in sizes]
+        cells = [f"{value:.0f} ({repeats})" for value, repeats in zip(took, each, strict=True)]
+        name = f"{objective}, {'by row' if row_wise else 'AdamW'}"
+        made["steps"].append([name, *cells, f"{took[-1] / took[0]:.2f}", _gib(kept[sizes[-1]])])
+    made["softmax"] = [["items, full softmax", "positions", "processor seconds a step", "peak, GiB"]]
     for row in found.get("softmax", []):
         seconds = statistics.median(row["processor_ms"]) / 1000
-        whole.add_row(f"{row['items']:,}", f"{row['users'] * LENGTH:,}", f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
-    parts = Table("evaluation: items", "users", "part", "processor s", "peak MiB")
+        made["softmax"].append([f"{row['items']:,}", f"{row['users'] * LENGTH:,}", f"{seconds:.1f}", _gib(row)])
+    made["evaluation"] = [["items", "users", "part", "processor seconds", "peak of all, GiB"]]
     for row in found.get("evaluation", []):
         for part, seconds in row["seconds"].items():
-            parts.add_row(f"{row['items']:,}", f"{row['users']:,}", part, f"{seconds:.1f}", f"{row['peak_mb']:,.0f}")
-    for each in (table, whole, parts):
-        if each.row_count:
-            Console(width=110).print(each)
+            made["evaluation"].append([f"{row['items']:,}", f"{row['users']:,}", part, f"{seconds:.1f}", _gib(row)])
+    return made
+
+
+def _gib(row: Figures) -> str:
+    return f"{row['peak_mb'] / 1024:.1f}"
+
+
+def shown(found: Figures) -> None:
+    """Print what was measured."""
+    for heading, *rows in tables(found).values():
+        table = Table(*heading)
+        for row in rows:
+            table.add_row(*row)
+        if rows:
+            Console(width=120).print(table)
+
+
+def markdown(heading: Sequence[str], *rows: Sequence[str]) -> str:
+    """A table of the page."""
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 PARTS = ("steps", "softmax", "evaluation")
@@ -209,10 +229,21 @@ SIZES = (10_000, 100_000, 1_000_000)
 )
 @click.option("--users", type=click.IntRange(1), default=10_000, show_default=True, help="Users of the evaluation.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Record, JSON; other parts in it stay.")
+@click.option("--page", is_flag=True, help="Write the page from its record, and measure nothing.")
 def main(
-    parts: tuple[str, ...], items: tuple[int, ...], repeats: int, steps: int, users: int, output: Path | None
+    parts: tuple[str, ...],
+    items: tuple[int, ...],
+    repeats: int,
+    steps: int,
+    users: int,
+    output: Path | None,
+    *,
+    page: bool,
 ) -> None:
     """Measure, and print tables; see the head of the file."""
+    if page:
+        fill_page()
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tfrec.build
     import tfrec.evaluation  # noqa: F401
@@ -230,6 +261,15 @@ def main(
     shown(found)
     if output is not None:
         write(output, found, parts)
+
+
+def fill_page() -> None:
+    """Write the tables of the page from its record."""
+    import results
+
+    found = json.loads((results.RESULTS / "large_catalogues.json").read_text(encoding="utf-8"))
+    for part, lines in tables(found).items():
+        results.fill(results.ROOT / "docs" / "large_catalogues.md", f"large catalogues, {part}", markdown(*lines))
 
 
 def write(output: Path, found: Figures, parts: Sequence[str]) -> None:

@@ -42,3 +42,12 @@ def test_a_record_says_which_code_and_machine_each_part_is_of(tmp_path):
     found = json.loads(output.read_text())
     assert found["of"]["softmax"] == "kept" and found["of"]["steps"] == found["of"]["evaluation"]
     assert "environment" not in found
+
+
+def test_the_page_is_that_of_its_record():
+    benchmark = script("catalogue")
+    found = json.loads((results.RESULTS / "large_catalogues.json").read_text(encoding="utf-8"))
+    page = (results.ROOT / "docs" / "large_catalogues.md").read_text(encoding="utf-8")
+    for part, lines in benchmark.tables(found).items():
+        assert len(lines) > 1
+        assert results.between(page, f"large catalogues, {part}", benchmark.markdown(*lines)) == page
