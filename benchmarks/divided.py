@@ -78,6 +78,8 @@ def one(folder: Path, workers: int) -> None:
     data, before = Dataset.open(folder), peak_memory_mb()
     start = time.perf_counter()
     divided = DividedDataset(data, 0, workers) if workers > 1 else data
+    if isinstance(divided, DividedDataset):
+        divided.mark()  # By which workers compare what they are about to train on.
     plan, validation = divided.train_plan(), divided.validation()
     read = time.perf_counter() - start
     targets = sum(int((batch[TARGET] > 0).numpy().sum()) for batch in plan.dataset())

@@ -99,7 +99,7 @@ def plot() -> None:
         events = [each["events"] / 1e6 for each in mine]
         left.plot(events, [each["processor_seconds"] for each in mine], marker="o", label=f".{kind}")
         right.plot(events, [each["peak_memory_mb"] / 1024 for each in mine], marker="o", label=f".{kind}")
-    for panel, title in ((left, "seconds of one processor"), (right, "peak memory of the process, GB")):
+    for panel, title in ((left, "seconds of one processor"), (right, "peak memory of the process, GiB")):
         panel.set(xlabel="million events", ylabel=title, ylim=(0, None), xlim=(0, None))
         panel.grid(alpha=0.3)
         panel.legend()
@@ -118,7 +118,7 @@ def table(found: Iterable[dict[str, Any]]) -> str:
         cells = [
             f"{each['events'] / 1e6:g} M", f".{each['kind']}", f"{each['users']:,}", f"{each['items']:,}",
             f"{each['seconds']:.1f}", f"{each['processor_seconds']:.1f}",
-            f"{1e6 * each['processor_seconds'] / each['events']:.1f}", f"{each['peak_memory_mb'] / 1024:.2f} GB",
+            f"{1e6 * each['processor_seconds'] / each['events']:.1f}", f"{each['peak_memory_mb'] / 1024:.2f} GiB",
             f"{each['dataset_bytes'] / 1e6:,.0f} MB",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")

@@ -143,7 +143,7 @@ def trial(
         problems += [f"{stage} was done again" for stage in finished if now.get(stage) != finished[stage]]
         finished = now
         if process.exitcode == -signal.SIGKILL:
-            met[next((stage for stage in STAGES if stage not in now), "after the last stage")] += 1
+            met[next((each for each in stages_of(stage, changes) if each not in now), "after the last stage")] += 1
         elif process.exitcode != 0:
             problems.append(f"the command failed: {log.read_text().splitlines()[-1]}")
         elif kill < kills:
@@ -151,7 +151,11 @@ def trial(
     return problems + leftovers(folder), dict(met), time.monotonic() - began
 
 
-STAGES = ("prepare", "train", "rank", "evaluate", "export", "publish")
+def stages_of(stage: str, changes: Sequence[str]) -> list[str]:
+    """The stages of the command, in order."""
+    ranks = any(change.startswith("ranking") for change in changes)
+    stages = ["prepare", "train", *(["rank"] if ranks else []), "evaluate", "export", "publish"]
+    return stages if stage == "run" else [stage]
 
 
 def ledger(out: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_the_plot_is_drawn_of_the_records_and_the_page_has_them(benchmark):
     assert CliRunner().invoke(benchmark.command, ["plot"]).exit_code == 0
     assert benchmark.PLOT.read_bytes().startswith(b"\x89PNG")
     rows = benchmark.PAGE.read_text(encoding="utf-8").splitlines()[4:6]
-    assert rows[1] == "| 2 M | .parquet | 40 | 30 | 3.5 | 3.0 | 1.5 | 0.88 GB | 5 MB |" != rows[0]
+    assert rows[1] == "| 2 M | .parquet | 40 | 30 | 3.5 | 3.0 | 1.5 | 0.88 GiB | 5 MB |" != rows[0]
 
 
 def test_the_page_of_the_project_is_that_of_its_record():

@@ -17,6 +17,7 @@ from tfrec.build.ranker import check_labels as check_labels
 from tfrec.build.ranker import ranker as ranker
 from tfrec.build.ranker import ranking_data as ranking_data
 from tfrec.build.second_stage import candidate_plan as candidate_plan
+from tfrec.build.second_stage import check_second_stage as check_second_stage
 from tfrec.build.second_stage import diversity as diversity
 from tfrec.build.second_stage import positions as positions
 from tfrec.build.second_stage import two_stage as two_stage

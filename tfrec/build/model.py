@@ -32,7 +32,7 @@ from tfrec.towers.text_variants import TextVariants
 # logits, of which it holds a part at a time, but whose time grows with both. docs/large_catalogues.md has figures.
 FULL_SOFTMAX_LOGITS = 2**29
 # Rows of the catalogue, trained or not, up to which it is taken as well: it encodes and updates every one at each step.
-# That takes 1 us a row (12 ns a logit besides), at so many rows as long as a whole step of the sampled softmax by row.
+# That takes, without the logits, at so many rows as long as a whole step of the sampled softmax by row.
 FULL_SOFTMAX_ROWS = 100_000
 
 # The uniform negatives of a step where none are set. On Beauty (12,101 items; validation NDCG@10, one seed; the full

@@ -24,7 +24,7 @@ MOST_TOKENS, LEAST_TOKENS, STEPS_AN_EPOCH = 4096, 256, 40
 EPOCHS, SPARSE_EPOCHS, SPARSE = 20, 10, 25
 
 # Rows of the catalogue from which on a sampled objective updates by row where nothing is set. A step, 64 wide, takes as
-# long by row as whole at 10,000 rows (83 and 89 ms), a fifth at a million (91 and 491 ms); docs/large_catalogues.md.
+# long by row as whole at 10,000 rows, and a fifth of that at a million; docs/large_catalogues.md has figures.
 ROW_WISE_ITEMS = 20_000
 
 # `schedule: cosine` ends at this share of the learning rate.

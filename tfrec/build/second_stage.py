@@ -50,26 +50,32 @@ def positions(data: Dataset, ranking: config.Ranking, seed: int = 0) -> Position
     Raises:
         ValueError: the catalogue has a single item, too few users have validation events, or no event can train.
     """
-    _refuse_one_item(data)
     validation, learning = data.evaluation_users("validation"), ranking.learning
     users = len(validation.histories.user_ids)
+    check_second_stage(data, users if learning.events != "training" else None)
     if learning.events == "training":
         train = data.training_positions(learning.per_user)
         _refuse_few(len(train.histories.user_ids), "events of training have an earlier one of their user")
         return Positions(train, np.arange(len(train.histories.user_ids)), validation, np.arange(users))
-    _refuse_few(users, "users have a validation event, of which some train and the others choose the epoch")
     order = np.random.default_rng([seed, 7]).permutation(users)
     cut = int(np.clip(round(users * learning.share), 1, users - 1))
     return Positions(validation, np.sort(order[:cut]), validation, np.sort(order[cut:]))
 
 
-def _refuse_one_item(data: Dataset) -> None:
+def check_second_stage(data: Dataset, users: int | None) -> None:
+    """Refuse data that a second stage cannot learn from: a single item, or fewer `users` that validate than two.
+
+    Raises:
+        ValueError: so it is.
+    """
     count = int(data.candidates("validation").sum())
     if count < 2:
         raise ValueError(
             f"ranking.recall asks for a second stage, and the catalogue has {count} item: there is nothing to order. "
             "Leave `ranking` out."
         )
+    if users is not None:
+        _refuse_few(users, "users have a validation event, of which some train and the others choose the epoch")
 
 
 def _refuse_few(count: int, what: str) -> None:

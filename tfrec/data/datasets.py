@@ -173,10 +173,10 @@ class Dataset:
         paths = [self.folder / shard_name(shard, shards) for shard in self._shards]
         return read_records(paths, self.manifest["event_features"], self._user_features, list(self.labels))
 
-    def part(self, shards: Iterable[int] | None = None) -> Dataset:
-        """The data set with the users of some shards alone, or all, not read yet; it has the same text vectors."""
+    def part(self, shards: Iterable[int]) -> Dataset:
+        """The data set with the users of some shards alone; it has the text vectors that are set now."""
         part = copy.copy(self)
-        part._shards, part._parts = self._shards if shards is None else list(shards), {}
+        part._shards, part._parts = list(shards), {}
         part.__dict__.pop("sequences", None)
         return part
 

@@ -36,7 +36,7 @@ class DividedDataset:
     """What a training reads of a data set, of which this worker holds the users of each `workers`-th shard.
 
     Args:
-        data: the data set, none of whose shards need have been read yet.
+        data: the data set, none of whose shards need have been read yet, and whose text vectors are set.
         worker: which of the workers this is.
         workers: how many there are, at most as many as shards.
 
@@ -60,9 +60,9 @@ class DividedDataset:
         found = [self._kept(self.own, windows, worker)]
         others = [shard for shard in range(shards) if shard % workers != worker]
         found += [self._read(data.part([shard]), shard % workers) for shard in others]
-        self._plan, self._held = _numbered(found, windows)
-        self.user_count = sum(len(each.user_ids) for each in found)
         by_id = np.argsort(np.concatenate([each.user_ids for each in found]), kind="stable")
+        self._plan, self._held = _numbered(found, windows, by_id)
+        self.user_count = len(by_id)
         self._users = {name: np.concatenate([each.users[name] for each in found])[by_id] for name in found[0].users}
 
     def mark(self) -> bytes:
@@ -121,19 +121,19 @@ class DividedDataset:
         return _Held(part.sequences.user_ids, dict(part.sequences.users), bare)
 
 
-def _numbered(found: Sequence[_Held], own: Windows) -> tuple[Windows, np.ndarray]:
+def _numbered(found: Sequence[_Held], own: Windows, by_id: np.ndarray) -> tuple[Windows, np.ndarray]:
     """The windows of all workers in the order that one process gives them, with the events of the first of them alone.
 
     Args:
         found: what is kept of all shards; first this worker's.
         own: its windows with their events.
+        by_id: int64 [U], the order of all users.
 
     Returns:
         The windows, and which of them are of the first; the others begin nowhere.
     """
-    ids = np.concatenate([each.user_ids for each in found])
-    number = np.empty(len(ids), np.int64)
-    number[np.argsort(ids, kind="stable")] = np.arange(len(ids))
+    number = np.empty(len(by_id), np.int64)
+    number[by_id] = np.arange(len(by_id))
     begins = np.cumsum([0, *(len(each.user_ids) for each in found[:-1])])
     windows = [each.windows for each in found]
     owners = np.concatenate([number[begin + each.owners] for begin, each in zip(begins, windows, strict=True)])

@@ -1,6 +1,6 @@
 """What the replicas of a step have in common, where a batch is divided among several; used by losses and steps.
 
-Where there is one replica, every function gives back what it got: a training on one device is none the slower.
+Where there is one replica, each of them gives back what it got: a training on one device is none the slower.
 """
 
 from __future__ import annotations
@@ -41,13 +41,6 @@ def totals(values: Sequence[Any]) -> list[Any]:
         tf.IndexedSlices(each, value.indices, value.dense_shape) if _are_of_the_catalogue(value) else each
         for value, each in zip(values, found, strict=True)
     ]
-
-
-def distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    """The same gradient with each row once."""
-    rows, places = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _are_of_the_catalogue(value: Any) -> bool:

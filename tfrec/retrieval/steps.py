@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfrec.features import HISTORY, SHIFT
-from tfrec.retrieval.replicas import distinct_rows, total, totals
+from tfrec.retrieval.replicas import total, totals
+from tfrec.retrieval.slices import distinct_rows
 
 ATTACKS = ("items", "history")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tfrec.stages.disk import disk_errors_told
 from tfrec.stages.fit import CHECKPOINTS
 from tfrec.stages.ledger import Run
-from tfrec.stages.prepare import DATASET, open_dataset, prepare_stage
+from tfrec.stages.prepare import open_dataset, prepare_stage
 from tfrec.stages.train import train_all
 from tfrec.stages.workers import NothingToTrain, gathered
 from tfrec.training import Cluster
@@ -43,17 +43,13 @@ def assist(run: Run, cluster: Cluster, key: str, *, prepared: bool) -> None:
         except NothingToTrain:
             logger.info("train: the chief has a trained model, nothing to do")
             return
-        if prepared:
-            own.out.mkdir(exist_ok=True)
-            os.symlink(run.path(DATASET).absolute(), own.path(DATASET))
-        else:
+        if not prepared:
             logger.info("prepare ... (a copy of this worker's own)")
             with disk_errors_told(own, "prepare"):
                 prepare_stage.perform(own, key)
         logger.info("train ... (with the chief, who writes)")
         with disk_errors_told(own, "train"):
-            data = open_dataset(run if prepared else own)  # Not by the link, which no message should name.
-            train_all(own, data, replicas)
+            train_all(own, open_dataset(run if prepared else own), replicas)
 
 
 @contextlib.contextmanager

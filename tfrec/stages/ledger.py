@@ -22,6 +22,7 @@ LEDGER = "stages.json"
 CONFIG = "config.yaml"
 KEY, FILES = "key", "files"
 APART = ("pretrain",)
+FOLDERS = 3  # An exported version, with what is in it, lies so deep below where it was made.
 # Temporary names: of folders, of files, and of versions that are being exported or removed.
 LEFTOVERS = (
     ".dataset.*.partial", ".dataset.*.old", ".*.adopted",
@@ -163,6 +164,7 @@ class Run:
             os.replace(part, self.path(part.name))
         waiting.rmdir()
         self._stages[stage] = dict(other._stages[stage])
+        _flush(self.files(stage))
         self._write_ledger()
 
     def _sizes(self, files: Iterable[Path]) -> Iterator[tuple[str, int]]:
@@ -187,6 +189,7 @@ class Run:
 
     def _write_ledger(self) -> None:
         write_text(self.path(LEDGER), json.dumps(self._stages, indent=2))
+        _flush([self.path(LEDGER)])
 
     def _read(self) -> dict[str, dict[str, Any]]:
         path = self.path(LEDGER)
@@ -235,10 +238,14 @@ def _link(file: Path, place: Path) -> None:
 
 
 def _flush(files: Iterable[Path]) -> None:
-    """Wait until the disk has files, and their names."""
+    """Wait until the disk has files and their names, and those of the folders that they may have been made with."""
     files = list(files)
-    for place in [*files, *sorted({file.parent for file in files})]:
-        handle = os.open(place, os.O_RDONLY)
+    folders = {folder for file in files for folder in file.absolute().parents[:FOLDERS]}
+    for place in [*files, *sorted(folders)]:
+        try:
+            handle = os.open(place, os.O_RDONLY)
+        except PermissionError:  # A folder in which a new one may be made, and that may not be listed.
+            continue
         try:
             os.fsync(handle)
         except OSError as error:
@@ -262,7 +269,6 @@ def replaced(path: Path) -> Iterator[Path]:
         yield temporary
         _flush([temporary])  # Else a machine that goes down may leave an empty file of the new name.
         os.replace(temporary, path)
-        _flush([path])
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -90,15 +90,19 @@ def embed_texts(run: Run, texts: list[str]) -> np.ndarray | None:
 def train_all(run: Run, data: Dataset, replicas: Replicas | None) -> list[Trained]:
     """The trainings of a run, one after the other; on several `replicas` each process calls this."""
     number, divided = run.pipeline.training.ensemble, None
-    if run.pipeline.ranking is not None:  # What cannot be learnt or measured is said before a long training.
+    ranking = run.pipeline.ranking
+    if ranking is not None and (replicas is None or replicas.workers == 1):
         check = build.positions if run.pipeline.two_stages else build.check_labels
-        check(data if replicas is None else data.part(), run.pipeline.ranking)  # Of several, none keeps what it read.
+        check(data, ranking)  # What cannot be learnt or measured is said before a long training.
     if replicas is not None:  # Text vectors are made here and stored: under a strategy, all workers would have to.
         build.text_vectors(data.items[TEXT], build.decided_text(run.pipeline.model.text, data))
-    build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation, run.pipeline.ranking)
+    build.read_user_texts(data, run.pipeline.model, run.pipeline.training.text_augmentation, ranking)
     with lost_workers_told(None if replicas is None else replicas.cluster):
         if replicas is not None:
             divided = replicas, _held(data, replicas)
+            if ranking is not None:  # Of all that `positions` refuses, what this worker knows.
+                own = ranking.learning.events != "training"
+                build.check_second_stage(data, divided[1].users("validation") if own else None)
         return [fitted(_member(run, place), data, _parts(number, place), divided) for place in range(number)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrec.retrieval.replicas import distinct_rows
+from tfrec.retrieval.slices import distinct_rows
 
 # Rows that are brought up to date at a time where all are: 32 MB of each table that is 128 wide.
 ROWS_AT_ONCE = 2**16
@@ -75,8 +75,8 @@ class RowWiseAdamW(keras.optimizers.AdamW):
     def catch_up(self, variable: Any, rows: Any) -> None:
         """Let rows of a table, int [N], take the steps that they missed; before they are read. Nothing of others.
 
-        Of several replicas, each moves the rows that it names in its own copy. Those that others name it moves as the
-        step takes their gradients; the copies are then alike again.
+        Of several replicas, each moves in its own copy the rows that any of them names, in the same order: the last bit
+        of a power depends on where in a tensor it is taken, and copies must stay alike to the last bit.
         """
         if not self.built or self._var_key(variable) not in self._keys:
             return
@@ -92,6 +92,7 @@ class RowWiseAdamW(keras.optimizers.AdamW):
         if context is None or context.num_replicas_in_sync == 1:
             move(table, rows)
         else:
+            rows = tf.unique(context.all_gather(rows, axis=0)).y
             tf.__internal__.distribute.interim.maybe_merge_call(move_all, context.strategy, rows)
 
     def settle(self) -> None:

@@ -32,7 +32,6 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
     Raises:
         ImportError: the runner needs something that is not installed.
         ValueError: there is no such runner, or an option has a value that it does not take.
-        ConnectionError: no job server answers where one is named.
     """
     runner = IN_PROCESS if name.lower() in ("direct", "directrunner") else name
     create_runner(runner)
@@ -44,17 +43,16 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
     except SystemExit:  # Beam reads options as a command does.
         told = printed.getvalue().strip().rpartition("error: ")[2]
         raise ValueError(f"The options of the runner {name!r} are refused by Beam: {told}.") from None
-    _check_answers(made.view_as(PortableOptions).job_endpoint)
     return made
 
 
 def _check_answers(endpoint: str | None) -> None:
     """Refuse a job server, HOST:PORT, that nobody listens at: Beam would wait for it for ever."""
     host, _, port = (endpoint or "").rpartition(":")
-    if not host:  # None, or a server within this process.
+    if not host or "/" in host:  # None, a server within this process, or an address that gRPC alone can read.
         return
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConnectionError(f"No job server answers at {endpoint} (option job_endpoint): {reason}.") from error
@@ -90,8 +88,9 @@ def _pipeline(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     """A pipeline, run at the end.
 
     Raises:
-        OSError: the runner failed.
+        OSError: the runner failed, or no job server answers where one is named.
     """
+    _check_answers(options.view_as(PortableOptions).job_endpoint)
     pipeline = beam.Pipeline(options=options)
     yield pipeline
     try:
