@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import results
+
 from tfrec.data.synthetic_log import write_log
 
 PIPELINE = """\
@@ -49,6 +51,7 @@ data:
   memory: 0.002
 """
 EVENTS = 20_000  # Of that log.
+RECORD, PAGE = results.RESULTS / "restart.json", results.ROOT / "docs" / "restart.md"
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 MOST_KILLS = 3  # In one trial.
 TABLES = ("recommendations_test.parquet", "per_user.parquet", "events_scored.csv.gz")
@@ -197,6 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--stage", choices=("run", "prepare"), default="run")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="a setting of the pipeline")
+    parser.add_argument("--record", action="store_true", help="write record and page")
     chosen = parser.parse_args()
     asked = chosen.stage, chosen.changes
     root = chosen.out or Path(tempfile.mkdtemp(prefix="tfrec_restart_"))
@@ -215,8 +219,32 @@ def main() -> None:
         problems += [f"trial {trials}: {each}" for each in wrong]
         told = wrong or "as undisturbed"
         print(f"trial {trials}: killed in {where}, last start {last:.0f} s, {told}", file=sys.stderr, flush=True)
-    told = {"command": [chosen.stage, *chosen.changes], "seconds": round(whole[0], 1), "operations": whole[1]}
-    print(json.dumps({**told, "seed": chosen.seed, "trials": trials, "kills": dict(met), "problems": problems}))
+    told = {
+        "command": [chosen.stage, *chosen.changes], "seed": chosen.seed, "seconds": round(whole[0], 1),
+        "operations": whole[1], "trials": trials, "kills": dict(met), "problems": problems,
+    }  # fmt: skip
+    print(json.dumps(told))
+    if chosen.record:
+        held = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
+        held = [each for each in held if each["command"] != told["command"]]
+        held.append({**told, "commit": results.commit()})
+        RECORD.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+        results.fill(PAGE, "kills", table(held))
+
+
+def table(held: Sequence[dict[str, Any]]) -> str:
+    """The page's table of the records."""
+    lines = [
+        "| command | undisturbed, s | operations on files | trials | killed in | ended otherwise than undisturbed |",
+        "| --- | ---: | ---: | ---: | --- | ---: |",
+    ]
+    for each in held:
+        stage, *changes = each["command"]
+        name = " ".join([stage, *(f"`{change}`" for change in changes)])
+        where = ", ".join(f"{stage} {count}" for stage, count in each["kills"].items())
+        cells = [name, each["seconds"], each["operations"], each["trials"], where, len(each["problems"])]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
 
 
 def undisturbed(folder: Path, stage: str = "run", changes: Sequence[str] = ()) -> tuple[float, int]:

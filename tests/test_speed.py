@@ -190,7 +190,7 @@ def test_an_epoch_told_from_some_steps_is_called_that():
 
 def test_only_recbole_is_told_of_steps(tmp_path, monkeypatch):
     script, told = speed_script("run"), {}
-    monkeypatch.setattr(script, "_process", lambda library, _, work, path: told.update({path.name: work}))
+    monkeypatch.setattr(script, "measure", lambda library, _, work, path: told.update({path.name: work}))
     script.timed({"dim": 8}, tmp_path / "movielens_1m", 1, dict.fromkeys(["tfrec", "rectools", "recbole"], "python"))
     assert told["tfrec_round_1"] == told["rectools_round_1"] == {"dim": 8, "epochs": script.EPOCHS, "target": None}
     assert told["recbole_round_1"] == {**told["tfrec_round_1"], "steps": 30}

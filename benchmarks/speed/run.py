@@ -151,13 +151,13 @@ def timed(work: Mapping[str, Any], folder: Path, rounds: int, interpreters: Mapp
             more: dict[str, Any] = {"epochs": EPOCHS, "target": None}
             if library == "recbole":
                 more["steps"] = RECBOLE_STEPS.get(folder.name)
-            _process(library, interpreter, {**work, **more}, folder / f"{library}_round_{turn}")
+            measure(library, interpreter, {**work, **more}, folder / f"{library}_round_{turn}")
 
 
 def reached(work: Mapping[str, Any], folder: Path, interpreters: Mapping[str, str]) -> None:
     """Measure in how many epochs each library reaches the target."""
     for library in LIBRARIES:
-        _process(library, interpreters[library], {**work, "epochs": work["most"]}, folder / f"{library}_quality")
+        measure(library, interpreters[library], {**work, "epochs": work["most"]}, folder / f"{library}_quality")
 
 
 def told_of_rounds(work: Mapping[str, Any], folder: Path, rounds: int) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _write_table(data: Dataset, path: Path) -> None:
     table.to_csv(path, index=False)
 
 
-def _process(library: str, interpreter: str, work: Mapping[str, Any], path: Path) -> None:
+def measure(library: str, interpreter: str, work: Mapping[str, Any], path: Path) -> None:
     """One measurement in a process of its own; none where its result is there and of the same work."""
     asked, result = path.with_suffix(".work.json"), path.with_suffix(".json")
     if result.exists() and asked.exists() and json.loads(asked.read_text()) == work:

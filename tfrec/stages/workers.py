@@ -86,7 +86,7 @@ def _check_shards(shards: int, workers: int) -> None:
     if shards < workers:
         raise ValueError(
             f"data.shards is {shards}, and TF_CONFIG names {workers} workers, each of which needs a shard of its own: "
-            f"set data.shards={fair}, or a multiple of it."
+            f"set data.shards={fair}, or a multiple of it; the data set is then prepared, and the model trained, anew."
         )
     if shards % workers:
         logger.warning(
