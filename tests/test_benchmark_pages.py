@@ -33,6 +33,15 @@ def test_the_readme_shows_what_the_records_say(results, monkeypatch):
         assert f"<!-- {mark} -->" in text and results.between(text, mark, new) == text
 
 
+@pytest.mark.parametrize(("name", "mark"), [("restart", "kills"), ("divided", "divided"), ("whole_run", "whole run")])
+def test_a_page_shows_what_its_record_says(results, monkeypatch, name, mark):
+    monkeypatch.setitem(sys.modules, "results", results)
+    benchmark = script(name)
+    text, found = (path.read_text(encoding="utf-8") for path in (benchmark.PAGE, benchmark.RECORD))
+    assert f"<!-- {mark} -->" in text
+    assert results.between(text, mark, benchmark.table(json.loads(found))) == text
+
+
 def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "whole", **failures: str) -> Path:
     """What a finished comparison leaves, as far as a record of ablations reads it."""
 

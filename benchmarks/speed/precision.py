@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import results  # noqa: E402
 from run import PAGE, measure, prepared  # noqa: E402

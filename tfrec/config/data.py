@@ -172,7 +172,7 @@ class Data(Settings):
     cold_items_validation: str | None = Field(
         None, description="the same, but they stay validation targets: to choose settings for new items"
     )
-    shards: Count = Field(4, description="TFRecord files of the prepared data set")
+    shards: Count = Field(4, description="TFRecord files of the prepared data set; workers of a training divide them")
     memory: Annotated[float, Field(gt=0)] = Field(
         2.0,
         description="GB that `prepare` may take for the events, about; a larger table is worked through in parts, and "
