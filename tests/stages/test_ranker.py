@@ -283,4 +283,4 @@ def test_next_items_of_a_labelled_log_in_which_nothing_is_new_are_refused():
     columns = EventColumns(timestamp="timestamp", labels={"click": Label("clicked")})
     data = prepare(log, options=PrepareOptions(events=columns, split="time"))
     with pytest.raises(ValueError, match="'time' leaves no next item for validation: with labels, a pipeline predicts"):
-        fit._refuse_without_targets(data)
+        fit._refuse_without_targets(data, data.target_users)
