@@ -32,18 +32,18 @@ def tf_config(addresses, index):
 
 
 class Workers:
-    """`tfrec train` on each of several workers, all of which see the chief's folder."""
+    """A command on each of several workers, all of which see the chief's folder."""
 
     def __init__(self, shop, folder):
         self.shop, self.folder = shop, folder
 
-    def start(self, *overrides, count=2):
+    def start(self, *overrides, count=2, command="train"):
         addresses = [f"127.0.0.1:{port}" for port in ports(count)]
         settings = [part for change in [*CHANGES, *overrides] for part in ("--set", change)]
         self.logs = [self.folder / f"worker_{index}.log" for index in range(count)]
         self.processes = [
             forked.start(
-                ["train", self.shop / "tiny.yaml", "--out", self.folder / "run"] + settings,
+                [command, self.shop / "tiny.yaml", "--out", self.folder / "run"] + settings,
                 log,
                 TF_CONFIG=tf_config(addresses, index),
             )

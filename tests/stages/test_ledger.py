@@ -1,6 +1,7 @@
 """The ledger of a run: whose folder it is, what is finished, and what a crash or a stranger leaves."""
 
 import json
+import os
 
 import pytest
 
@@ -52,6 +53,30 @@ def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", refuse)
     Run(pipeline(), tmp_path / "other").adopt("train", finished(tmp_path / "one"))
     assert Run(pipeline(), tmp_path / "other").done("train", "k1")
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_the_disk_has_what_is_finished_before_the_ledger_says_so(tmp_path, monkeypatch, adopted):
+    donor, happened, replace, flush = finished(tmp_path / "donor") if adopted else None, [], os.replace, os.fsync
+
+    def replaced(source, place):
+        happened.append(f"named {os.path.basename(place)}")
+        replace(source, place)
+
+    def flushed(handle):
+        happened.append(f"flushed {os.path.basename(os.readlink(f'/proc/self/fd/{handle}'))}")
+        flush(handle)
+
+    monkeypatch.setattr("os.replace", replaced)
+    monkeypatch.setattr("os.fsync", flushed)
+    if donor:
+        Run(pipeline(), tmp_path / "run").adopt("train", donor)
+    else:
+        finished(tmp_path / "run")
+    named = happened.index("named stages.json")
+    for what in ("one.bin", "weights", "run", ".writing-stages.json"):
+        assert f"flushed {what}" in happened[:named]
+    assert "flushed run" in happened[named:]
 
 
 def test_looking_writes_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Two workers train one model: the same weights on both, the losses of one worker, and what a kill of one costs."""
 
+import json
 import os
 import re
 import signal
@@ -94,21 +95,34 @@ def test_devices_of_one_machine_learn_what_one_does_though_batches_have_fewer_ro
 
 
 @pytest.mark.long
-def test_two_workers_that_update_by_row_hold_the_same_weights_too(shop, tmp_path, monkeypatch):
+def test_two_workers_go_on_by_row_from_where_one_was_and_end_where_it_does(shop, tmp_path, monkeypatch):
     for variable in ("TF_CONFIG", "TFREC_DATA"):
         monkeypatch.delenv(variable, raising=False)
-    changes = [
-        "training.objective={name: gbce, negatives: 8}",
-        "training.row_wise=true",
-        "training.tokens_per_batch=60",
-    ]
+    changes = ["training.objective={name: gbce, negatives: 8}", "training.row_wise=true"]
+    changes += ["training.tokens_per_batch=60"]
     pipeline = config.load(shop / "tiny.yaml", [*CHANGES, *changes])
     for name in ("run", "one"):
         stages.run(pipeline, tmp_path / name, only="prepare")
+    stages.run(
+        config.load(shop / "tiny.yaml", [*CHANGES, *changes, "training.epochs=2"]), tmp_path / "run", only="train"
+    )
     statuses, said = Workers(shop, tmp_path).start(*changes).finished()
     assert statuses == [0, 0], said
+    assert all("training goes on after epoch 2" in text for text in said)
     assert weights_told(said[0]) == weights_told(said[1]) != []
     stages.run(pipeline, tmp_path / "one", only="train")
     both, one = history(tmp_path / "run"), history(tmp_path / "one")
     for name in FIGURES:
         assert [epoch[name] for epoch in both] == pytest.approx([epoch[name] for epoch in one], rel=1e-5), name
+
+
+@pytest.mark.long
+def test_two_workers_train_the_members_of_an_ensemble_and_the_chief_the_second_stage(shop, tmp_path, monkeypatch):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    changes = ["training.epochs=1", "training.ensemble=2", "ranking={recall: 10, learning: {epochs: 1}}"]
+    statuses, said = Workers(shop, tmp_path).start(*changes, command="run").finished()
+    assert statuses == [0, 0], said
+    assert len(weights_told(said[0])) == 2 and weights_told(said[0]) == weights_told(said[1])
+    assert {"rank", "evaluate", "publish"} <= set(json.loads((tmp_path / "run" / "stages.json").read_text()))
+    assert "rank ..." not in said[1]
