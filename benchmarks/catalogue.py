@@ -208,12 +208,6 @@ def shown(found: Figures) -> None:
             Console(width=120).print(table)
 
 
-def markdown(heading: Sequence[str], *rows: Sequence[str]) -> str:
-    """A table of the page."""
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 PARTS = ("steps", "softmax", "evaluation")
 SIZES = (10_000, 100_000, 1_000_000)
 
@@ -268,8 +262,9 @@ def fill_page() -> None:
     import results
 
     found = json.loads((results.RESULTS / "large_catalogues.json").read_text(encoding="utf-8"))
-    for part, lines in tables(found).items():
-        results.fill(results.ROOT / "docs" / "large_catalogues.md", f"large catalogues, {part}", markdown(*lines))
+    for part, (heading, *rows) in tables(found).items():
+        page, mark = results.ROOT / "docs" / "large_catalogues.md", f"large catalogues, {part}"
+        results.fill(page, mark, results.markdown(heading, rows))
 
 
 def write(output: Path, found: Figures, parts: Sequence[str]) -> None:

@@ -97,16 +97,14 @@ def page() -> None:
 
 def table(told: Mapping[str, Any]) -> str:
     """The page's table of a record."""
-    lines = [
-        "| workers | events that one holds | targets of an epoch that it plays | memory for the data, MiB | read, s |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
+    heading = [
+        "workers", "events that one holds", "targets of an epoch that it plays", "memory for the data, MiB", "read, s"
+    ]  # fmt: skip
+    rows = []
     for number, found in told["workers"].items():
-        memory = found["peak_memory_mb"] - found["memory_before_mb"]
-        lines.append(
-            f"| {number} | {found['events']:,} | {found['targets']:,} | {memory:,.0f} | {found['read_seconds']:.1f} |"
-        )
-    return "\n".join(lines)
+        memory = f"{found['peak_memory_mb'] - found['memory_before_mb']:,.0f}"
+        rows.append([number, f"{found['events']:,}", f"{found['targets']:,}", memory, f"{found['read_seconds']:.1f}"])
+    return results.markdown(heading, rows)
 
 
 if __name__ == "__main__":

@@ -110,19 +110,19 @@ def plot() -> None:
 
 def table(found: Iterable[dict[str, Any]]) -> str:
     """The page's table of what was measured."""
-    lines = [
-        "| events | file | users | items | seconds | processor's seconds | µs an event | peak memory | data set |",
-        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for each in found:
-        cells = [
+    heading = [
+        "events", "file", "users", "items", "seconds", "processor's seconds", "µs an event", "peak memory", "data set",
+    ]  # fmt: skip
+    rows = [
+        [
             f"{each['events'] / 1e6:g} M", f".{each['kind']}", f"{each['users']:,}", f"{each['items']:,}",
             f"{each['seconds']:.1f}", f"{each['processor_seconds']:.1f}",
             f"{1e6 * each['processor_seconds'] / each['events']:.1f}", f"{each['peak_memory_mb'] / 1024:.2f} GiB",
             f"{each['dataset_bytes'] / 1e6:,.0f} MB",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        ]
+        for each in found
+    ]  # fmt: skip
+    return results.markdown(heading, rows, words=["file"])
 
 
 def record(found: dict[str, Any]) -> None:

@@ -234,17 +234,14 @@ def main() -> None:
 
 def table(held: Sequence[dict[str, Any]]) -> str:
     """The page's table of the records."""
-    lines = [
-        "| command | undisturbed, s | operations on files | trials | killed in | ended otherwise than undisturbed |",
-        "| --- | ---: | ---: | ---: | --- | ---: |",
-    ]
+    heading = ["command", "undisturbed, s", "operations on files", "trials", "killed in", "ended otherwise"]
+    rows = []
     for each in held:
         stage, *changes = each["command"]
         name = " ".join([stage, *(f"`{change}`" for change in changes)])
         where = ", ".join(f"{stage} {count}" for stage, count in each["kills"].items())
-        cells = [name, each["seconds"], each["operations"], each["trials"], where, len(each["problems"])]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        rows.append([name, each["seconds"], each["operations"], each["trials"], where, len(each["problems"])])
+    return results.markdown(heading, rows, words=["killed in"])
 
 
 def undisturbed(folder: Path, stage: str = "run", changes: Sequence[str] = ()) -> tuple[float, int]:

@@ -245,6 +245,12 @@ def fill(page: Path, mark: str, new: str) -> None:
     page.write_text(between(page.read_text(encoding="utf-8"), mark, new), encoding="utf-8")
 
 
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[Any]], words: Sequence[str] = ()) -> str:
+    """A table of a page: numbers on the right, the first column and those of `words` on the left."""
+    marks = ["---" if place == 0 or name in words else "---:" for place, name in enumerate(heading)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [heading, marks, *rows])
+
+
 def setting(name: str, value: Any) -> str:
     """`name=value`, as `--set` takes it."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -92,10 +92,11 @@ def performed(stage: str, root: Path) -> dict[str, float]:
 def table(told: Mapping[str, Any]) -> str:
     """The page's table of a record."""
     what = f"{told['items']:,} items, {told['users']:,} users, {told['events']:,} events"
-    lines = [f"| {what} | processor's seconds | peak, GiB |", "| --- | ---: | ---: |"]
-    for stage, found in told["stages"].items():
-        lines.append(f"| `{stage}` | {found['processor_seconds']:.0f} | {found['peak_memory_mb'] / 1024:.1f} |")
-    return "\n".join(lines)
+    rows = [
+        [f"`{stage}`", f"{found['processor_seconds']:.0f}", f"{found['peak_memory_mb'] / 1024:.1f}"]
+        for stage, found in told["stages"].items()
+    ]
+    return results.markdown([what, "processor's seconds", "peak, GiB"], rows)
 
 
 if __name__ == "__main__":

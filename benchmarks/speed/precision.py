@@ -49,14 +49,14 @@ def main(name: str, epochs: int, out: Path) -> None:
 
 def table(told: Mapping[str, Any]) -> str:
     """The page's table of a record; the first epoch of a process has what happens once in it, and is left out."""
-    last = len(told["ways"]["float32"]["ndcg"])
-    lines = [f"| {told['data']} | an epoch, s | validation NDCG@10 after 4, 8, {last} epochs |"]
-    lines.append("| --- | ---: | ---: |")
+    rows = []
     for way, found in told["ways"].items():
         seconds, ndcg = found["epoch_seconds"][1:], found["ndcg"]
         spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-        lines.append(f"| {way} | {spread} | {ndcg[3]:.4f}, {ndcg[7]:.4f}, {ndcg[-1]:.4f} |")
-    return "\n".join(lines)
+        rows.append([way, spread, f"{ndcg[3]:.4f}, {ndcg[7]:.4f}, {ndcg[-1]:.4f}"])
+    last = len(told["ways"]["float32"]["ndcg"])
+    heading = [told["data"], "an epoch, s", f"validation NDCG@10 after 4, 8, {last} epochs"]
+    return results.markdown(heading, rows)
 
 
 if __name__ == "__main__":
