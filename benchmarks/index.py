@@ -50,7 +50,7 @@ class Shop:
     max_length: int = EVENTS
 
     @classmethod
-    def of(cls, count: int, centres_of: int, seed: int = 0) -> Shop:
+    def of(cls, count: int, centres_of: int, seed: int = 0, users: int = USERS) -> Shop:
         """`count` items around so many centres of unlike weight, of lengths that differ by a fifth or so."""
         rng = np.random.default_rng(seed)
         centres = rng.normal(size=(centres_of, DIM))
@@ -60,15 +60,16 @@ class Shop:
         vectors[1:] *= np.exp(rng.normal(0, 0.2, (count, 1)))
         order = np.argsort(topics, kind="stable")
         starts = np.searchsorted(topics[order], np.arange(centres_of + 1))
-        rows = rng.integers(1, count + 1, (USERS, EVENTS))
-        for user, topic in enumerate(topics[rng.integers(count, size=USERS)]):
+        rows = rng.integers(1, count + 1, (users, EVENTS))
+        for user, topic in enumerate(topics[rng.integers(count, size=users)]):
             rows[user, -RECENT:] = 1 + order[rng.integers(starts[topic], starts[topic + 1], RECENT)]
         ids = ["", *(f"i{row:07d}" for row in range(1, count + 1))]
         return cls(vectors, pd.DataFrame({"item_id": ids, "title": ""}), rows, {})
 
     def histories(self, split: str) -> Any:
         """The first half of the users validates, the other one tests."""
-        rows = self.rows[: USERS // 2] if split == "validation" else self.rows[USERS // 2 :]
+        half = len(self.rows) // 2
+        rows = self.rows[:half] if split == "validation" else self.rows[half:]
         return SimpleNamespace(
             user_ids=np.arange(len(rows)), rows=rows.ravel(), offsets=np.arange(len(rows) + 1) * EVENTS
         )
@@ -78,6 +79,7 @@ class RecentMean:
     """A model without weights: a user seeks the mean of the newest few items."""
 
     weights: tuple[()] = ()
+    objective, similarity, temperature = None, "dot", SimpleNamespace(value=1.0)
 
     def __init__(self, vectors: np.ndarray) -> None:
         """Take the vectors of all items."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrec.features import HISTORY, ITEM_ID, PAD
 from tfrec.serving.delimited import joined
@@ -60,16 +62,16 @@ class CatalogueCheck(Check):
     second: SecondCheck | None = None
 
     def _signatures(self) -> tuple[str, ...]:
-        return *self._recommending(), EMBED_QUERY, EMBED_QUERY_DELIMITED, EMBED_ITEM, SIMILAR_ITEMS
+        return *self._answering(), EMBED_QUERY, EMBED_QUERY_DELIMITED, EMBED_ITEM, SIMILAR_ITEMS
 
-    def _recommending(self) -> tuple[str, ...]:
+    def _answering(self) -> tuple[str, ...]:
         forms = RECOMMEND_DELIMITED, FULL_DELIMITED, RECOMMEND_FILTERED, FILTERED_DELIMITED
-        return *super()._recommending(), *forms
+        return *super()._answering(), *forms
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Those without a step are left to the first two signatures: the others read histories as these do."""
         batches = super()._batches(signature, rows)
-        return batches if signature in super()._recommending() else [*batches[:-2], batches[-1]]
+        return batches if signature in super()._answering() else [*batches[:-2], batches[-1]]
 
     def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if signature.endswith(SUFFIX):
@@ -156,24 +158,27 @@ class CatalogueCheck(Check):
     def _compare_similar_items(self, bundle: SessionModel, ids: np.ndarray) -> float:
         found, exact = bundle.run(SIMILAR_ITEMS, {ITEM_ID: ids}), self._exact(SIMILAR_ITEMS)
         worst = 0.0
-        for item, expected, answer, scores in zip(
-            ids, self._likenesses(ids), found[ITEM_IDS], found[SCORES], strict=True
-        ):
+        likenesses = self._likenesses(ids)
+        for item, expected, answer, scores in zip(ids, likenesses, found[ITEM_IDS], found[SCORES], strict=True):
             places = np.array([self._places.get(one.decode(), -1) for one in answer])
             worst = max(worst, self._difference(f"{SIMILAR_ITEMS}, {item!r}", expected, places, scores, exact=exact))
         return worst
 
-    def _likenesses(self, ids: np.ndarray) -> Iterator[np.ndarray]:
-        """float32 [I] for each item: the cosines of the others to it."""
+    def _likenesses(self, ids: np.ndarray) -> np.ndarray:
+        """float32 [B, I] of ids: the cosines of the other items to each."""
+        rows = np.array([self._places.get(item, PAD) for item in ids], int)
         plain = self.vectors[:, : self.model.item_tower.dim]
-        long = np.maximum(lengths(plain), np.float32(1e-30))
-        for item in ids:
-            row = self._places.get(item, PAD)
-            expected = np.where(
-                self.contract.candidates & (row != PAD), plain @ (plain[row] / long[row]) / long, NO_ITEM_SCORE
-            )
-            expected[row] = NO_ITEM_SCORE
-            yield expected
+        found = plain[rows] / self._lengths[rows, None] @ plain.T
+        found /= self._lengths
+        found[:, ~self.contract.candidates] = NO_ITEM_SCORE
+        found[rows == PAD] = NO_ITEM_SCORE
+        found[np.arange(len(rows)), rows] = NO_ITEM_SCORE
+        return found
+
+    @functools.cached_property
+    def _lengths(self) -> np.ndarray:
+        """float32 [I] of the items' own vectors, none of them 0."""
+        return np.maximum(lengths(self.vectors[:, : self.model.item_tower.dim]), np.float32(1e-30))
 
     def _same(self, signature: str, given: np.ndarray, expected: np.ndarray) -> float:
         if given.shape != expected.shape:
@@ -225,7 +230,7 @@ class CatalogueCheck(Check):
         return self.second is None or not self.second.diverse
 
     def _exact(self, signature: str) -> bool:
-        if not self._by_score and signature in self._recommending():
+        if not self._by_score and signature in self._answering():
             return False
         return self.recall_floor == 1 or signature.startswith(RECOMMEND_FILTERED)
 
@@ -279,7 +284,8 @@ class CatalogueCheck(Check):
             similar = signature == SIMILAR_ITEMS
             expected = self._likenesses(inputs[ITEM_ID]) if similar else self._expected(inputs)
             answers = bundle.run(signature, self._request(signature, inputs))[SCORES]
-            for scores, answer in zip(expected, answers, strict=True):
+            best = tf.math.top_k(expected, self.contract.width).values.numpy()
+            for scores, answer in zip(best, answers, strict=True):
                 possible = scores[scores > NO_ITEM_SCORE]
                 for cutoff, found in shares.items():
                     found += [share(possible, answer, cutoff, self._tolerance)] if len(possible) else []

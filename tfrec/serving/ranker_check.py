@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tfrec.features import CANDIDATES, HISTORY, PAD
 from tfrec.serving.names import KNOWN, KNOWN_EVENTS, PREDICT_FULL, SERVING_DEFAULT
-from tfrec.serving.requests import padded, spread
-from tfrec.serving.selfcheck import ANSWERED, HISTORIES, Check
+from tfrec.serving.selfcheck import Check
 from tfrec.serving.session import SessionModel
 
 JUDGED = 12  # candidates of a row, some of them unknown, empty or there twice
@@ -21,18 +20,7 @@ JUDGED = 12  # candidates of a row, some of them unknown, empty or there twice
 class RankerCheck(Check):
     """The check of a `RankerGraph`; differences are relative to the largest prediction where that is above 1."""
 
-    def answered(
-        self, histories: Sequence[Sequence[str]] | None = None
-    ) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Requests with the Keras model's predictions; arguments as for `Check.answered`."""
-        rng = np.random.default_rng(1)
-        asked = spread(histories, HISTORIES) if histories else [[], *self._drawn(rng)[:ANSWERED]]
-        history = padded([list(map(str, row)) for row in asked])
-        for signature in self._signatures():
-            inputs = self._inputs(signature, history, rng)
-            yield signature, inputs, self._predicted(inputs)
-
-    def _signatures(self) -> tuple[str, ...]:
+    def _answering(self) -> tuple[str, ...]:
         return SERVING_DEFAULT, PREDICT_FULL
 
     def _inputs(self, signature: str, history: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -58,7 +46,7 @@ class RankerCheck(Check):
             ValueError: it is larger than it may be, or an output has another shape, or is not finite.
         """
         inputs = self._inputs(signature, history, rng)
-        given, expected, worst = bundle.run(signature, inputs), self._predicted(inputs), 0.0
+        given, expected, worst = bundle.run(signature, inputs), self._answer(inputs), 0.0
         if given.keys() != expected.keys():
             raise ValueError(f"{signature}: the outputs are {', '.join(given)}, not {', '.join(expected)}.")
         for name, values in expected.items():
@@ -76,7 +64,7 @@ class RankerCheck(Check):
             raise ValueError(f"{signature}: predictions differ from the model's by {worst:.2g}, not {self._tolerance}.")
         return worst
 
-    def _predicted(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _answer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the graph must answer, its inputs prepared row by row without the graph's operations."""
         history, judged = self._rows(inputs[HISTORY]), self._rows(inputs[CANDIDATES])
         outputs = self.contract.labels

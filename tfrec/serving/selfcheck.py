@@ -81,13 +81,14 @@ class Check:
                 yield signature, self._request(signature, self._inputs(signature, padded([history]), rng))
 
     def answered(
-        self, histories: Sequence[Sequence[str]] | None = None
+        self, histories: Sequence[Sequence[str]] | None = None, bundle: SessionModel | None = None
     ) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Requests with the Keras model's answers: what is asked again of a version that moves.
 
         Args:
             histories: real histories of item ids, 64 of which are asked; where None, made-up ones, drawn from the
                 catalogue, so that none is anyone's.
+            bundle: a loaded version, which answers in the model's place.
 
         Returns:
             Signature, inputs and outputs by name.
@@ -95,25 +96,27 @@ class Check:
         rng = np.random.default_rng(1)
         asked = spread(histories, HISTORIES) if histories else [[], *self._drawn(rng)[:ANSWERED]]
         history = padded([list(map(str, row)) for row in asked])
-        for signature in self._recommending():
+        for signature in self._answering():
             inputs = self._inputs(signature, history, rng)
-            rows, best = self._ranked(inputs)
-            ids = np.where(best > NO_ITEM_SCORE, self.contract.item_ids[rows], "")
-            yield signature, self._request(signature, inputs), {ITEM_IDS: ids, SCORES: best}
+            request = self._request(signature, inputs)
+            yield signature, request, bundle.run(signature, request) if bundle else self._answer(inputs)
+
+    def _answer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows, best = self._ranked(inputs)
+        return {ITEM_IDS: np.where(best > NO_ITEM_SCORE, self.contract.item_ids[rows], ""), SCORES: best}
 
     def _ranked(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What the model answers: int [B, k] rows and float32 [B, k] scores, best first."""
-        scores, width = self._expected(inputs), self.contract.width
-        rows = np.array([np.argsort(-row, kind="stable")[:width] for row in scores], int).reshape(len(scores), width)
-        return rows, np.take_along_axis(scores, rows, axis=1).astype(np.float32)
+        """What the model answers: int [B, k] rows and float32 [B, k] scores, best first, equal ones by row."""
+        best = tf.math.top_k(self._expected(inputs), self.contract.width)
+        return best.indices.numpy(), best.values.numpy()
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 
     def _signatures(self) -> tuple[str, ...]:
-        return self._recommending()
+        return self._answering()
 
-    def _recommending(self) -> tuple[str, ...]:
-        """Those that answer with items of a history: what the model's answer is kept of, see `answered`."""
+    def _answering(self) -> tuple[str, ...]:
+        """Those of which the answers are kept, see `answered`."""
         return SERVING_DEFAULT, RECOMMEND_FULL
 
     def _batches(self, signature: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -222,7 +225,7 @@ class Check:
     ) -> float:  # fmt: skip
         """The largest difference of one row; ids may swap only within the tolerance, unless the answer is not exact."""
         possible = np.flatnonzero(expected > NO_ITEM_SCORE)
-        best = _largest(expected[possible], len(answer))
+        best = tf.math.top_k(expected[possible], min(len(answer), len(possible))).values.numpy()
         shown = answer[answer != PAD]
         if not np.isfinite(scores).all() or not np.isfinite(best).all():
             raise ValueError(f"{where}: scores are not finite; the model's weights may have diverged.")
@@ -290,10 +293,3 @@ class Check:
                 values = dense
             features[self.contract.features[name]] = values
         return features
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """The largest of the values, at most `count`, in descending order."""
-    if len(values) > count:
-        values = np.partition(values, len(values) - count)[-count:]
-    return np.sort(values)[::-1]

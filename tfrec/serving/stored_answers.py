@@ -48,11 +48,11 @@ def write_real(version: Path, check: Check, histories: Sequence[Sequence[str]]) 
 
 
 def _write(path: Path, folder: Path, check: Check, histories: Sequence[Sequence[str]] | None = None) -> None:
-    asked = check.answered(histories)
-    if getattr(check, "recall_floor", 1.0) < 1:
-        with open_session(folder) as bundle:
-            asked = iter([(name, inputs, bundle.run(name, inputs)) for name, inputs, _ in asked])
-    prediction_logs.write(path, asked)
+    if getattr(check, "recall_floor", 1.0) == 1:
+        prediction_logs.write(path, check.answered(histories))
+        return
+    with open_session(folder) as bundle:
+        prediction_logs.write(path, check.answered(histories, bundle))
 
 
 def compare(folder: Path, bundle: Asked, tolerance: float, recall_floor: float = 1.0) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class TextCheck(Check):
         """Another batch of texts rounds otherwise, and a query's cosines are multiplied."""
         return 10 * super()._tolerance
 
-    def _recommending(self) -> tuple[str, ...]:
+    def _answering(self) -> tuple[str, ...]:
         return SERVING_DEFAULT, RECOMMEND, RECOMMEND_DELIMITED
 
     def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

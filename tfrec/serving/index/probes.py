@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from tfrec.serving.index.lists import Summaries
 
@@ -81,8 +82,7 @@ def _ranks(
         scores = queries @ vectors.T
         for row, seen in enumerate(asked.seen[start : start + step]):
             scores[row, seen] = -np.inf
-        others = len(vectors) - min(CUTOFF, len(vectors))
-        best = np.argpartition(scores, others, axis=1)[:, others:]
+        best = tf.math.top_k(scores, min(CUTOFF, len(vectors))).indices.numpy()
         rank = np.take_along_axis(place, np.searchsorted(starts, best, side="right") - 1, axis=1).astype(float)
         rank[~np.isfinite(np.take_along_axis(scores, best, axis=1))] = np.nan
         ranks.append(rank)
