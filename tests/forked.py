@@ -12,14 +12,14 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tensorflow", "keras", "matplotlib", "pandas", "pyarrow.parquet", "pydantic", "click"])
 
 
-def start(arguments, log: Path, **variables):
-    """`tfrec ARGUMENTS` as the first of a group of processes; what it says goes to `log`."""
-    process = _SERVER.Process(target=_call, args=([*map(str, arguments)], str(log), variables))
+def start(arguments, log: Path, before=None, **variables):
+    """`tfrec ARGUMENTS` as the first of a group of processes, after `before()`; what it says goes to `log`."""
+    process = _SERVER.Process(target=_call, args=([*map(str, arguments)], str(log), before, variables))
     process.start()
     return process
 
 
-def _call(arguments, log, variables):
+def _call(arguments, log, before, variables):
     os.setsid()
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
@@ -29,6 +29,8 @@ def _call(arguments, log, variables):
     os.environ.update(variables)
     from tfrec import cli
 
+    if before is not None:
+        before()
     status = cli.main(arguments)
     sys.stdout.flush()
     os._exit(status)  # What is exported in C++ is torn down by the system.

@@ -37,7 +37,7 @@ class Workers:
     def __init__(self, shop, folder):
         self.shop, self.folder = shop, folder
 
-    def start(self, *overrides, count=2, command="train"):
+    def start(self, *overrides, count=2, command="train", before=None):
         addresses = [f"127.0.0.1:{port}" for port in ports(count)]
         settings = [part for change in [*CHANGES, *overrides] for part in ("--set", change)]
         self.logs = [self.folder / f"worker_{index}.log" for index in range(count)]
@@ -45,6 +45,7 @@ class Workers:
             forked.start(
                 [command, self.shop / "tiny.yaml", "--out", self.folder / "run"] + settings,
                 log,
+                before if index == 1 else None,
                 TF_CONFIG=tf_config(addresses, index),
             )
             for index, log in enumerate(self.logs)

@@ -12,6 +12,7 @@ from tests.workers import CHANGES, EPOCHS, FIGURES, Workers, history, weights_to
 from tfrec import config, stages
 from tfrec.stages.ledger import Run
 from tfrec.stages.run import pending
+from tfrec.training.checkpoint import stored_history
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,52 @@ def test_two_workers_learn_what_one_does_and_a_kill_costs_no_more_than_an_epoch(
     statuses, said = workers.start().finished()
     assert statuses == [0, 0]
     assert all("train: done before, nothing to do" in text for text in said)
+
+
+def leave_the_path():
+    """Worker 1 comes away from the others in the second epoch, as one of another kind of machine might."""
+    from tfrec.training import OneModel
+
+    agreed = OneModel.on_epoch_end
+
+    def perturbed(self, epoch, logs=None):
+        if epoch == 1:
+            weight = self.model.trainable_variables[-1]
+            weight.assign(weight + 1e-6)
+        agreed(self, epoch, logs)
+
+    OneModel.on_epoch_end = perturbed
+
+
+@pytest.mark.long
+def test_workers_that_come_apart_store_nothing_of_it(shop, tmp_path, monkeypatch):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    stages.run(config.load(shop / "tiny.yaml", CHANGES), tmp_path / "run", only="prepare")
+    for epoch in (1, 1):  # Another start does not take what the first refused.
+        statuses, said = Workers(shop, tmp_path).start(before=leave_the_path).finished()
+        assert statuses == [1, 1], said
+        for text in said:
+            assert "tfrec: error: the workers have different weights after epoch 2, which must not be: does" in text
+        assert len(stored_history(tmp_path / "run" / "checkpoints")) == epoch
+        assert "train" not in json.loads((tmp_path / "run" / "stages.json").read_text())
+
+
+@pytest.mark.long
+def test_a_chief_that_is_killed_goes_on_with_the_others(shop, tmp_path, monkeypatch):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    stages.run(config.load(shop / "tiny.yaml", CHANGES), tmp_path / "run", only="prepare")
+    workers = Workers(shop, tmp_path).start()
+    workers.wait_for(tmp_path / "run" / "checkpoints" / "last.npz")
+    os.kill(workers.processes[0].pid, signal.SIGKILL)
+    statuses, said = workers.finished()
+    assert statuses == [-signal.SIGKILL, 1], said
+    assert re.match(r"tfrec: error: the chief \(127\.0\.0\.1:\d+\) has gone in the", said[1].splitlines()[-1]), said
+    statuses, said = workers.start().finished()
+    assert statuses == [0, 0] and all("training goes on after epoch" in text for text in said), said
+    assert weights_told(said[0]) == weights_told(said[1]) != []
+    assert len(history(tmp_path / "run")) == EPOCHS
 
 
 @pytest.mark.long

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tfrec.training import rendezvous
+from tfrec.training import callers, rendezvous, wire
 from tfrec.training.cluster import Cluster
 
 ABOUT = {"training": {"learning_rate": 0.1, "epochs": 2}, "the content of the tables": "abc", "sizes": (1, 2)}
@@ -86,6 +86,86 @@ def test_who_did_not_come_is_named_by_all(workers, tmp_path):
     (alone,) = at_once(joining(workers[1], tmp_path, seconds=0.5))
     assert isinstance(alone, TimeoutError)
     assert str(alone).startswith(f"the chief ({workers[0].addresses[0]}) did not come within 0.5 seconds")
+    assert str(alone).endswith("The last try ended with: Connection refused.")
+
+
+def test_a_worker_that_came_early_waits_for_as_long_as_the_chief_does(workers, tmp_path):
+    early = joining(workers[1], tmp_path, seconds=0.5)
+    told, other = at_once(gathering(workers[0], seconds=2), early)
+    assert isinstance(told, TimeoutError) and "worker 2" in str(told)
+    assert isinstance(other, ValueError) and str(other) == str(told)
+    late = joining(workers[2], tmp_path)
+    assert at_once(gathering(workers[0]), early, lambda: time.sleep(1.5) or late()) == [None, True, True]
+
+
+def greeted(cluster, worker):
+    """A connection of one that has said who it is, and does no more."""
+    while True:
+        try:
+            caller = socket.create_connection(("127.0.0.1", int(cluster.addresses[0].rpartition(":")[2])), 1)
+            wire.greet(caller, worker, ABOUT)
+            return caller
+        except OSError:
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("size", [0, 50_000_000])
+def test_a_worker_that_came_and_freezes_is_named(workers, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(wire, "STALL", 1.0)
+    monkeypatch.setattr(callers, "PULSE", 0.2)
+    (tmp_path / "last.npz").write_bytes(bytes(size))
+    frozen = []
+    chief = gathering(workers[0], {"last.npz": tmp_path / "last.npz"} if size else {})
+    found = at_once(chief, joining(workers[1], tmp_path), lambda: frozen.append(greeted(workers[0], 2)))
+    frozen[0].close()
+    assert isinstance(found[0], TimeoutError) and isinstance(found[1], ValueError) and str(found[0]) == str(found[1])
+    assert str(found[0]).startswith(f"worker 2 ({workers[2].addresses[2]}) came, and has gone or has not answered for")
+
+
+def test_a_worker_of_a_chief_that_freezes_gives_it_up(workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "STALL", 0.3)
+    with wire.listening(workers[0]):
+        with pytest.raises(TimeoutError, match="the chief .* was there and has gone, or trains already"):
+            joining(workers[1], tmp_path, seconds=1)()
+
+
+def test_all_begin_at_one_moment_however_slow_one_of_them_takes_the_files(workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "STALL", 2.0)
+    monkeypatch.setattr(callers, "PULSE", 0.2)
+    (tmp_path / "last.npz").write_bytes(bytes(20_000_000))
+    moments, taken = {}, wire.take
+
+    def slowly(chief, stream, sizes, folder):
+        if folder.name == "worker_2":
+            for _ in range(5):
+                stream.read(3_000_000)
+                time.sleep(0.6)
+            sizes = {name: size - 15_000_000 for name, size in sizes.items()}
+        taken(chief, stream, sizes, folder)
+
+    monkeypatch.setattr(wire, "take", slowly)
+
+    def noted(name, call):
+        return lambda: (call(), moments.setdefault(name, time.monotonic()))[0]
+
+    chief = gathering(workers[0], {"last.npz": tmp_path / "last.npz"})
+    calls = [noted("chief", chief), *(noted(each.index, joining(each, tmp_path)) for each in workers[1:])]
+    assert at_once(*calls) == [None, True, True]
+    assert max(moments.values()) - min(moments.values()) < 1
+
+
+def test_a_full_disk_is_what_a_worker_says(workers, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "last.npz")
+
+    monkeypatch.setattr(wire, "take", full)
+    monkeypatch.setattr(wire, "STALL", 1.0)
+    (tmp_path / "last.npz").write_bytes(b"x")
+    found = at_once(
+        gathering(workers[0], {"last.npz": tmp_path / "last.npz"}),
+        *(joining(cluster, tmp_path) for cluster in workers[1:]),
+    )
+    assert isinstance(found[0], TimeoutError) and [each.errno for each in found[1:]] == [28, 28]
 
 
 def test_who_differs_is_named_with_what_differs(workers, tmp_path):
@@ -156,20 +236,8 @@ def test_two_workers_of_one_index_are_told_to_all_at_once(workers, tmp_path):
 
 
 def test_a_worker_that_was_killed_in_the_meeting_may_come_again(workers, tmp_path):
-    address = ("127.0.0.1", int(workers[0].addresses[0].rpartition(":")[2]))
-    greeting = {"protocol": rendezvous.PROTOCOL, "worker": 1, "about": ABOUT}
-
-    def killed():
-        while True:
-            try:
-                with socket.create_connection(address, 1) as caller:
-                    caller.sendall(json.dumps(greeting).encode() + b"\n")
-                    return
-            except OSError:
-                pass
-
     def both():
-        killed()
+        greeted(workers[0], 1).close()
         return at_once(joining(workers[1], tmp_path), joining(workers[2], tmp_path))
 
     assert at_once(gathering(workers[0]), both) == [None, [True, True]]

@@ -123,7 +123,7 @@ def lost_workers_told(cluster: Cluster | None) -> Iterator[None]:
     """Say in one line which worker has gone, where TensorFlow says what of its own work failed.
 
     Raises:
-        ConnectionError: a worker has gone in the middle of the training.
+        ConnectionError: a worker has gone in the middle of the training; or all are there, and it is told what failed.
     """
     try:
         yield
@@ -133,8 +133,9 @@ def lost_workers_told(cluster: Cluster | None) -> Iterator[None]:
     ) as error:  # fmt: skip
         if cluster is None:
             raise
-        gone = " and ".join(map(cluster.named, rendezvous.silent(cluster))) or "a worker"
+        gone, reason = " and ".join(map(cluster.named, rendezvous.silent(cluster))), str(error).strip().splitlines()
+        what = f"{gone} has gone" if gone else f"a step failed, though every worker is there ({(reason or ['?'])[0]}),"
         raise ConnectionError(
-            f"{gone} has gone in the middle of the training. Start the same command again on every worker: the "
-            "training goes on after the last whole epoch."
+            f"{what} in the middle of the training. Start the same command again on every worker: the training goes on "
+            "after the last whole epoch."
         ) from error

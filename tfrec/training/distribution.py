@@ -164,32 +164,36 @@ def _split_cpu(count: int) -> None:
 
 
 class OneModel(keras.callbacks.Callback):
-    """Sees to it that several replicas decide as one would; it goes before the callbacks that read an epoch's logs."""
+    """Sees to it that several replicas decide as one would; it goes before the callbacks that read an epoch."""
 
     def __init__(self, replicas: Replicas) -> None:
         """Take the replicas."""
         super().__init__()
-        self._replicas = replicas
+        self._replicas, self._weights = replicas, ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Put the validation figures of all into the logs, where each replica had those of its part."""
+        """Put the validation figures of all into the logs, where each replica had those of its part.
+
+        Raises:
+            ValueError: the workers have different weights; none of them stores the epoch then.
+        """
         for metric in self.model.metrics:
             name = f"val_{metric.name}"
             if logs is not None and name in logs:
                 logs[name] = float(metric.result())
+        if self._replicas.cluster is not None:
+            found = hashlib.sha256()
+            for weight in self.model.weights:
+                found.update(keras.ops.convert_to_numpy(weight.value).tobytes())
+            self._weights = found.hexdigest()[:12]
+            self._replicas.agree(
+                found.digest(),
+                f"the workers have different weights after epoch {epoch + 1}, which must not be: does each of them run "
+                "the same versions of tfrec and TensorFlow, on the same kind of machine? The epochs before it stay "
+                "stored.",
+            )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Make sure that all workers hold the same weights, where there are several.
-
-        Raises:
-            ValueError: they do not.
-        """
-        if self._replicas.cluster is not None:
-            values = b"".join(keras.ops.convert_to_numpy(weight.value).tobytes() for weight in self.model.weights)
-            digest = hashlib.sha256(values).digest()
-            self._replicas.agree(
-                digest,
-                "the workers ended with different weights, which must not be: does each of them run the same versions "
-                "of tfrec and TensorFlow, on the same kind of machine?",
-            )
-            logger.info("train: %d workers hold the same weights: %s", self._replicas.workers, digest.hex()[:12])
+        """Tell of the weights that all of them have."""
+        if self._weights:
+            logger.info("train: %d workers hold the same weights: %s", self._replicas.workers, self._weights)
