@@ -196,7 +196,19 @@ def test_wrong_calls(calls, capsys, pipeline, arguments, told):
         (ValueError("two\n  lines"), "two lines"),
         (FileNotFoundError("no model x"), "no model x"),
         (PermissionError(13, "Permission denied", "/x/y"), "/x/y: Permission denied"),
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            "the disk is full. Make room, and run the same command again.",
+        ),
+        (
+            OSError(122, "Disk quota exceeded", "/x/y"),
+            "/x/y cannot be written: the disk is full. Make room, and run the same command again.",
+        ),
+        (
+            MemoryError("Unable to allocate 3 TiB"),
+            "The memory does not suffice (Unable to allocate 3 TiB). Lower training.tokens_per_batch, model.dim or "
+            "data.max_length, or take a sampled training.objective; the same command goes on from what was finished.",
+        ),
         (EOFError(), "EOFError"),
     ],
 )

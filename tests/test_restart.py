@@ -110,6 +110,8 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before(tmp_path):
 
 
 def test_what_killed_processes_left_goes_and_what_people_put_there_stays(tmp_path):
+    (tmp_path / ".dataset.78.old").mkdir()
+    (tmp_path / ".dataset.78.old" / "manifest.json").write_text("{}")
     left = [".dataset.77.partial/users", ".writing-stages.json", "checkpoints/.writing-last.npz", "export/.partial-1/a"]
     left += ["checkpoints/member_1/.writing-last.npz", "export_text/.removed-2/b", ".train.adopted/c"]
     kept = [".DS_Store", "notes.txt", "checkpoints/last.npz", "export/1/saved_model.pb", ".git/config"]
@@ -120,4 +122,4 @@ def test_what_killed_processes_left_goes_and_what_people_put_there_stays(tmp_pat
     with run_in(tmp_path).locked():
         pass
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert found == sorted([*kept, "config.yaml"])
+    assert found == sorted([*kept, "config.yaml", "dataset/manifest.json"])  # The data set of before comes back.

@@ -26,21 +26,27 @@ def figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def with_way(told: Mapping[str, Any], way: Sequence[float] | None, target: float) -> dict[str, Any]:
-    """A library's figures with its way to the target: validation NDCG@10 by epoch, and the seconds by the middle epoch.
+    """A library's figures with its way to the target: validation NDCG@10 by epoch, and the seconds.
+
+    The seconds are those of a first epoch, and of the middle one of the others for each after it.
 
     A way that was given up or stopped before the target takes at least one epoch more; so does one of which there are
     rounds alone, if they end before it.
     """
-    epoch, after = told["epoch_seconds"]["median"], told["ndcg_after_a_round"]
+    after = told["ndcg_after_a_round"]
+
+    def seconds(epochs: int) -> float:
+        return told["first_epoch_seconds"]["median"] + told["epoch_seconds"]["median"] * (epochs - 1)
+
     if way is None:
-        least = epoch * (EPOCHS + 1) if after is not None and after < target else None
+        least = seconds(EPOCHS + 1) if after is not None and after < target else None
         return {**told, "validation_ndcg@10": None, "seconds_to_target": None, "least_seconds_to_target": least}
     reached, epochs = way[-1] >= target, len(way)
     return {
         **told,
         "validation_ndcg@10": list(way),
-        "seconds_to_target": epoch * epochs if reached else None,
-        "least_seconds_to_target": epoch * (epochs + (not reached)),
+        "seconds_to_target": seconds(epochs) if reached else None,
+        "least_seconds_to_target": seconds(epochs + (not reached)),
     }
 
 

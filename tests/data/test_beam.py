@@ -107,6 +107,11 @@ def test_a_worker_that_breaks_is_one_line(shop, capsys, monkeypatch):
     [
         (["--runner", "sparrow"], "sparrow"),
         (["--runner", "direct", "--runner-option", "direct_num_workers=many"], "refused by Beam: .*direct_num_workers"),
+        (["--runner", "direct", "--runner-option", "quux=1"], "The runner 'direct' has no option 'quux'."),
+        (
+            ["--runner", "flink", "--runner-option", "flink_mster=a:1"],
+            "option 'flink_mster': is 'flink_master' meant",
+        ),
     ],
 )
 def test_what_beam_does_not_know_is_one_line(shop, capsys, options, told):

@@ -189,6 +189,15 @@ def test_a_missing_or_truncated_file_is_named(made, name):
         Dataset.open(made)
 
 
+@pytest.mark.parametrize("name", ["items.parquet", "item_features.npz"])
+def test_a_file_that_changed_is_named(made, name):
+    content = bytearray((made / name).read_bytes())
+    content[len(content) // 2] ^= 0x01
+    (made / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"is damaged: {name} has other content than was written. Remove .* and prep"):
+        Dataset.open(made)
+
+
 def test_a_missing_table_is_named_and_nothing_is_made(tmp_path, tiny):
     with pytest.raises(FileNotFoundError, match=r"'items': there is no file .*absent\.csv\. Correct the path"):
         prepare(tiny, tmp_path / "absent.csv", folder=tmp_path / "dataset")

@@ -1,6 +1,7 @@
 """Shards bring back what was written, whatever their number, byte by byte the same."""
 
 import errno
+import os
 import resource
 
 import numpy as np
@@ -84,3 +85,16 @@ def test_a_file_that_is_too_large_for_the_system_is_an_error_of_the_system(tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert told.value.errno == errno.EFBIG
+
+
+def test_more_shards_than_files_may_be_open_are_one_line(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 50, hard))
+    try:
+        with pytest.raises(ValueError, match=r"`shards` \(data.shards\) is 300, and the system lets this process have"):
+            written(tmp_path, 300)
+        (tmp_path / "few").mkdir()
+        assert written(tmp_path / "few", 4)  # Those that were opened have been closed.
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

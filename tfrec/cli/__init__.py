@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -12,6 +13,8 @@ import click
 import tfrec
 from tfrec.cli import compare, cross_validate, pipelines, recommend, rollback, search, serve
 from tfrec.cli.group import command
+
+MISTAKES = (click.ClickException, ValueError, OSError, EOFError, ImportError)
 
 __all__ = ["command", "compare", "cross_validate", "main", "pipelines", "recommend", "rollback", "search", "serve"]
 
@@ -32,15 +35,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("tfrec: interrupted", file=sys.stderr)
         return 130
-    except (click.ClickException, ValueError, OSError, EOFError, ImportError) as error:
-        if os.environ.get("TFREC_DEBUG"):
+    except Exception as error:
+        if os.environ.get("TFREC_DEBUG") or not (
+            isinstance(error, MISTAKES) or _disk_is_full(error) or _memory_is_short(error)
+        ):
             raise
         print(f"tfrec: error: {_one_line(error)}", file=sys.stderr)
         return 1
 
 
+def _disk_is_full(error: Exception) -> bool:
+    """Whether the system says so, in TensorFlow's words too; what has been put into words is left as it is."""
+    full = errno.ENOSPC, errno.EDQUOT
+    if isinstance(error, OSError):
+        return error.errno in full
+    return type(error).__module__.startswith("tensorflow") and any(os.strerror(code) in str(error) for code in full)
+
+
+def _memory_is_short(error: Exception) -> bool:
+    """Whether there was less memory than was asked for, of the machine or of a device."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
 def _one_line(error: Exception) -> str:
-    if isinstance(error, click.ClickException):
+    if _disk_is_full(error):
+        name = getattr(error, "filename", None)
+        place = f"{name} cannot be written: " if name else ""
+        text = f"{place}the disk is full. Make room, and run the same command again."
+    elif _memory_is_short(error):
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        text = (
+            f"The memory does not suffice ({reason}). Lower training.tokens_per_batch, model.dim or data.max_length, "
+            "or take a sampled training.objective; the same command goes on from what was finished."
+        )
+    elif isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"

@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 KIND = "tfrec dataset"
 # Raised whenever a folder of before could be read wrongly, and LABELLED where one with labels could be alone.
 VERSION, LABELLED = 2, 3
+CHECKED = (".tfrecord", ".gz")  # Files whose own format has checksums, which whoever reads them looks at.
 
 
 def content_hash(
@@ -75,7 +76,7 @@ def check_destination(folder: Path, content: str, *, replace: bool) -> None:
     """
     try:
         _check_place(folder)
-        _remove_left(folder.absolute())
+        recover(folder.absolute())
         _check_contents(folder, content, replace=replace)
     except PermissionError as error:
         raise PermissionError(f"The output folder {folder} cannot be written: {error}. Give another.") from error
@@ -143,8 +144,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_left(folder: Path) -> None:
-    """Take away what killed processes left of their work on a folder; what one had moved away comes back."""
+def recover(folder: Path) -> None:
+    """Take away what killed processes left of their work on a data set's folder; what one had moved away comes back."""
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
         with contextlib.suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -168,9 +169,11 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest, last of all files, with the size of each of the others."""
-    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    whole = {"kind": KIND, "version": _version(manifest), **manifest, "files": files}
+    """Write the manifest, last of all files, with the size of each of the others, and a digest of most."""
+    paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path.stat().st_size for name, path in paths.items()}
+    digests = {name: _digest(path) for name, path in paths.items() if not name.endswith(CHECKED)}
+    whole = {"kind": KIND, "version": _version(manifest), **manifest, "files": files, "digests": digests}
     (folder / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -179,7 +182,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it is no dataset's, of another version, or a file is missing or cut short.
+        ValueError: it is no dataset's, of another version, or a file is missing, cut short or changed.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no dataset folder {folder}: prepare the data first, or correct the path.")
@@ -196,7 +199,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not path.is_file() or path.stat().st_size != size:
             what = "is missing" if not path.is_file() else f"has {path.stat().st_size} bytes instead of {size}"
             raise ValueError(f"The dataset in {folder} is damaged: {name} {what}. {rebuilding(folder)}")
+    for name, digest in manifest.get("digests", {}).items():
+        if _digest(folder / name) != digest:
+            raise ValueError(
+                f"The dataset in {folder} is damaged: {name} has other content than was written. {rebuilding(folder)}"
+            )
     return manifest
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rebuilding(folder: Path) -> str:

@@ -44,7 +44,19 @@ class ShardWriter(contextlib.AbstractContextManager):
         import tensorflow as tf
 
         self.names = [shard_name(shard, shards) for shard in range(shards)]
-        self._writers = [tf.io.TFRecordWriter(str(folder / name)) for name in self.names]
+        self._writers = list[Any]()
+        try:
+            self._writers += (tf.io.TFRecordWriter(str(folder / name)) for name in self.names)
+        except tf.errors.ResourceExhaustedError as error:
+            opened = len(self._writers)
+            for writer in self._writers:
+                writer.close()
+            if os.strerror(errno.EMFILE) not in str(error):
+                raise
+            raise ValueError(
+                f"`shards` (data.shards) is {shards}, and the system lets this process have no more than {opened} of "
+                "them open: ask for fewer, or allow more (`ulimit -n`)."
+            ) from error
 
     def write(self, sequences: Sequences) -> None:
         """Write the sequences of some users, sorted by id; those of later calls come after them.

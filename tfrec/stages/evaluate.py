@@ -39,8 +39,7 @@ from tfrec.retrieval import TwoTower, members, recommend
 from tfrec.stages.baselines import baselines, warn_of_better
 from tfrec.stages.evaluate_ranker import METRICS, PLOTS, REPORT, evaluate_ranker, timing_of
 from tfrec.stages.fit import TENSORBOARD
-from tfrec.stages.ledger import CONFIG, Run, replaced
-from tfrec.stages.prepare import DATASET
+from tfrec.stages.ledger import CONFIG, DATASET, Run, replaced
 from tfrec.stages.rank import open_two_stage
 from tfrec.stages.stage import Stage
 from tfrec.stages.train import open_batches, open_model

@@ -17,15 +17,18 @@ import yaml
 
 from tfrec import config
 from tfrec.config.yaml_rules import Loader
+from tfrec.data.folders import recover
 
 LEDGER = "stages.json"
+DATASET = "dataset"
 CONFIG = "config.yaml"
 KEY, FILES = "key", "files"
 APART = ("pretrain",)
 FOLDERS = 3  # An exported version, with what is in it, lies so deep below where it was made.
-# Temporary names: of folders, of files, and of versions that are being exported or removed.
+# Temporary names: of folders, of files, and of versions that are being exported or removed. Those of the data set are
+# the business of who writes it.
 LEFTOVERS = (
-    ".dataset.*.partial", ".dataset.*.old", ".*.adopted",
+    ".*.adopted",
     ".writing-*", "*/.writing-*", "*/*/.writing-*",
     "export*/.partial-*", "export*/.removed-*",
 )  # fmt: skip
@@ -61,6 +64,7 @@ class Run:
         try:
             self._lock()
             if self._locks:
+                recover(self.path(DATASET))
                 sweep(self.out)
             yield
         finally:

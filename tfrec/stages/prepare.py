@@ -14,10 +14,9 @@ from tfrec import build
 from tfrec.data import Dataset, Runner, content_hash, prepare
 from tfrec.features import USER_ID
 from tfrec.report import peak_memory_mb
-from tfrec.stages.ledger import Run, replaced
+from tfrec.stages.ledger import DATASET, Run, replaced
 from tfrec.stages.stage import Stage
 
-DATASET = "dataset"
 ORACLE = "oracle.parquet"
 
 

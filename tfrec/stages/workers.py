@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tfrec.stages.ledger import Run
 from tfrec.stages.prepare import prepare_stage
 from tfrec.training import Cluster, Replicas, rendezvous
 from tfrec.training.checkpoint import LAST
+from tfrec.training.cluster import CHIEF
 
 NEEDED = (LAST, OWNER)  # Of the chief's checkpoints, what others need to go on from where it is.
 
@@ -118,6 +120,13 @@ def _unshared(pipeline: config.Pipeline) -> str | None:
     return None
 
 
+def _without_heartbeat(cluster: Cluster, told: str) -> list[int]:
+    """The workers of which TensorFlow says that they were heard of no more: one that hangs still listens."""
+    chiefs = len(cluster.spec.get(CHIEF, ()))
+    tasks = re.findall(r"^/job:(\w+)/replica:\d+/task:(\d+)\s*$", told.partition("unhealthy")[2], re.MULTILINE)
+    return sorted({int(number) + (0 if kind == CHIEF else chiefs) for kind, number in tasks} - {cluster.index})
+
+
 @contextlib.contextmanager
 def lost_workers_told(cluster: Cluster | None) -> Iterator[None]:
     """Say in one line which worker has gone, where TensorFlow says what of its own work failed.
@@ -133,8 +142,10 @@ def lost_workers_told(cluster: Cluster | None) -> Iterator[None]:
     ) as error:  # fmt: skip
         if cluster is None:
             raise
-        gone, reason = " and ".join(map(cluster.named, rendezvous.silent(cluster))), str(error).strip().splitlines()
-        what = f"{gone} has gone" if gone else f"a step failed, though every worker is there ({(reason or ['?'])[0]}),"
+        lost = _without_heartbeat(cluster, str(error)) or rendezvous.silent(cluster)
+        reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
+        gone = f"{' and '.join(map(cluster.named, lost))} has gone"
+        what = gone if lost else f"a step failed, though every worker is there ({reason[0].strip()}),"
         raise ConnectionError(
             f"{what} in the middle of the training. Start the same command again on every worker: the training goes on "
             "after the last whole epoch."

@@ -58,7 +58,7 @@ class Cluster:
             return None
         try:
             told = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _malformed(text, f"it is no JSON ({error})") from None
         if not isinstance(told, dict):
             raise _malformed(text, "it is no mapping")
@@ -105,7 +105,7 @@ def _index(text: str, task: Any, spec: Mapping[str, list[str]]) -> int:
     kind, index = told.get("type", WORKER), told.get("index")
     if not isinstance(kind, str) or kind not in spec:
         raise _malformed(text, f"its task.type must be one of {', '.join(sorted(spec))}; received {kind!r}")
-    if isinstance(index, str) and index.isdigit():
+    if isinstance(index, str) and index.isascii() and index.isdigit():
         index = int(index)  # Templates fill in text.
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(spec[kind]):
         raise _malformed(text, f"its task.index must be from 0 to {len(spec[kind]) - 1}; received {index!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from tfrec.data.totals import Merge, joint
 AT_ONCE = 16
 # Beam's direct runner fetches a program to run on, each time, and falls back on this one, which runs in this process.
 IN_PROCESS = "FnApiRunner"
+LIKE = 0.85  # Of an option's name and a known one, from 0 to 1, from where it is taken for a slip.
 ANSWERS_WITHIN = 10.0  # Seconds; of a job server.
 
 
@@ -31,7 +33,7 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
 
     Raises:
         ImportError: the runner needs something that is not installed.
-        ValueError: there is no such runner, or an option has a value that it does not take.
+        ValueError: there is no such runner, or an option has a value that it does not take, or is mistyped.
     """
     runner = IN_PROCESS if name.lower() in ("direct", "directrunner") else name
     create_runner(runner)
@@ -39,11 +41,25 @@ def options_of(name: str, options: Mapping[str, Any]) -> PipelineOptions:
     try:
         with contextlib.redirect_stderr(printed):
             made = PipelineOptions.from_dictionary({"runner": runner, **options})
-            made.get_all_options()
+            known, all_ = set(made.get_all_options()), set(made.get_all_options(retain_unknown_options=True))
     except SystemExit:  # Beam reads options as a command does.
         told = printed.getvalue().strip().rpartition("error: ")[2]
         raise ValueError(f"The options of the runner {name!r} are refused by Beam: {told}.") from None
+    _refuse_mistyped(name, all_ - known, known, alone=runner == IN_PROCESS)
     return made
+
+
+def _refuse_mistyped(name: str, unknown: set[str], known: set[str], *, alone: bool) -> None:
+    """Refuse options that Beam would pass over: a job server may know more than Beam, a runner `alone` has none.
+
+    Raises:
+        ValueError: an option is nobody's, or nearly one of Beam's.
+    """
+    for option in sorted(unknown):
+        meant = difflib.get_close_matches(option, known, 1, LIKE)
+        if meant or alone:
+            hint = f": is {meant[0]!r} meant?" if meant else "."
+            raise ValueError(f"The runner {name!r} has no option {option!r}{hint}")
 
 
 def _check_answers(endpoint: str | None) -> None:
