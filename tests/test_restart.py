@@ -19,8 +19,10 @@ restart = importlib.import_module("restart")
 
 @pytest.mark.long
 def test_a_run_that_is_killed_and_started_again_ends_as_an_undisturbed_one(tmp_path):
-    whole = restart.undisturbed(tmp_path / "undisturbed")
-    problems, killed, _ = restart.trial(tmp_path / "trial", 3, whole, random.Random(5))
+    ends = restart.undisturbed(tmp_path / "undisturbed")
+    assert list(ends) == ["prepare", "train", "evaluate", "export", "publish"]
+    assert [*ends.values()] == sorted(ends.values()) and len({number for _, number in ends.values()}) == 5
+    problems, killed, _ = restart.trial(tmp_path / "trial", 3, ends, random.Random(5), aim="train")
     assert sum(killed.values()) >= 1
     assert problems + restart.differences(tmp_path / "trial" / "run", tmp_path / "undisturbed" / "run") == []
 
@@ -28,11 +30,20 @@ def test_a_run_that_is_killed_and_started_again_ends_as_an_undisturbed_one(tmp_p
 @pytest.mark.slow
 def test_what_prepares_in_parts_and_is_killed_ends_with_the_same_bytes(tmp_path):
     restart.write_log(tmp_path / "log.parquet", events=restart.EVENTS)
-    whole, rng = restart.undisturbed(tmp_path / "undisturbed", "prepare"), random.Random(2)
+    ends, rng = restart.undisturbed(tmp_path / "undisturbed", "prepare"), random.Random(2)
     for name in ("one", "other"):
-        problems, killed, _ = restart.trial(tmp_path / name, 3, whole, rng, "prepare")
+        problems, killed, _ = restart.trial(tmp_path / name, 3, ends, rng, "prepare")
         assert problems + restart.differences(tmp_path / name / "run", tmp_path / "undisturbed" / "run") == []
         assert sum(killed.values()) >= 1
+
+
+def test_a_kill_is_aimed_at_a_stage_from_where_the_run_goes_on():
+    ends = {"prepare": (2.0, 10), "train": (8.0, 14), "evaluate": (9.0, 30)}
+    drawn = [restart.moment("evaluate", ["train", "evaluate"], ends, random.Random(seed)) for seed in range(200)]
+    assert all(6.0 <= second <= 7.0 and 5 <= number <= 20 for second, number in drawn)
+    assert {number for _, number in drawn} == set(range(5, 21))
+    drawn = [restart.moment("prepare", [*ends], ends, random.Random(seed)) for seed in range(200)]
+    assert all(0.0 <= second <= 2.0 and 1 <= number <= 10 for second, number in drawn)
 
 
 def run_in(folder):

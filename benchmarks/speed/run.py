@@ -7,11 +7,11 @@ The libraries train a SASRec of the same width, blocks, heads and length on the 
 items, with as many steps an epoch, on the same cores, in turn: rounds of `EPOCHS` epochs, of which the first one, that
 has what happens once in it, is not counted. Then one training each says how many epochs take it to the validation
 NDCG@10 of `WORK`; they count as long as the first and the middle epoch of the rounds, so that this part needs no idle
-machine, and may be added to the rounds of the record (`--ways-only`). A measurement is a process of its own and a file under --out:
-a benchmark that was stopped goes on where it was, and who stops a way by Ctrl-C has in the record what it takes at
-least. RecTools lives in an environment of its own, which `make benchmark-speed` makes. RecBole lives there too and has
-rounds alone, which may be added to those of the record (`--recbole-only`); where it is not installed, the benchmark
-runs without it.
+machine, and may be added to the rounds of the record (`--ways-only`). A measurement is a process of its own and a file
+under --out: a benchmark that was stopped goes on where it was, and who stops a way by Ctrl-C has in the record what it
+takes at least. RecTools lives in an environment of its own, which `make benchmark-speed` makes. RecBole lives there too
+and has rounds alone, which may be added to those of the record (`--recbole-only`); where it is not installed, the
+benchmark runs without it.
 """
 
 from __future__ import annotations
