@@ -132,3 +132,17 @@ def test_bad_input_leaves_the_prepared_data_set(folder, capsys):
 def test_a_folder_that_cannot_be_made_is_named(folder, capsys):
     (folder / "file").write_text("", encoding="utf-8")
     assert "file" in refused(capsys, folder, "--out", str(folder / "file" / "run"))
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "item_features.npz"])
+def test_a_data_set_that_was_damaged_is_told_and_prepared_anew(folder, capsys, name):
+    assert prepare(folder) == 0
+    damaged = folder / "run" / "dataset" / name
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
+    assert cli.main(["train", str(folder / "p.yaml"), "--out", str(folder / "run")]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"tfrec: error: `train` needs the stage `prepare`, which was done, but what it left in {folder}")
+    assert told.endswith("is damaged. Run `tfrec prepare` first, or `tfrec run` for all.")
+    assert prepare(folder) == 0
+    assert damaged.read_bytes() == whole

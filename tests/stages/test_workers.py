@@ -7,13 +7,14 @@ import tempfile
 import threading
 
 import pytest
+import tensorflow as tf
 
 from tests import tiny_shop
 from tests.workers import ports, tf_config
 from tfrec import config, stages
 from tfrec.stages.assist import assist
 from tfrec.stages.ledger import Run
-from tfrec.stages.workers import NothingToTrain, devices, gathered
+from tfrec.stages.workers import NothingToTrain, devices, gathered, lost_workers_told
 from tfrec.training import Cluster
 
 
@@ -114,6 +115,34 @@ def test_what_a_killed_worker_left_is_taken_away_by_the_next(shop, tmp_path, mon
         assert left() == ["last.npz"]  # One, however many were killed.
     helping(meeting)
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "told"),
+    [
+        (tf.errors.UnavailableError(None, None, "Broken pipe"), [1], "worker 1 (b:2) has gone in the middle of"),
+        (tf.errors.AbortedError(None, None, "reset"), [1, 2], "worker 1 (b:2) and worker 2 (c:3) have gone in"),
+        (
+            tf.errors.UnavailableError(
+                None, None, "from /job:worker/task:2: The following tasks are unhealthy (stopped sending heartbeats):\n"
+                "/job:worker/replica:0/task:1\nThe tasks have crashed.",
+            ),
+            [], "worker 2 (c:3) has gone in the middle of the training. Start the same command again on every",
+        ),
+        (
+            tf.errors.InternalError(None, None, "{{function_node x}} no such kernel\nmore"),
+            [], "a step failed, though every worker is there (no such kernel), in the middle of the training.",
+        ),
+    ],
+    ids=["one", "two", "one that hangs", "none"],
+)  # fmt: skip
+def test_who_has_gone_is_told_and_else_what_failed(monkeypatch, error, silent, told):
+    cluster = Cluster(("a:1", "b:2", "c:3"), 0, {"chief": ["a:1"], "worker": ["b:2", "c:3"]})
+    monkeypatch.setattr("tfrec.training.rendezvous.silent", lambda cluster: silent)
+    with pytest.raises(ConnectionError, match="^" + re.escape(told)), lost_workers_told(cluster):
+        raise error
+    with pytest.raises(type(error)), lost_workers_told(None):
+        raise error
 
 
 @pytest.mark.parametrize("stage", ["prepare", "evaluate"])

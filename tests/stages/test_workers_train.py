@@ -102,6 +102,22 @@ def test_a_chief_that_is_killed_goes_on_with_the_others(shop, tmp_path, monkeypa
 
 
 @pytest.mark.long
+def test_a_worker_that_hangs_is_named_and_ends_the_training(shop, tmp_path, monkeypatch):
+    for variable in ("TF_CONFIG", "TFREC_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    stages.run(config.load(shop / "tiny.yaml", CHANGES), tmp_path / "run", only="prepare")
+    workers = Workers(shop, tmp_path).start("training.epochs=100")
+    workers.wait_for(tmp_path / "run" / "checkpoints" / "last.npz")
+    os.kill(workers.processes[1].pid, signal.SIGSTOP)
+    try:
+        workers.processes[0].join(120)
+    finally:
+        os.kill(workers.processes[1].pid, signal.SIGKILL)
+    line = workers.logs[0].read_text().splitlines()[-1]
+    assert re.match(r"tfrec: error: worker 1 \(127\.0\.0\.1:\d+\) has gone in the middle of the training", line), line
+
+
+@pytest.mark.long
 def test_a_damaged_shard_is_one_line_of_every_worker_that_reads_it(shop, tmp_path, monkeypatch):
     for variable in ("TF_CONFIG", "TFREC_DATA"):
         monkeypatch.delenv(variable, raising=False)

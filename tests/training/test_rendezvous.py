@@ -119,7 +119,7 @@ def test_a_worker_that_came_and_freezes_is_named(workers, tmp_path, monkeypatch,
     found = at_once(chief, joining(workers[1], tmp_path), lambda: frozen.append(greeted(workers[0], 2)))
     frozen[0].close()
     assert isinstance(found[0], TimeoutError) and isinstance(found[1], ValueError) and str(found[0]) == str(found[1])
-    assert str(found[0]).startswith(f"worker 2 ({workers[2].addresses[2]}) came, and has gone or has not answered for")
+    assert str(found[0]).startswith(f"worker 2 ({workers[2].addresses[2]}) came, but did not answer for")
 
 
 def test_a_worker_of_a_chief_that_freezes_gives_it_up(workers, tmp_path, monkeypatch):

@@ -153,9 +153,12 @@ def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = Non
 def _needs(stage: str | None, before: str, current: Run, key: str) -> ValueError:
     """What to say where a stage cannot begin: the one before it is not done under this key, or a file of it is bad."""
     damage = current.damage(before, key)
-    why = (
-        f"which is not done under these settings in {current.out}" if damage is None else f"which is damaged: {damage}"
-    )
+    if damage is not None:
+        why = f"which is damaged: {damage}"
+    elif current.done(before, key):  # Of the right sizes, and not whole for all that.
+        why = f"which was done, but what it left in {current.out} is damaged"
+    else:
+        why = f"which is not done under these settings in {current.out}"
     return ValueError(
         f"`{stage}` needs the stage `{before}`, {why}. Run `tfrec {before}` first, or `tfrec run` for all."
     )

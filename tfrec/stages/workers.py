@@ -144,7 +144,7 @@ def lost_workers_told(cluster: Cluster | None) -> Iterator[None]:
             raise
         lost = _without_heartbeat(cluster, str(error)) or rendezvous.silent(cluster)
         reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
-        gone = f"{' and '.join(map(cluster.named, lost))} has gone"
+        gone = f"{' and '.join(map(cluster.named, lost))} {'has' if len(lost) == 1 else 'have'} gone"
         what = gone if lost else f"a step failed, though every worker is there ({reason[0].strip()}),"
         raise ConnectionError(
             f"{what} in the middle of the training. Start the same command again on every worker: the training goes on "

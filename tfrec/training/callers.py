@@ -104,8 +104,8 @@ class Callers:
         for worker in lost:  # The others shall not wait until it has taken its last word.
             self._there.pop(worker).close()
         return TimeoutError(
-            f"{' and '.join(map(self._cluster.named, lost))} came, and has gone or has not answered for {wire.STALL:g} "
-            "seconds. Start the same command again on every worker."
+            f"{' and '.join(map(self._cluster.named, lost))} came, but did not answer for {wire.STALL:g} seconds, or "
+            "went away. Start the same command again on every worker."
         )
 
     def tell(self, word: Mapping[str, Any]) -> None:
