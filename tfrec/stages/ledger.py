@@ -118,7 +118,10 @@ class Run:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Make a new folder this run's own for the time of a first stage; if that fails, nothing is left of it."""
+        """Make a new folder this run's own for the time of a first stage.
+
+        If that fails, nothing is left of it, but where a part of the stage's files is there: they stay the run's.
+        """
         made, new = not self.out.exists(), not self.path(CONFIG).exists()
         if new:
             self._write_config()
@@ -126,7 +129,7 @@ class Run:
         try:
             yield
         except BaseException:
-            if new:
+            if new and not any(path.name != CONFIG for path in self.out.iterdir()):
                 self.path(CONFIG).unlink(missing_ok=True)
             if made:
                 with contextlib.suppress(OSError):
