@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tensorflow
 
 import tfrec
 from tfrec import cli
@@ -206,8 +207,12 @@ def test_wrong_calls(calls, capsys, pipeline, arguments, told):
         ),
         (
             MemoryError("Unable to allocate 3 TiB"),
-            "The memory does not suffice (Unable to allocate 3 TiB). Lower training.tokens_per_batch, model.dim or "
-            "data.max_length, or take a sampled training.objective; the same command goes on from what was finished.",
+            "The memory does not suffice (Unable to allocate 3 TiB). Lower what a training takes (training."
+            "tokens_per_batch, model.dim, data.max_length, or a sampled training.objective), or close other programs.",
+        ),
+        (
+            tensorflow.errors.ResourceExhaustedError(None, None, "{{node a}} /x/y; Too many open files [Op:ReadFile]"),
+            "/x/y; Too many open files: the system allows this process no more (`ulimit -n`).",
         ),
         (EOFError(), "EOFError"),
     ],

@@ -165,7 +165,7 @@ def test_vectors_in_eight_bits_are_those_that_the_check_compares_with(ranker, ch
     graph = RankerGraph(ranker, stored(ranker, ExportOptions("int8")), check.contract, tmp_path / "ids.txt")
     inputs = {"history": texts(["7", "🎬"]), "candidates": texts(["007", "item1"])}
     given = graph.signatures["serving_default"](**{name: tf.constant(values) for name, values in inputs.items()})
-    np.testing.assert_allclose(given["click"], check._predicted(inputs)["click"], atol=1e-6)
+    np.testing.assert_allclose(given["click"], check._answer(inputs)["click"], atol=1e-6)
     rows = {name: np.array([[ROW[item] for item in values[0]]]) for name, values in inputs.items()}
     whole = ranker.predictions(rows)
     assert 1e-5 < np.abs(given["click"] - whole["click"]).max() < 0.05
@@ -183,10 +183,10 @@ def test_vectors_in_eight_bits_are_those_that_the_check_compares_with(ranker, ch
 )
 def test_a_graph_that_answers_otherwise_is_not_exported(check, broken, words):
     """In the place of the loaded version stands the model itself, and what it says is changed."""
-    answers = SimpleNamespace(run=lambda signature, inputs: check._predicted(inputs))
+    answers = SimpleNamespace(run=lambda signature, inputs: check._answer(inputs))
     history, rng = texts(["7", "who?", "🎬"], []), np.random.default_rng(0)
     assert check._compare(answers, "predict_full", history, rng) < 1e-6
-    answers = SimpleNamespace(run=lambda signature, inputs: broken(check._predicted(inputs)))
+    answers = SimpleNamespace(run=lambda signature, inputs: broken(check._answer(inputs)))
     with pytest.raises(ValueError, match=words):
         check._compare(answers, "predict_full", history, rng)
 

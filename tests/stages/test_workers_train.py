@@ -111,8 +111,10 @@ def test_a_worker_that_hangs_is_named_and_ends_the_training(shop, tmp_path, monk
     os.kill(workers.processes[1].pid, signal.SIGSTOP)
     try:
         workers.processes[0].join(120)
+        assert workers.processes[0].exitcode == 1
     finally:
-        os.kill(workers.processes[1].pid, signal.SIGKILL)
+        for process in workers.processes:
+            process.kill()
     line = workers.logs[0].read_text().splitlines()[-1]
     assert re.match(r"tfrec: error: worker 1 \(127\.0\.0\.1:\d+\) has gone in the middle of the training", line), line
 

@@ -1,52 +1,14 @@
 """Where workers meet: all are compared and get the chief's files; who is missing or differs is named on all of them."""
 
-import json
 import socket
 import threading
 import time
 
 import pytest
 
-from tfrec.training import callers, rendezvous, wire
+from tests.training.meeting import ABOUT, at_once, gathering, greeted, joining
+from tfrec.training import rendezvous
 from tfrec.training.cluster import Cluster
-
-ABOUT = {"training": {"learning_rate": 0.1, "epochs": 2}, "the content of the tables": "abc", "sizes": (1, 2)}
-
-
-@pytest.fixture
-def workers():
-    """A cluster of three as each of them sees it."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
-    for each in sockets:
-        each.close()
-    return [Cluster(addresses, index, {"worker": list(addresses)}) for index in range(3)]
-
-
-def at_once(*calls):
-    """What each call gives, or the error that it raises."""
-    found = [None] * len(calls)
-
-    def one(place, call):
-        try:
-            found[place] = call()
-        except Exception as error:
-            found[place] = error
-
-    threads = [threading.Thread(target=one, args=pair) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    return found
-
-
-def joining(cluster, folder, about=None, seconds=5.0):
-    return lambda: rendezvous.join(cluster, about or ABOUT, folder / f"worker_{cluster.index}", seconds)
-
-
-def gathering(cluster, files=None, seconds=5.0):
-    return lambda: rendezvous.gather(cluster, ABOUT, files or {}, seconds)
 
 
 def test_all_get_the_files_of_the_chief(workers, tmp_path):
@@ -89,85 +51,6 @@ def test_who_did_not_come_is_named_by_all(workers, tmp_path):
     assert str(alone).endswith("The last try ended with: Connection refused.")
 
 
-def test_a_worker_that_came_early_waits_for_as_long_as_the_chief_does(workers, tmp_path):
-    early = joining(workers[1], tmp_path, seconds=0.5)
-    told, other = at_once(gathering(workers[0], seconds=2), early)
-    assert isinstance(told, TimeoutError) and "worker 2" in str(told)
-    assert isinstance(other, ValueError) and str(other) == str(told)
-    late = joining(workers[2], tmp_path)
-    assert at_once(gathering(workers[0]), early, lambda: time.sleep(1.5) or late()) == [None, True, True]
-
-
-def greeted(cluster, worker):
-    """A connection of one that has said who it is, and does no more."""
-    while True:
-        try:
-            caller = socket.create_connection(("127.0.0.1", int(cluster.addresses[0].rpartition(":")[2])), 1)
-            wire.greet(caller, worker, ABOUT)
-            return caller
-        except OSError:
-            time.sleep(0.01)
-
-
-@pytest.mark.parametrize("size", [0, 50_000_000])
-def test_a_worker_that_came_and_freezes_is_named(workers, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(wire, "STALL", 1.0)
-    monkeypatch.setattr(callers, "PULSE", 0.2)
-    (tmp_path / "last.npz").write_bytes(bytes(size))
-    frozen = []
-    chief = gathering(workers[0], {"last.npz": tmp_path / "last.npz"} if size else {})
-    found = at_once(chief, joining(workers[1], tmp_path), lambda: frozen.append(greeted(workers[0], 2)))
-    frozen[0].close()
-    assert isinstance(found[0], TimeoutError) and isinstance(found[1], ValueError) and str(found[0]) == str(found[1])
-    assert str(found[0]).startswith(f"worker 2 ({workers[2].addresses[2]}) came, but did not answer for")
-
-
-def test_a_worker_of_a_chief_that_freezes_gives_it_up(workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(wire, "STALL", 0.3)
-    with wire.listening(workers[0]):
-        with pytest.raises(TimeoutError, match="the chief .* was there and has gone, or trains already"):
-            joining(workers[1], tmp_path, seconds=1)()
-
-
-def test_all_begin_at_one_moment_however_slow_one_of_them_takes_the_files(workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(wire, "STALL", 2.0)
-    monkeypatch.setattr(callers, "PULSE", 0.2)
-    (tmp_path / "last.npz").write_bytes(bytes(20_000_000))
-    moments, taken = {}, wire.take
-
-    def slowly(chief, stream, sizes, folder):
-        if folder.name == "worker_2":
-            for _ in range(5):
-                stream.read(3_000_000)
-                time.sleep(0.6)
-            sizes = {name: size - 15_000_000 for name, size in sizes.items()}
-        taken(chief, stream, sizes, folder)
-
-    monkeypatch.setattr(wire, "take", slowly)
-
-    def noted(name, call):
-        return lambda: (call(), moments.setdefault(name, time.monotonic()))[0]
-
-    chief = gathering(workers[0], {"last.npz": tmp_path / "last.npz"})
-    calls = [noted("chief", chief), *(noted(each.index, joining(each, tmp_path)) for each in workers[1:])]
-    assert at_once(*calls) == [None, True, True]
-    assert max(moments.values()) - min(moments.values()) < 1
-
-
-def test_a_full_disk_is_what_a_worker_says(workers, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device", "last.npz")
-
-    monkeypatch.setattr(wire, "take", full)
-    monkeypatch.setattr(wire, "STALL", 1.0)
-    (tmp_path / "last.npz").write_bytes(b"x")
-    found = at_once(
-        gathering(workers[0], {"last.npz": tmp_path / "last.npz"}),
-        *(joining(cluster, tmp_path) for cluster in workers[1:]),
-    )
-    assert isinstance(found[0], TimeoutError) and [each.errno for each in found[1:]] == [28, 28]
-
-
 def test_who_differs_is_named_with_what_differs(workers, tmp_path):
     other = {**ABOUT, "training": {"learning_rate": 0.2, "epochs": 2}, "the content of the tables": "xyz"}
     found = at_once(gathering(workers[0]), joining(workers[1], tmp_path), joining(workers[2], tmp_path, other))
@@ -176,22 +59,6 @@ def test_who_differs_is_named_with_what_differs(workers, tmp_path):
         f"worker 2 ({workers[2].addresses[2]}) differs from the chief ({workers[0].addresses[0]}): "
         "the content of the tables is 'xyz', not 'abc'; training.learning_rate is 0.2, not 0.1. All workers must"
     )
-
-
-def test_strangers_are_not_counted(workers, tmp_path):
-    def stranger():
-        address = ("127.0.0.1", int(workers[0].addresses[0].rpartition(":")[2]))
-        for words in (b"GET / HTTP/1.1\r\n\r\n", b"", json.dumps({"protocol": "other"}).encode() + b"\n"):
-            while True:
-                try:
-                    with socket.create_connection(address, 1) as caller:
-                        caller.sendall(words)
-                    break
-                except OSError:
-                    pass
-
-    found = at_once(gathering(workers[0], seconds=2), stranger)
-    assert isinstance(found[0], TimeoutError) and "worker 1" in str(found[0]) and "worker 2" in str(found[0])
 
 
 def test_workers_that_come_after_the_training_are_told(workers, tmp_path):
@@ -241,8 +108,3 @@ def test_a_worker_that_was_killed_in_the_meeting_may_come_again(workers, tmp_pat
         return at_once(joining(workers[1], tmp_path), joining(workers[2], tmp_path))
 
     assert at_once(gathering(workers[0]), both) == [None, [True, True]]
-
-
-def test_the_silent_are_known(workers):
-    with socket.create_server(("127.0.0.1", int(workers[1].addresses[1].rpartition(":")[2]))):
-        assert rendezvous.silent(workers[0]) == [2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if os.environ.get("TFREC_DEBUG") or not (
-            isinstance(error, MISTAKES) or _disk_is_full(error) or _memory_is_short(error)
+            isinstance(error, MISTAKES) or _disk_is_full(error) or _too_much(error)
         ):
             raise
         print(f"tfrec: error: {_one_line(error)}", file=sys.stderr)
@@ -52,8 +53,8 @@ def _disk_is_full(error: Exception) -> bool:
     return type(error).__module__.startswith("tensorflow") and any(os.strerror(code) in str(error) for code in full)
 
 
-def _memory_is_short(error: Exception) -> bool:
-    """Whether there was less memory than was asked for, of the machine or of a device."""
+def _too_much(error: Exception) -> bool:
+    """Whether there was less memory than was asked for, or there were fewer files that may be open."""
     return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
@@ -62,12 +63,16 @@ def _one_line(error: Exception) -> str:
         name = getattr(error, "filename", None)
         place = f"{name} cannot be written: " if name else ""
         text = f"{place}the disk is full. Make room, and run the same command again."
-    elif _memory_is_short(error):
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        text = (
-            f"The memory does not suffice ({reason}). Lower training.tokens_per_batch, model.dim or data.max_length, "
-            "or take a sampled training.objective; the same command goes on from what was finished."
-        )
+    elif _too_much(error):
+        told = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", str(error)).strip().splitlines() or [type(error).__name__]
+        if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
+            text = f"{told[0].strip()}: the system allows this process no more (`ulimit -n`)."
+        else:
+            text = (
+                f"The memory does not suffice ({told[0].strip()}). Lower what a training takes (training."
+                "tokens_per_batch, model.dim, data.max_length, or a sampled training.objective), or close other "
+                "programs."
+            )
     elif isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:

@@ -129,8 +129,10 @@ class Run:
         try:
             yield
         except BaseException:
-            if new and not any(path.name != CONFIG for path in self.out.iterdir()):
-                self.path(CONFIG).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                left = [path.name for path in self.out.iterdir() if not path.name.startswith(".")]
+                if new and left == [CONFIG]:
+                    self.path(CONFIG).unlink()
             if made:
                 with contextlib.suppress(OSError):
                     self.out.rmdir()

@@ -143,6 +143,8 @@ def _do(current: Run, only: str | None, others: Mapping[str, Stage] | None = Non
             logger.info("%s: done before, nothing to do", name)
         else:
             damage = current.damage(name, key)
+            if damage is None and current.done(name, key):
+                damage = "what it left is damaged"
             if damage is not None:
                 logger.warning("%s: done before, but %s: it is done again", name, damage)
             logger.info("%s ...", name)

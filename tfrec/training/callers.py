@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,11 @@ class Callers:
             del self.abouts[worker]
 
     def _let_in(self, caller: socket.socket) -> ValueError | None:
-        told = wire.greeting(caller)
+        try:
+            told = wire.greeting(caller)
+        except ValueError as error:
+            self._others.append(caller)
+            return error
         if told is None:
             caller.close()
             return None
@@ -88,17 +92,27 @@ class Callers:
             )
         return None
 
-    def give(self, files: Mapping[str, Path]) -> TimeoutError | None:
-        """Hand all of them the files, at the same time; what is wrong where one does not take them."""
+    def give(self, files: Mapping[str, Path]) -> OSError | None:
+        """Hand all of them the files, at the same time; what is wrong where one cannot, or none is there."""
+        try:
+            for path in files.values():
+                open(path, "rb").close()
+        except OSError as error:
+            return error
         with ThreadPoolExecutor(max(1, len(self._there))) as pool:
             given = {pool.submit(wire.hand, each, files): worker for worker, each in self._there.items()}
-            waiting = set(given)
-            while waiting:
-                _, waiting = wait(waiting, PULSE)
-                for each in given.keys() - waiting:
-                    if each.result():  # To others a word might take for ever.
-                        wire.pulse(self._there[given[each]])
-        lost = [worker for each, worker in given.items() if not each.result()]
+            try:
+                self._keep_waiting(given)
+            except BaseException:  # Such as Ctrl-C: the threads wake as their connections end.
+                for connection in self._there.values():
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                raise
+        answers = {worker: each.result() for each, worker in given.items()}
+        refused = [f"{self._cluster.named(worker)}: {answer}" for worker, answer in answers.items() if answer]
+        if refused:
+            return OSError(f"The chief's checkpoint cannot be written on {'; '.join(refused)}.")
+        lost = [worker for worker, answer in answers.items() if answer is None]
         if not lost:
             return None
         for worker in lost:  # The others shall not wait until it has taken its last word.
@@ -107,6 +121,15 @@ class Callers:
             f"{' and '.join(map(self._cluster.named, lost))} came, but did not answer for {wire.STALL:g} seconds, or "
             "went away. Start the same command again on every worker."
         )
+
+    def _keep_waiting(self, given: Mapping[Future[str | None], int]) -> None:
+        """Wait until all have been given theirs, and let those that have theirs know that the chief is there."""
+        waiting = set(given)
+        while waiting:
+            _, waiting = wait(waiting, PULSE)
+            for each in given.keys() - waiting:
+                if each.result() == "":  # To others a word might take for ever.
+                    wire.pulse(self._there[given[each]])
 
     def tell(self, word: Mapping[str, Any]) -> None:
         """The last word to all."""

@@ -104,16 +104,23 @@ def _told(chief: socket.socket, folder: Path) -> bool:
         OSError: likewise, or it has not been heard of for long.
     """
     chief.settimeout(wire.STALL)
-    with chief.makefile("rb") as stream:
-        while True:
-            word = wire.heard(stream)
-            if ERROR in word:
-                raise ValueError(word[ERROR])
-            if BEGIN in word or DONE in word:
-                return BEGIN in word
-            if wire.FILES not in word:
-                raise EOFError  # Somebody else has the address.
-            wire.take(chief, stream, word[wire.FILES], folder)
+    written = list[Path]()
+    try:
+        with chief.makefile("rb") as stream:
+            while True:
+                word = wire.heard(stream)
+                if ERROR in word:
+                    raise ValueError(word[ERROR])
+                if BEGIN in word or DONE in word:
+                    return BEGIN in word
+                if wire.FILES not in word:
+                    raise EOFError  # Somebody else has the address.
+                written = [folder / name for name in word[wire.FILES]]
+                wire.take(chief, stream, word[wire.FILES], folder)
+    except BaseException:  # The next chief may have others to go on from, or none.
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -140,7 +147,7 @@ def _dismiss(server: socket.socket, ended: threading.Event) -> None:
     while not ended.is_set():
         caller = wire.accepted(server, time.monotonic() + PAUSE)
         if caller is not None:
-            with caller, contextlib.suppress(OSError):
+            with caller, contextlib.suppress(OSError, ValueError):
                 if wire.greeting(caller) is not None:
                     wire.send(caller, {DONE: True})
 

@@ -10,15 +10,16 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tfrec.training.cluster import Cluster
 
-PROTOCOL = "tfrec workers 2"
+PROTOCOL, VERSION = "tfrec workers", 2
 STALL = 60.0  # Seconds without a word, or without taking one, after which the other side counts as gone.
 CHUNK = 2**20
+GREETING = 10.0, 2**26  # Seconds that one may take, and its most bytes.
 FILES = "files"
 _HERE = b"\n"  # The chief's sign of life, and a worker's that it has what it was given.
 
@@ -66,17 +67,39 @@ def accepted(server: socket.socket, deadline: float) -> socket.socket | None:
 
 def greet(chief: socket.socket, worker: int, about: Mapping[str, Any]) -> None:
     """As a worker, say who is there and what it is about to train."""
-    send(chief, {"protocol": PROTOCOL, "worker": worker, "about": about})
+    send(chief, {"protocol": f"{PROTOCOL} {VERSION}", "worker": worker, "about": about})
 
 
 def greeting(caller: socket.socket) -> dict[str, Any] | None:
-    """What a worker says first; None of somebody else, or of one who went away again."""
-    caller.settimeout(10.0)
+    """What a worker says first; None of somebody else, or of one who went away again.
+
+    Raises:
+        ValueError: it is a worker of another version of tfrec.
+    """
     try:
-        told = json.loads(caller.makefile("rb").readline(CHUNK))
-        return told if told["protocol"] == PROTOCOL and told["worker"] > 0 and told["about"] is not None else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        told = json.loads(_line(caller, time.monotonic() + GREETING[0]))
+        protocol, worker, about = told["protocol"], told["worker"], told["about"]
+        known = protocol.startswith(PROTOCOL) and worker > 0 and about is not None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    if known and protocol != f"{PROTOCOL} {VERSION}":
+        raise ValueError(
+            f"worker {worker}, which came from {origin(caller)}, has another version of tfrec, whose workers meet "
+            "otherwise: install the same one on all of them."
+        )
+    return dict(told) if known else None
+
+
+def _line(caller: socket.socket, deadline: float) -> bytes:
+    """A line, none where it does not come whole before the deadline, however slowly it comes."""
+    read = bytearray()
+    while not read.endswith(b"\n") and len(read) < GREETING[1]:
+        caller.settimeout(max(0.001, deadline - time.monotonic()))
+        part = caller.recv(CHUNK)
+        if not part:
+            break
+        read += part
+    return bytes(read)
 
 
 def origin(caller: socket.socket) -> str:
@@ -111,36 +134,57 @@ def pulse(connection: socket.socket) -> None:
         connection.sendall(_HERE)
 
 
-def hand(connection: socket.socket, files: Mapping[str, Path]) -> bool:
-    """As the chief, send files, and wait until they were taken; False where the worker does not take them."""
+def hand(connection: socket.socket, files: Mapping[str, Path]) -> str | None:
+    """As the chief, send files, and wait until they were taken.
+
+    Returns:
+        "", or why the worker cannot take them; None where it has gone or does not answer.
+    """
     try:
         send(connection, {FILES: {name: path.stat().st_size for name, path in files.items()}})
         for path in files.values():
             with open(path, "rb") as file:
                 connection.sendfile(file)
-        return connection.recv(1) == _HERE
+        answer = connection.recv(CHUNK)
     except OSError:
-        return False
+        return None
+    return answer.decode(errors="replace").strip() if answer else None
 
 
 def take(connection: socket.socket, stream: BinaryIO, sizes: Mapping[str, int], folder: Path) -> None:
-    """As a worker, write the files that were announced, and say so.
+    """As a worker, write the files that were announced, and say so, or what is in the way.
 
     Raises:
         EOFError: the chief has gone on the way.
         OSError: likewise, or the folder cannot be written.
     """
     for name, size in sizes.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as file:
+        with _told_to(connection):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "wb")  # noqa: SIM115
+        with file:
             while size:
                 part = stream.read(min(size, CHUNK))
                 if not part:
                     raise EOFError
-                file.write(part)
+                with _told_to(connection):
+                    file.write(part)
                 size -= len(part)
+            with _told_to(connection):
+                file.flush()
     connection.sendall(_HERE)
+
+
+@contextlib.contextmanager
+def _told_to(connection: socket.socket) -> Iterator[None]:
+    """Tell the chief too what this machine has against writing."""
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            connection.sendall(f"{error.strerror or error}\n".encode())
+        raise
 
 
 def heard(stream: BinaryIO) -> dict[str, Any]:

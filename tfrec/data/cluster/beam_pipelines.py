@@ -24,7 +24,7 @@ from tfrec.data.totals import Merge, joint
 AT_ONCE = 16
 # Beam's direct runner fetches a program to run on, each time, and falls back on this one, which runs in this process.
 IN_PROCESS = "FnApiRunner"
-LIKE = 0.85  # Of an option's name and a known one, from 0 to 1, from where it is taken for a slip.
+LIKE = 0.9  # Of an option's name and a known one, from 0 to 1, from where it is taken for a slip.
 ANSWERS_WITHIN = 10.0  # Seconds; of a job server.
 
 
