@@ -191,25 +191,22 @@ def test_wrong_calls(calls, capsys, pipeline, arguments, told):
     assert not calls
 
 
+FULL = "the disk is full. Make room, and run the same command again."
+SHORT = (
+    "The memory does not suffice ({}). Lower what a training takes (training.tokens_per_batch, model.dim, "
+    "data.max_length, or a sampled training.objective), or close other programs."
+)
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (ValueError("two\n  lines"), "two lines"),
         (FileNotFoundError("no model x"), "no model x"),
         (PermissionError(13, "Permission denied", "/x/y"), "/x/y: Permission denied"),
-        (
-            OSError(28, "No space left on device"),
-            "the disk is full. Make room, and run the same command again.",
-        ),
-        (
-            OSError(122, "Disk quota exceeded", "/x/y"),
-            "/x/y cannot be written: the disk is full. Make room, and run the same command again.",
-        ),
-        (
-            MemoryError("Unable to allocate 3 TiB"),
-            "The memory does not suffice (Unable to allocate 3 TiB). Lower what a training takes (training."
-            "tokens_per_batch, model.dim, data.max_length, or a sampled training.objective), or close other programs.",
-        ),
+        (OSError(28, "No space left on device"), FULL),
+        (OSError(122, "Disk quota exceeded", "/x/y"), f"/x/y cannot be written: {FULL}"),
+        (MemoryError("Unable to allocate 3 TiB"), SHORT.format("Unable to allocate 3 TiB")),
         (
             tensorflow.errors.ResourceExhaustedError(None, None, "{{node a}} /x/y; Too many open files [Op:ReadFile]"),
             "/x/y; Too many open files: the system allows this process no more (`ulimit -n`).",
