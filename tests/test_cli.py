@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import tensorflow
 
 import tfrec
 from tfrec import cli
@@ -189,40 +188,6 @@ def test_questions_that_cannot_be_answered(answers, capsys, options, told):
 def test_wrong_calls(calls, capsys, pipeline, arguments, told):
     assert told in error_of(capsys, *[pipeline if one == "PIPELINE" else one for one in arguments])
     assert not calls
-
-
-FULL = "the disk is full. Make room, and run the same command again."
-SHORT = (
-    "The memory does not suffice ({}). Lower what a training takes (training.tokens_per_batch, model.dim, "
-    "data.max_length, or a sampled training.objective), or close other programs."
-)
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (ValueError("two\n  lines"), "two lines"),
-        (FileNotFoundError("no model x"), "no model x"),
-        (PermissionError(13, "Permission denied", "/x/y"), "/x/y: Permission denied"),
-        (OSError(28, "No space left on device"), FULL),
-        (OSError(122, "Disk quota exceeded", "/x/y"), f"/x/y cannot be written: {FULL}"),
-        (MemoryError("Unable to allocate 3 TiB"), SHORT.format("Unable to allocate 3 TiB")),
-        (
-            tensorflow.errors.ResourceExhaustedError(None, None, "{{node a}} /x/y; Too many open files [Op:ReadFile]"),
-            "/x/y; Too many open files: the system allows this process no more (`ulimit -n`).",
-        ),
-        (EOFError(), "EOFError"),
-    ],
-)
-def test_what_goes_wrong_inside_is_one_line_too(monkeypatch, capsys, pipeline, error, told):
-    def run(*arguments, **options):
-        raise error
-
-    stand_in(monkeypatch, tfrec, "stages", types.SimpleNamespace(run=run))
-    assert error_of(capsys, "run", pipeline) == told
-    monkeypatch.setenv("TFREC_DEBUG", "1")
-    with pytest.raises(type(error)):
-        cli.main(["run", pipeline])
 
 
 def test_a_mistake_of_the_program_is_not_hidden(monkeypatch, pipeline):
