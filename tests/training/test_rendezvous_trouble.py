@@ -65,13 +65,14 @@ def test_all_begin_at_one_moment_however_slow_one_of_them_takes_the_files(worker
     assert len(moments) == 3 and max(moments.values()) - min(moments.values()) < 1
 
 
-def test_a_full_disk_is_what_a_worker_says(workers, tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [1, 50_000_000])
+def test_a_full_disk_is_what_a_worker_says(workers, tmp_path, monkeypatch, size):
     class Full:
         def __init__(self, *_):
             raise OSError(28, "No space left on device", "last.npz")
 
     monkeypatch.setattr(wire, "open", lambda path, mode: open(path, mode) if mode == "rb" else Full(), raising=False)
-    (tmp_path / "last.npz").write_bytes(b"x")
+    (tmp_path / "last.npz").write_bytes(bytes(size))
     found = at_once(
         gathering(workers[0], {"last.npz": tmp_path / "last.npz"}),
         *(joining(cluster, tmp_path) for cluster in workers[1:]),

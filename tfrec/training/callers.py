@@ -109,14 +109,14 @@ class Callers:
                         connection.shutdown(socket.SHUT_RDWR)
                 raise
         answers = {worker: each.result() for each, worker in given.items()}
+        lost = [worker for worker, answer in answers.items() if answer is None]
+        for worker in lost:  # The others shall not wait until it has taken its last word.
+            self._there.pop(worker).close()
         refused = [f"{self._cluster.named(worker)}: {answer}" for worker, answer in answers.items() if answer]
         if refused:
             return OSError(f"The chief's checkpoint cannot be written on {'; '.join(refused)}.")
-        lost = [worker for worker, answer in answers.items() if answer is None]
         if not lost:
             return None
-        for worker in lost:  # The others shall not wait until it has taken its last word.
-            self._there.pop(worker).close()
         return TimeoutError(
             f"{' and '.join(map(self._cluster.named, lost))} came, but did not answer for {wire.STALL:g} seconds, or "
             "went away. Start the same command again on every worker."

@@ -145,6 +145,9 @@ def hand(connection: socket.socket, files: Mapping[str, Path]) -> str | None:
         for path in files.values():
             with open(path, "rb") as file:
                 connection.sendfile(file)
+    except OSError:
+        connection.settimeout(1.0)  # It may have said why before it hung up.
+    try:
         answer = connection.recv(CHUNK)
     except OSError:
         return None
