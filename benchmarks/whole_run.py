@@ -1,4 +1,4 @@
-"""Preparing, training, evaluating and exporting over a catalogue of a million items: seconds and memory of each stage.
+"""Preparing, training and evaluating over a catalogue of a million items: seconds and memory of each stage.
 
 python benchmarks/whole_run.py [--items 1000000] [--users 10000] [--events 2000000] [--out FOLDER]
 python benchmarks/whole_run.py --page      writes the table of docs/large_catalogues.md from the record alone
@@ -24,7 +24,7 @@ import click
 import results
 
 RECORD, PAGE = results.RESULTS / "whole_run.json", results.ROOT / "docs" / "large_catalogues.md"
-STAGES = ("prepare", "train", "evaluate", "export")
+STAGES = ("prepare", "train", "evaluate")
 PIPELINE = """\
 name: whole
 seed: 1
