@@ -90,8 +90,9 @@ def test_of_an_approximate_version_its_own_answers_are_kept(exported, tmp_path):
     class Approximate:
         recall_floor = 0.9
 
-        def answered(self, histories=None):
-            yield "serving_default", {"history": np.array([["007"]], object)}, answer(("of", 2.0), ("model", 1.0))
+        def answered(self, histories=None, bundle=None):
+            asked, of_model = {"history": np.array([["007"]], object)}, answer(("of", 2.0), ("model", 1.0))
+            yield "serving_default", asked, bundle.run("serving_default", asked) if bundle else of_model
 
     shutil.copytree(exported, tmp_path / "1")
     stored_answers.write(tmp_path / "1", Approximate())
