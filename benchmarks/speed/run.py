@@ -89,6 +89,7 @@ def main(
         try:
             if ways_only or recbole_only:
                 rounds_of(told, names)
+            out = out.absolute()  # A library may work in a folder of its own.
             works = {name: prepared(name, out / name) for name in names}
             if not ways_only:
                 add_rounds(told, works, out, rounds, asked)
