@@ -47,6 +47,18 @@ def test_a_page_shows_what_its_record_says(results, monkeypatch, name, mark):
     assert results.between(text, mark, benchmark.table(json.loads(found))) == text
 
 
+def test_the_page_of_kills_names_the_commands_of_its_record(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "results", results)
+    restart = script("restart")
+    text = restart.PAGE.read_text(encoding="utf-8")
+    for told in json.loads(restart.RECORD.read_text(encoding="utf-8")):
+        stage, *changes = told["command"]
+        words = f"python benchmarks/restart.py --record --kills {sum(told['kills'].values())} --seed {told['seed']}"
+        words += "" if stage == "run" else f" --stage {stage}"
+        words += "".join(f" --set {change!r}" if " " in change else f" --set {change}" for change in changes)
+        assert f"    {words}\n".replace("'", '"') in text
+
+
 def compared(folder: Path, *overrides: str, seeds: int = 1, reference: str = "whole", **failures: str) -> Path:
     """What a finished comparison leaves, as far as a record of ablations reads it."""
 

@@ -75,12 +75,12 @@ def test_workers_that_come_apart_store_nothing_of_it(shop, tmp_path, monkeypatch
     for variable in ("TF_CONFIG", "TFREC_DATA"):
         monkeypatch.delenv(variable, raising=False)
     stages.run(config.load(shop / "tiny.yaml", CHANGES), tmp_path / "run", only="prepare")
-    for epoch in (1, 1):  # Another start does not take what the first refused.
+    for _ in range(2):  # Another start does not take what the first refused.
         statuses, said = Workers(shop, tmp_path).start(before=leave_the_path).finished()
         assert statuses == [1, 1], said
         for text in said:
             assert "tfrec: error: the workers have different weights after epoch 2, which must not be: does" in text
-        assert len(stored_history(tmp_path / "run" / "checkpoints")) == epoch
+        assert len(stored_history(tmp_path / "run" / "checkpoints")) == 1
         assert "train" not in json.loads((tmp_path / "run" / "stages.json").read_text())
 
 

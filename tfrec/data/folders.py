@@ -245,8 +245,7 @@ def _source_hash(source: Any, name: str) -> bytes:
     elif isinstance(source, (str, os.PathLike)):
         if not Path(source).is_file():
             raise missing_file(Path(source), name)
-        with open(source, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
+        return bytes.fromhex(_digest(Path(source)))
     else:
         raise ValueError(f"{name} must be a path or a pandas DataFrame; got {type(source).__name__}.")
     return digest.digest()

@@ -105,11 +105,9 @@ def _nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray) -> np.n
     half = np.square(centres).sum(axis=1) / 2
     step = max(1, min(len(rows), _CELLS // len(centres)))
     nearest, held = np.empty(len(rows), np.int64), np.empty((step, len(centres)), centres.dtype)
-    for start in range(0, len(rows), step):
+    for start in range(0, len(rows), step):  # New pages of memory each time would cost as much as the product.
         some = rows[start : start + step]
-        closeness = np.matmul(
-            vectors[some], centres.T, out=held[: len(some)]
-        )  # New memory each time takes thrice as long.
+        closeness = np.matmul(vectors[some], centres.T, out=held[: len(some)])
         closeness -= half
         nearest[start : start + step] = np.argmax(closeness, axis=1)
     return nearest
